@@ -1,0 +1,3 @@
+//! The controller's kernel: who may do what to which record, decided inside one open transaction.
+
+pub mod store;

@@ -1,0 +1,131 @@
+//! The synthetic config: what one node is, whom it may talk to, and how.
+
+use std::net::SocketAddr;
+
+use minicbor::{Decode, Encode};
+
+use crate::envelope::{Document, Kind};
+use crate::id::{ControllerId, NodeId};
+use crate::key::SealKey;
+use crate::net::Address;
+use crate::node::{Labels, NodeRole};
+
+/// Addressed to one node; compiled by a pure function of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SyntheticConfig {
+    #[n(0)]
+    pub name: String,
+    #[n(1)]
+    pub roles: Vec<NodeRole>,
+    #[n(2)]
+    pub labels: Labels,
+    /// Generation of this node's identity.
+    #[n(3)]
+    pub generation: u64,
+    /// Sorted by node id.
+    #[n(4)]
+    pub neighbours: Vec<Neighbour>,
+    #[n(5)]
+    pub controllers: Vec<ControllerAddress>,
+    #[n(6)]
+    pub transport: Transport,
+}
+
+impl Document for SyntheticConfig {
+    const KIND: Kind = Kind::SyntheticConfig;
+}
+
+/// A node as seen from another.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Neighbour {
+    #[n(0)]
+    pub node: NodeId,
+    #[n(1)]
+    pub name: String,
+    #[n(2)]
+    pub generation: u64,
+    #[n(3)]
+    pub roles: Vec<NodeRole>,
+    #[n(4)]
+    pub seal_key: SealKey,
+    #[n(5)]
+    pub candidates: Vec<Candidate>,
+}
+
+/// A socket address at which a node may be reached, and where that knowledge comes from. Declared best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum CandidateKind {
+    /// On an interface, with a global address.
+    #[n(1)]
+    Public,
+    /// On an interface, with a private address.
+    #[n(2)]
+    Lan,
+    /// Seen by the controller as the source of the node's connection.
+    #[n(3)]
+    Reflexive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct Candidate {
+    #[n(0)]
+    pub kind: CandidateKind,
+    #[n(1)]
+    pub address: Address,
+}
+
+impl Candidate {
+    pub fn new(kind: CandidateKind, address: SocketAddr) -> Self {
+        Self {
+            kind,
+            address: Address(address),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ControllerAddress {
+    #[n(0)]
+    pub controller: ControllerId,
+    /// `host:port`; the host is a name or an address literal, IPv6 in brackets.
+    #[n(1)]
+    pub endpoints: Vec<String>,
+}
+
+/// Intervals in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Transport {
+    #[n(0)]
+    pub probe_fast: u32,
+    #[n(1)]
+    pub probe_normal: u32,
+    #[n(2)]
+    pub probe_rest: u32,
+    #[n(3)]
+    pub heartbeat: u32,
+    /// Age of the newest beacon's poll at which a relay's rows stop being live.
+    #[n(4)]
+    pub freshness: u32,
+    /// How long an active pair outlives freshness.
+    #[n(5)]
+    pub activity: u32,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self {
+            probe_fast: 200,
+            probe_normal: 1_000,
+            probe_rest: 5_000,
+            heartbeat: 10_000,
+            freshness: 60_000,
+            activity: 60_000,
+        }
+    }
+}

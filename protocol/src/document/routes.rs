@@ -1,0 +1,223 @@
+//! Route decisions for one node, and the table of leases that one relay carries.
+
+use minicbor::{Decode, Encode};
+
+use crate::envelope::{Document, Kind};
+use crate::id::{LeaseId, NodeId, RouteId};
+
+/// Every decision that concerns one node. A route that is missing is kept as it is; a withdrawal is explicit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Routes {
+    /// Sorted by route id.
+    #[n(0)]
+    pub decisions: Vec<RouteDecision>,
+}
+
+impl Document for Routes {
+    const KIND: Kind = Kind::Routes;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RouteDecision {
+    #[n(0)]
+    pub route: RouteId,
+    /// The far end, seen from the node that this document is for.
+    #[n(1)]
+    pub peer: NodeId,
+    /// A lower generation never overwrites a higher one.
+    #[n(2)]
+    pub generation: u64,
+    #[n(3)]
+    pub action: Action,
+    /// Absent when withdrawn.
+    #[n(4)]
+    pub path: Option<Path>,
+    /// Ranked, at most [`crate::limits::STANDBYS`].
+    #[n(5)]
+    pub standbys: Vec<Path>,
+    #[n(6)]
+    pub reasons: Vec<Reason>,
+    #[n(7)]
+    pub priority: u8,
+    #[n(8)]
+    pub cadence: Cadence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Action {
+    #[n(1)]
+    Keep,
+    #[n(2)]
+    Replace,
+    #[n(3)]
+    Withdraw,
+}
+
+impl Action {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Replace => "replace",
+            Self::Withdraw => "withdraw",
+        }
+    }
+}
+
+/// The way from one node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Path {
+    #[n(1)]
+    Direct,
+    #[n(2)]
+    Relay {
+        #[n(0)]
+        relay: NodeId,
+        #[n(1)]
+        lease: LeaseId,
+        #[n(2)]
+        generation: u64,
+        /// Bytes a second, both directions together.
+        #[n(3)]
+        budget: u32,
+    },
+}
+
+impl Path {
+    pub fn relay(&self) -> Option<NodeId> {
+        match self {
+            Self::Direct => None,
+            Self::Relay { relay, .. } => Some(*relay),
+        }
+    }
+
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Relay { .. } => "relay",
+        }
+    }
+}
+
+/// How often a route is probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Cadence {
+    /// Fast while in use and for a node's first routes, rest otherwise.
+    #[default]
+    #[n(1)]
+    Auto,
+    #[n(2)]
+    Fast,
+    #[n(3)]
+    Normal,
+    #[n(4)]
+    Rest,
+}
+
+/// Why a path was chosen or refused. The names are read by scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Reason {
+    #[n(1)]
+    DirectPreferred,
+    #[n(2)]
+    DirectUnconfirmed,
+    #[n(3)]
+    DirectDown,
+    #[n(4)]
+    HealthyLowLatency,
+    #[n(5)]
+    StaleExactRelay,
+    #[n(6)]
+    RelayOffline,
+    #[n(7)]
+    RelayDraining,
+    #[n(8)]
+    RelayFull,
+    #[n(9)]
+    RelayUnconfirmed,
+    #[n(10)]
+    LossHigh,
+    #[n(11)]
+    Sticky,
+    #[n(12)]
+    OnlyCandidate,
+    #[n(13)]
+    NoCandidate,
+    #[n(14)]
+    StandbyShort,
+    #[n(15)]
+    NoPolicy,
+    #[n(16)]
+    EndRevoked,
+    #[n(17)]
+    LeasePending,
+    #[n(18)]
+    SlowerThanChosen,
+    #[n(19)]
+    HeldBack,
+}
+
+impl Reason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DirectPreferred => "direct_preferred",
+            Self::DirectUnconfirmed => "direct_unconfirmed",
+            Self::DirectDown => "direct_down",
+            Self::HealthyLowLatency => "rh_healthy_low_latency",
+            Self::StaleExactRelay => "rh_stale_exact_relay",
+            Self::RelayOffline => "relay_offline",
+            Self::RelayDraining => "relay_draining",
+            Self::RelayFull => "relay_full",
+            Self::RelayUnconfirmed => "relay_unconfirmed",
+            Self::LossHigh => "rh_loss_high",
+            Self::Sticky => "sticky",
+            Self::OnlyCandidate => "only_candidate",
+            Self::NoCandidate => "no_candidate",
+            Self::StandbyShort => "standby_short",
+            Self::NoPolicy => "no_policy",
+            Self::EndRevoked => "end_revoked",
+            Self::LeasePending => "lease_pending",
+            Self::SlowerThanChosen => "slower_than_chosen",
+            Self::HeldBack => "held_back",
+        }
+    }
+}
+
+/// Every lease that one relay carries: default deny, so what is not here is not forwarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LeaseTable {
+    /// Sorted by lease id; at most [`crate::limits::LEASE_ROWS`].
+    #[n(0)]
+    pub rows: Vec<LeaseRow>,
+}
+
+impl Document for LeaseTable {
+    const KIND: Kind = Kind::LeaseTable;
+}
+
+/// At most 64 bytes encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct LeaseRow {
+    #[n(0)]
+    pub lease: LeaseId,
+    /// The pair, lower id first.
+    #[n(1)]
+    pub low: NodeId,
+    #[n(2)]
+    pub high: NodeId,
+    /// The fencing token: a relay refuses any lower one it has seen a higher one for.
+    #[n(3)]
+    pub generation: u32,
+    /// KiB a second, both directions together.
+    #[n(4)]
+    pub budget_kib: u16,
+    /// Minutes that the row outlives the relay's freshness.
+    #[n(5)]
+    pub grace_minutes: u16,
+}

@@ -1,0 +1,465 @@
+//! The signed envelope: COSE_Sign (RFC 9052 4.1) over a header and a body, both deterministic CBOR.
+//!
+//! ```text
+//! [ protected: h'', unprotected: {}, payload, [ [ {1: -19, 4: key id}, {}, signature ], ... ] ]
+//! payload = { 0: header, 1: body bytes }          external AAD = type ‖ cluster ‖ subject
+//! ```
+//!
+//! The bytes that were signed are the bytes that are kept and sent; nothing is ever encoded again. A verifier
+//! names what it expects, and the AAD is made from that expectation, never from what the document claims.
+
+use std::fmt;
+
+use coset::{
+    CborSerializable, CoseSign, CoseSignBuilder, CoseSignature, CoseSignatureBuilder, HeaderBuilder, iana,
+};
+use minicbor::{Decode, Encode};
+
+use crate::cbor::{self, Malformed};
+use crate::id::{ClusterId, InstallationId, NodeId};
+use crate::key::{Digest, Fingerprint, SigningKey, VerifyKey};
+use crate::strict;
+use crate::time::Wall;
+
+/// What a document is. Part of the wire format: never renumber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Kind {
+    #[n(1)]
+    ActivationManifest,
+    #[n(2)]
+    RoleGrant,
+    #[n(3)]
+    JoinToken,
+    #[n(4)]
+    JoinContract,
+    #[n(5)]
+    TrustBundle,
+    #[n(6)]
+    RevocationList,
+    #[n(7)]
+    SyntheticConfig,
+    #[n(8)]
+    Routes,
+    #[n(9)]
+    LeaseTable,
+    #[n(10)]
+    Beacon,
+    /// Signed by epoch N over the key of epoch N + 1.
+    #[n(11)]
+    Succession,
+}
+
+impl Kind {
+    /// The name that `gabion inspect` and errors use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ActivationManifest => "activation manifest",
+            Self::RoleGrant => "role grant",
+            Self::JoinToken => "join token",
+            Self::JoinContract => "join contract",
+            Self::TrustBundle => "trust bundle",
+            Self::RevocationList => "revocation list",
+            Self::SyntheticConfig => "synthetic config",
+            Self::Routes => "routes",
+            Self::LeaseTable => "lease table",
+            Self::Beacon => "beacon",
+            Self::Succession => "authority succession",
+        }
+    }
+
+    fn number(self) -> u8 {
+        minicbor::to_vec(self).expect("writing to a Vec cannot fail")[0]
+    }
+}
+
+/// The boundary a document belongs to: a cluster, or the installation for what concerns all of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Realm([u8; 16]);
+
+impl Realm {
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl From<ClusterId> for Realm {
+    fn from(id: ClusterId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+impl From<InstallationId> for Realm {
+    fn from(id: InstallationId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+impl fmt::Debug for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", ClusterId::from_bytes(self.0))
+    }
+}
+
+impl fmt::Display for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", ClusterId::from_bytes(self.0))
+    }
+}
+
+/// Whom a document is addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// Every reader; `*` in text.
+    All,
+    Node(NodeId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Node(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// What stands at the head of every document.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Header {
+    #[n(0)]
+    pub kind: Kind,
+    #[n(1)]
+    pub schema: u16,
+    #[n(2)]
+    pub realm: Realm,
+    #[n(3)]
+    pub subject: Subject,
+    /// The epoch of the signing authority; 0 for what the product root or an owner signs.
+    #[n(4)]
+    pub epoch: u64,
+    #[n(5)]
+    pub version: u64,
+    /// The payload hash of the version before this one.
+    #[n(6)]
+    pub previous: Option<Digest>,
+    #[n(7)]
+    pub issued_at: Wall,
+    /// Bounds adoption: a document past this is not newly applied, and one that is in force stays so.
+    #[n(8)]
+    pub valid_until: Option<Wall>,
+    /// Features without which a reader must keep what it has.
+    #[n(9)]
+    pub needs: Vec<u32>,
+}
+
+impl Header {
+    /// The order in which documents of one kind and subject supersede each other.
+    pub fn rank(&self) -> (u64, u64) {
+        (self.epoch, self.version)
+    }
+}
+
+/// A body with a kind of its own.
+pub trait Document: Encode<()> + for<'b> Decode<'b, ()> {
+    const KIND: Kind;
+    /// Rises when a reader of the old schema would misread the new one.
+    const SCHEMA: u16 = 1;
+}
+
+/// What a verifier was going to accept: everything that the signature is bound to from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub realm: Realm,
+    pub subject: Subject,
+}
+
+/// A verified document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened<D> {
+    pub header: Header,
+    pub body: D,
+    pub hash: Digest,
+}
+
+/// Signs `body` under `header`'s realm, subject and numbers; the kind and schema come from the body's type.
+pub fn seal<D: Document>(stamp: &Stamp, body: &D, signers: &[&SigningKey]) -> Vec<u8> {
+    let header = stamp.header::<D>();
+    let aad = aad(header.kind, header.realm, header.subject);
+    let payload = cbor::encode(&Payload {
+        header,
+        body: cbor::encode(body).into(),
+    });
+    let unsigned = CoseSignBuilder::new().payload(payload);
+    let signed = signers.iter().fold(unsigned, |envelope, signer| {
+        let slot = slot(signer.verify_key().fingerprint());
+        envelope.add_created_signature(slot, &aad, |message| signer.sign(message).to_vec())
+    });
+
+    signed
+        .build()
+        .to_vec()
+        .expect("an envelope built here has a CBOR form")
+}
+
+/// A header but for what the body's type decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub realm: Realm,
+    pub subject: Subject,
+    pub epoch: u64,
+    pub version: u64,
+    pub previous: Option<Digest>,
+    pub issued_at: Wall,
+    pub valid_until: Option<Wall>,
+}
+
+impl Stamp {
+    fn header<D: Document>(&self) -> Header {
+        Header {
+            kind: D::KIND,
+            schema: D::SCHEMA,
+            realm: self.realm,
+            subject: self.subject,
+            epoch: self.epoch,
+            version: self.version,
+            previous: self.previous,
+            issued_at: self.issued_at,
+            valid_until: self.valid_until,
+            needs: Vec::new(),
+        }
+    }
+}
+
+/// The hash that a beacon pins for a body under a stamp, without signing it.
+pub fn payload_hash<D: Document>(stamp: &Stamp, body: &D) -> Digest {
+    let payload = Payload {
+        header: stamp.header::<D>(),
+        body: cbor::encode(body).into(),
+    };
+
+    Digest::of(&cbor::encode(&payload))
+}
+
+/// An envelope whose form is right and whose signatures nobody has checked yet.
+#[derive(Debug)]
+pub struct Envelope {
+    sign: CoseSign,
+    payload: Payload,
+    hash: Digest,
+}
+
+impl Envelope {
+    /// Reads the outer form. Says nothing about who signed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
+        strict::check(bytes).map_err(Malformed::from)?;
+        let sign = CoseSign::from_slice(bytes).map_err(|_| OpenError::NotAnEnvelope)?;
+        let plain = sign.protected.is_empty() && sign.unprotected.is_empty();
+        if !plain || sign.signatures.is_empty() || sign.signatures.len() > MAX_SIGNATURES {
+            return Err(OpenError::NotAnEnvelope);
+        }
+        let inner = sign.payload.as_deref().ok_or(OpenError::NotAnEnvelope)?;
+        let payload = cbor::decode(inner)?;
+        let hash = Digest::of(inner);
+
+        Ok(Self { sign, payload, hash })
+    }
+
+    /// What the document says of itself; **unverified**, fit for choosing a key and for talk.
+    pub fn claimed(&self) -> &Header {
+        &self.payload.header
+    }
+
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// The key ids of the signature slots; unverified.
+    pub fn claimed_signers(&self) -> impl Iterator<Item = Fingerprint> + '_ {
+        self.sign.signatures.iter().filter_map(signer_of)
+    }
+
+    /// Whether `key` signed this document as one of `kind` for `expected`.
+    pub fn is_signed_by(&self, kind: Kind, expected: &Expected, key: &VerifyKey) -> bool {
+        let aad = aad(kind, expected.realm, expected.subject);
+        let id = key.fingerprint();
+        self.sign.signatures.iter().enumerate().any(|(index, slot)| {
+            signer_of(slot) == Some(id)
+                && self
+                    .sign
+                    .verify_signature(index, &aad, |signature, message| key.verify(message, signature))
+                    .is_ok()
+        })
+    }
+
+    /// Opens a document that `key` must have signed.
+    pub fn open<D: Document>(&self, expected: &Expected, key: &VerifyKey) -> Result<Opened<D>, OpenError> {
+        self.open_by(expected, std::slice::from_ref(key), 1)
+    }
+
+    /// Opens a document that at least `threshold` different keys of `keys` must have signed.
+    pub fn open_by<D: Document>(
+        &self,
+        expected: &Expected,
+        keys: &[VerifyKey],
+        threshold: usize,
+    ) -> Result<Opened<D>, OpenError> {
+        let header = &self.payload.header;
+        if header.kind != D::KIND {
+            return Err(OpenError::WrongKind {
+                expected: D::KIND,
+                found: header.kind,
+            });
+        }
+        if header.realm != expected.realm {
+            return Err(OpenError::WrongRealm { found: header.realm });
+        }
+        if header.subject != expected.subject {
+            return Err(OpenError::WrongSubject {
+                found: header.subject,
+            });
+        }
+        let signers: std::collections::BTreeSet<&VerifyKey> = keys
+            .iter()
+            .filter(|key| self.is_signed_by(D::KIND, expected, key))
+            .collect();
+        if signers.len() < threshold.max(1) {
+            return Err(OpenError::NotSigned);
+        }
+        if header.schema > D::SCHEMA {
+            return Err(OpenError::UnknownSchema { found: header.schema });
+        }
+        if let Some(feature) = header
+            .needs
+            .iter()
+            .copied()
+            .find(|feature| !FEATURES.contains(feature))
+        {
+            return Err(OpenError::UnknownFeature { feature });
+        }
+        let body = cbor::decode(&self.payload.body)?;
+
+        Ok(Opened {
+            header: header.clone(),
+            body,
+            hash: self.hash,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Header or body are not what their type says, or not deterministic CBOR.
+    #[error("the document is malformed")]
+    Malformed(#[from] Malformed),
+    /// The outer form is not the envelope of this module.
+    #[error("not a signed document")]
+    NotAnEnvelope,
+    /// No slot holds a signature by a key that is trusted for this, or too few do.
+    #[error("not signed by a key that is trusted for it")]
+    NotSigned,
+    /// The document needs a feature that this version lacks.
+    #[error("the document needs feature {feature}, which this version lacks")]
+    UnknownFeature { feature: u32 },
+    /// The document was written for a newer schema.
+    #[error("the document has schema {found}, newer than this version reads")]
+    UnknownSchema { found: u16 },
+    /// A document of another kind.
+    #[error("a {} was expected, and this is a {}", .expected.name(), .found.name())]
+    WrongKind { expected: Kind, found: Kind },
+    /// A document of another cluster or installation.
+    #[error("the document belongs to cluster {found}")]
+    WrongRealm { found: Realm },
+    /// A document for another node.
+    #[error("the document is addressed to {found}")]
+    WrongSubject { found: Subject },
+}
+
+#[derive(Debug, Encode, Decode)]
+#[cbor(map)]
+struct Payload {
+    #[n(0)]
+    header: Header,
+    #[n(1)]
+    body: minicbor::bytes::ByteVec,
+}
+
+/// What a signature is bound to besides the payload: type ‖ cluster ‖ subject.
+fn aad(kind: Kind, realm: Realm, subject: Subject) -> Vec<u8> {
+    let mut aad = vec![kind.number()];
+    aad.extend_from_slice(&realm.0);
+    match subject {
+        Subject::All => aad.push(b'*'),
+        Subject::Node(id) => aad.extend_from_slice(id.as_bytes()),
+    }
+
+    aad
+}
+
+fn slot(signer: Fingerprint) -> CoseSignature {
+    let protected = HeaderBuilder::new()
+        .algorithm(iana::Algorithm::Ed25519)
+        .key_id(signer.as_bytes().to_vec())
+        .build();
+
+    CoseSignatureBuilder::new().protected(protected).build()
+}
+
+/// The signer a slot names, if the slot has exactly the form that [`slot`] gives it.
+fn signer_of(found: &CoseSignature) -> Option<Fingerprint> {
+    let id = Fingerprint::from_bytes(found.protected.header.key_id.as_slice().try_into().ok()?);
+    let ours = slot(id);
+    let same = ours.protected.header == found.protected.header && found.unprotected.is_empty();
+
+    same.then_some(id)
+}
+
+/// Slots of one envelope: product roots are at most 5-of-8.
+const MAX_SIGNATURES: usize = 8;
+
+/// Features this version has.
+const FEATURES: &[u32] = &[];
+
+impl<C> Encode<C> for Realm {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Realm {
+    fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
+        ClusterId::decode(d, ctx).map(Self::from)
+    }
+}
+
+impl<C> Encode<C> for Subject {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match self {
+            Self::All => e.str("*")?.ok(),
+            Self::Node(id) => id.encode(e, ctx),
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Subject {
+    fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
+        if d.datatype()? == minicbor::data::Type::Bytes {
+            return NodeId::decode(d, ctx).map(Self::Node);
+        }
+        match d.str()? {
+            "*" => Ok(Self::All),
+            _ => Err(minicbor::decode::Error::message(
+                "a subject is a node id or \"*\"",
+            )),
+        }
+    }
+}
