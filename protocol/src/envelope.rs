@@ -17,7 +17,7 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Malformed};
 use crate::id::{ClusterId, InstallationId, NodeId};
-use crate::key::{Digest, Fingerprint, SigningKey, VerifyKey};
+use crate::key::{Digest, Fingerprint, Sign, VerifyKey};
 use crate::strict;
 use crate::time::Wall;
 
@@ -184,7 +184,7 @@ pub struct Opened<D> {
 }
 
 /// Signs `body` under `header`'s realm, subject and numbers; the kind and schema come from the body's type.
-pub fn seal<D: Document>(stamp: &Stamp, body: &D, signers: &[&SigningKey]) -> Vec<u8> {
+pub fn seal<D: Document>(stamp: &Stamp, body: &D, signers: &[&dyn Sign]) -> Vec<u8> {
     let header = stamp.header::<D>();
     let aad = aad(header.kind, header.realm, header.subject);
     let payload = cbor::encode(&Payload {

@@ -159,6 +159,23 @@ impl FromStr for VerifyKey {
     }
 }
 
+/// Something that signs with one Ed25519 key: a key in memory, or one that stays in a vault.
+pub trait Sign: Send + Sync {
+    fn verify_key(&self) -> VerifyKey;
+
+    fn sign(&self, message: &[u8]) -> [u8; 64];
+}
+
+impl Sign for SigningKey {
+    fn verify_key(&self) -> VerifyKey {
+        Self::verify_key(self)
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        Self::sign(self, message)
+    }
+}
+
 /// An Ed25519 private key. It has no `Display`, hides in `Debug`, and is wiped when dropped.
 #[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);

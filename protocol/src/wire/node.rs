@@ -1,0 +1,160 @@
+//! The node door: what an admitted node asks of its controller.
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use super::report::Report;
+use crate::document::config::{Candidate, ControllerAddress};
+use crate::envelope::Kind;
+use crate::id::BootId;
+use crate::key::{Digest, SealKey};
+use crate::net::Address;
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NodeRequest {
+    #[n(0)]
+    Poll(#[n(0)] Poll),
+    #[n(1)]
+    Heartbeat(#[n(0)] Heartbeat),
+    #[n(2)]
+    Report(#[n(0)] Report),
+    #[n(3)]
+    Renew(#[n(0)] Renew),
+    /// Gives back what the node holds: its certificate is revoked, its leases end.
+    #[n(4)]
+    Leave,
+}
+
+/// Says what the agent has in force and asks for what is newer. What it says of a lease table is the relay's
+/// acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Poll {
+    /// The newest signed beacon the agent has verified.
+    #[n(0)]
+    pub beacon: Option<ByteVec>,
+    #[n(1)]
+    pub have: Vec<Have>,
+    /// How long the server may wait for news; it answers earlier if its own limit is lower.
+    #[n(2)]
+    pub wait_ms: u32,
+}
+
+/// A document in force at the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Have {
+    #[n(0)]
+    pub kind: Kind,
+    #[n(1)]
+    pub epoch: u64,
+    #[n(2)]
+    pub version: u64,
+    #[n(3)]
+    pub hash: Digest,
+}
+
+/// The beacon, and every document of this node that differs from what it has. None means not modified.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PollReply {
+    #[n(0)]
+    pub beacon: ByteVec,
+    #[n(1)]
+    pub documents: Vec<Delivered>,
+    /// The trust bundle and the revocation list, which the beacon pins by hash; only when they changed.
+    #[n(2)]
+    pub shared: Vec<ByteVec>,
+    /// The controller is going away: come back elsewhere, within this time.
+    #[n(3)]
+    pub retry_within_ms: Option<u64>,
+}
+
+/// A signed document with its inclusion path in the beacon's tree.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Delivered {
+    #[n(0)]
+    pub document: ByteVec,
+    #[n(1)]
+    pub index: u64,
+    #[n(2)]
+    pub path: Vec<Digest>,
+}
+
+/// Sign of life, every 10 s. It lives in memory; only transitions are stored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Heartbeat {
+    #[n(0)]
+    pub boot: BootId,
+    /// Interface addresses, at most [`crate::limits::CANDIDATES`].
+    #[n(1)]
+    pub candidates: Vec<Candidate>,
+    /// The highest authority epoch whose succession the agent has verified.
+    #[n(2)]
+    pub epoch: u64,
+    #[n(3)]
+    pub applied: Vec<Have>,
+    #[n(4)]
+    pub agent_version: String,
+    /// Documents the agent refused since the last heartbeat.
+    #[n(5)]
+    pub refused: Vec<Refused>,
+}
+
+/// A document that an agent would not apply, for the controllers to raise an alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Refused {
+    #[n(0)]
+    pub kind: Kind,
+    #[n(1)]
+    pub epoch: u64,
+    #[n(2)]
+    pub version: u64,
+    /// A code of [`crate::error::Code`].
+    #[n(3)]
+    pub code: String,
+}
+
+/// Idempotent on (node, nonce, CSR hash); another CSR under a spent nonce is a clone.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Renew {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub nonce: [u8; 16],
+    #[n(1)]
+    pub csr: ByteVec,
+    #[n(2)]
+    pub seal_key: SealKey,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Renewed {
+    /// DER.
+    #[n(0)]
+    pub certificate: ByteVec,
+    #[n(1)]
+    pub controllers: Vec<ControllerAddress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NodeReply {
+    #[n(0)]
+    Poll(#[n(0)] PollReply),
+    /// Where the controller saw the request come from.
+    #[n(1)]
+    Heard {
+        #[n(0)]
+        observed: Option<Address>,
+    },
+    #[n(2)]
+    Reported,
+    #[n(3)]
+    Renewed(#[n(0)] Renewed),
+    #[n(4)]
+    Left,
+}

@@ -1,0 +1,134 @@
+//! What an agent measured: the evidence that route decisions are made from.
+
+use minicbor::{Decode, Encode};
+
+use crate::document::routes::Path;
+use crate::id::{NodeId, RouteId};
+
+/// Every 5 s, and at once after a local switch or a change of health.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Report {
+    #[n(0)]
+    pub paths: Vec<PathObservation>,
+    #[n(1)]
+    pub links: Vec<LinkObservation>,
+    #[n(2)]
+    pub switches: Vec<Switch>,
+}
+
+/// How one path of one route did, seen from the reporter; the key is (reporter, route, path).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PathObservation {
+    #[n(0)]
+    pub route: RouteId,
+    #[n(1)]
+    pub peer: NodeId,
+    #[n(2)]
+    pub path: Path,
+    /// The route generation that the path was probed under.
+    #[n(3)]
+    pub generation: u64,
+    /// Whether the reporter sends its traffic here.
+    #[n(4)]
+    pub active: bool,
+    #[n(5)]
+    pub drift: Drift,
+    /// From the reporter to the peer, both included.
+    #[n(6)]
+    pub expected_hops: Vec<NodeId>,
+    /// What both ends saw on their own links; empty if no answer came.
+    #[n(7)]
+    pub observed_hops: Vec<NodeId>,
+    /// Smoothed round trip in microseconds (RFC 6298), once measured.
+    #[n(8)]
+    pub rtt_us: Option<u32>,
+    /// Lost probes of the last 20, towards the peer.
+    #[n(9)]
+    pub lost_out: u8,
+    /// Lost answers of the last 20, from the peer.
+    #[n(10)]
+    pub lost_in: u8,
+    /// Probes that the window above holds, at most 20.
+    #[n(11)]
+    pub window: u8,
+    /// Misses in a row up to now.
+    #[n(12)]
+    pub misses: u16,
+}
+
+/// How the effective path compares with the decided one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Drift {
+    #[default]
+    #[n(1)]
+    None,
+    /// Answers come over other hops than decided.
+    #[n(2)]
+    PathDrift,
+    /// No link to the first hop.
+    #[n(3)]
+    Unreachable,
+    /// The first hop is there, and answers do not come.
+    #[n(4)]
+    Failure,
+}
+
+impl Drift {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::PathDrift => "path_drift",
+            Self::Unreachable => "unreachable",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// A QUIC link to a neighbour, relays among them; the key is (reporter, peer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LinkObservation {
+    #[n(0)]
+    pub peer: NodeId,
+    #[n(1)]
+    pub connected: bool,
+    /// The transport's own estimate, microseconds.
+    #[n(2)]
+    pub rtt_us: Option<u32>,
+}
+
+/// A local failover: the agent's own decision, told afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Switch {
+    #[n(0)]
+    pub route: RouteId,
+    #[n(1)]
+    pub generation: u64,
+    #[n(2)]
+    pub from: Path,
+    #[n(3)]
+    pub to: Path,
+    #[n(4)]
+    pub cause: SwitchCause,
+    /// Milliseconds before this report.
+    #[n(5)]
+    pub age_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum SwitchCause {
+    /// Three misses in a row.
+    #[n(1)]
+    PathDown,
+    /// At least 20 % of the last 20 lost, and a better standby.
+    #[n(2)]
+    PathLossy,
+    /// The path is not leased any more.
+    #[n(3)]
+    LeaseEnded,
+}
