@@ -97,12 +97,14 @@ impl FromStr for Fingerprint {
 pub struct VerifyKey([u8; 32]);
 
 impl VerifyKey {
-    /// Accepts 32 bytes that decompress to a curve point of large order.
+    /// Accepts 32 bytes that decompress to a curve point of large order and are its canonical form
+    /// (RFC 8032 5.1.3), so that a key has one fingerprint.
     pub fn parse(bytes: [u8; 32]) -> Result<Self, InvalidKey> {
         let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| InvalidKey)?;
-        match key.is_weak() {
-            true => Err(InvalidKey),
-            false => Ok(Self(bytes)),
+        let canonical = key.to_edwards().compress().to_bytes() == bytes;
+        match canonical && !key.is_weak() {
+            true => Ok(Self(bytes)),
+            false => Err(InvalidKey),
         }
     }
 
@@ -130,8 +132,7 @@ impl VerifyKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| BadSignature)?;
         ed25519_dalek::VerifyingKey::from_bytes(&self.0)
-            .expect("parsed when this key was made")
-            .verify_strict(message, &signature)
+            .and_then(|key| key.verify_strict(message, &signature))
             .map_err(|_| BadSignature)
     }
 }
