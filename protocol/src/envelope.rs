@@ -68,8 +68,11 @@ impl Kind {
         }
     }
 
-    fn number(self) -> u8 {
-        minicbor::to_vec(self).expect("writing to a Vec cannot fail")[0]
+    /// The number on the wire, as one byte wherever bytes are hashed.
+    pub(crate) fn number(self) -> u8 {
+        let bytes = cbor::encode(&self);
+
+        *bytes.last().expect("an integer has a last byte")
     }
 }
 
@@ -271,6 +274,13 @@ impl Envelope {
         &self.payload.header
     }
 
+    /// The body, **unverified**: fit for talk, and for finding out whose key to ask for.
+    pub fn claimed_body<D: Document>(&self) -> Result<D, OpenError> {
+        self.hold_to_kind::<D>()?;
+
+        Ok(cbor::decode(&self.payload.body)?)
+    }
+
     pub fn hash(&self) -> Digest {
         self.hash
     }
@@ -305,13 +315,8 @@ impl Envelope {
         keys: &[VerifyKey],
         threshold: usize,
     ) -> Result<Opened<D>, OpenError> {
+        self.hold_to_kind::<D>()?;
         let header = &self.payload.header;
-        if header.kind != D::KIND {
-            return Err(OpenError::WrongKind {
-                expected: D::KIND,
-                found: header.kind,
-            });
-        }
         if header.realm != expected.realm {
             return Err(OpenError::WrongRealm { found: header.realm });
         }
@@ -345,6 +350,17 @@ impl Envelope {
             body,
             hash: self.hash,
         })
+    }
+
+    fn hold_to_kind<D: Document>(&self) -> Result<(), OpenError> {
+        let found = self.payload.header.kind;
+        match found == D::KIND {
+            true => Ok(()),
+            false => Err(OpenError::WrongKind {
+                expected: D::KIND,
+                found,
+            }),
+        }
     }
 }
 
