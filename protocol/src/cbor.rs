@@ -9,6 +9,11 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     minicbor::to_vec(value).expect("writing to a Vec cannot fail")
 }
 
+/// As [`encode`], to the end of `out`.
+pub fn encode_to<T: Encode<()>>(value: &T, out: &mut Vec<u8>) {
+    minicbor::encode(value, out).expect("writing to a Vec cannot fail");
+}
+
 /// Decodes exactly one value from exactly these bytes.
 pub fn decode<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, Malformed> {
     strict::check(bytes)?;

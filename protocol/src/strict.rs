@@ -47,7 +47,7 @@ struct Container<'b> {
 impl<'b> Container<'b> {
     /// Counts one direct child, and holds map keys to their order.
     fn note_item(&mut self, at: &'b [u8], length: usize, is_container: bool) -> Result<(), NotStrict> {
-        if self.is_map && self.left % 2 == 0 {
+        if self.is_map && self.left.is_multiple_of(2) {
             if is_container {
                 return Err(NotStrict::ContainerAsKey);
             }
