@@ -207,9 +207,8 @@ const LIST: &str = "../shared/advisories.jsonl";
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
+    use crate::workspace::testing::Scratch;
 
     fn is_covered(range: &str, version: &str) -> bool {
         covers(
@@ -310,7 +309,7 @@ mod tests {
     #[test]
     fn a_missing_list_is_said_and_fails_nothing() {
         let fixture = Fixture::new();
-        let report = check_against(&fixture.workspace(), &fixture.root.join("absent.jsonl")).unwrap();
+        let report = check_against(&fixture.workspace(), &fixture.scratch.path("absent.jsonl")).unwrap();
 
         assert!(report.is_clean());
         assert!(report.notices()[0].starts_with("advisories: skipped"));
@@ -319,47 +318,31 @@ mod tests {
     #[test]
     fn a_list_that_cannot_be_read_is_no_pass() {
         let fixture = Fixture::new();
-        fs::write(
-            fixture.root.join("list.jsonl"),
-            "{\"id\":\"RUSTSEC-2026-0004\"}\n",
-        )
-        .unwrap();
+        let path = fixture
+            .scratch
+            .write("list.jsonl", "{\"id\":\"RUSTSEC-2026-0004\"}\n");
 
-        assert!(check_against(&fixture.workspace(), &fixture.root.join("list.jsonl")).is_err());
+        assert!(check_against(&fixture.workspace(), &path).is_err());
     }
 
-    /// A directory with a Cargo.lock, removed afterwards.
     struct Fixture {
-        root: PathBuf,
+        scratch: Scratch,
     }
 
     impl Fixture {
         fn new() -> Self {
-            let thread = format!("{:?}", std::thread::current().id());
-            let root = std::env::temp_dir().join(format!("xtask-{}-{thread}", std::process::id()));
-            fs::create_dir_all(&root).unwrap();
-            fs::write(root.join("Cargo.lock"), LOCK).unwrap();
-            Self { root }
+            let scratch = Scratch::new();
+            scratch.write("Cargo.lock", LOCK);
+            Self { scratch }
         }
 
         fn workspace(&self) -> Workspace {
-            Workspace {
-                root: self.root.clone(),
-                packages: Vec::new(),
-                files: Vec::new(),
-                directories: Vec::new(),
-            }
+            self.scratch.workspace(Vec::new())
         }
 
         fn judge(&self, list: &str) -> Report {
-            fs::write(self.root.join("list.jsonl"), list).unwrap();
-            check_against(&self.workspace(), &self.root.join("list.jsonl")).unwrap()
-        }
-    }
-
-    impl Drop for Fixture {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.root);
+            let path = self.scratch.write("list.jsonl", list);
+            check_against(&self.workspace(), &path).unwrap()
         }
     }
 

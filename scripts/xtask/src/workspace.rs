@@ -204,6 +204,8 @@ fn folder_of_modules(path: &Path) -> PathBuf {
 pub(crate) mod testing {
     //! Workspaces for tests of the checks.
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     pub(crate) fn package(name: &str, directory: &str, dependencies: &[(&str, bool)]) -> Package {
@@ -220,6 +222,49 @@ pub(crate) mod testing {
         }
     }
 
+    /// A directory that is removed at the end of the test.
+    pub(crate) struct Scratch {
+        root: PathBuf,
+    }
+
+    impl Scratch {
+        pub(crate) fn new() -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let root = std::env::temp_dir().join(format!("xtask-{}-{number}", std::process::id()));
+            fs::create_dir_all(&root).unwrap();
+            Self { root }
+        }
+
+        pub(crate) fn path(&self, path: &str) -> PathBuf {
+            self.root.join(path)
+        }
+
+        /// Writes a file, and the directories it is in, and returns its full path.
+        pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        /// A workspace with this root and no Rust files.
+        pub(crate) fn workspace(&self, packages: Vec<Package>) -> Workspace {
+            Workspace {
+                root: self.root.clone(),
+                packages,
+                files: Vec::new(),
+                directories: Vec::new(),
+            }
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.root);
+        }
+    }
+
     pub(crate) fn file(package: &str, path: &str, text: &str) -> RustFile {
         RustFile {
             path: PathBuf::from(path),
@@ -232,7 +277,7 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{file, package};
+    use super::testing::{Scratch, file, package};
     use super::*;
 
     #[test]
@@ -268,6 +313,24 @@ mod tests {
 
         let marked: Vec<bool> = files.iter().map(|file| file.is_test).collect();
         assert_eq!(marked, [false, false, true, true, true]);
+    }
+
+    #[test]
+    fn hidden_directories_and_output_are_not_walked() {
+        let scratch = Scratch::new();
+        for path in [
+            "a/src/lib.rs",
+            ".hidden/lib.rs",
+            "out/debug/lib.rs",
+            "a/notes.txt",
+        ] {
+            scratch.write(path, "");
+        }
+        scratch.write("out/CACHEDIR.TAG", "");
+
+        let (files, directories) = walk(&scratch.path("")).unwrap();
+        assert_eq!(files, [PathBuf::from("a/src/lib.rs")]);
+        assert_eq!(directories, [PathBuf::from("a"), PathBuf::from("a/src")]);
     }
 
     #[test]

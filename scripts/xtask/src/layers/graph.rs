@@ -24,10 +24,13 @@ pub(super) fn check(workspace: &Workspace, report: &mut Report) -> Result<(), Bo
         .args(["--edges", "normal,build", "--target", TARGET])
         .output()
         .map_err(|cause| format!("cannot run cargo: {cause}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+    match output.status.success() {
+        true => judge(&String::from_utf8_lossy(&output.stdout), report),
+        false => report.fault(format!(
+            "cargo tree failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
     }
-    judge(&String::from_utf8_lossy(&output.stdout), report);
 
     Ok(())
 }

@@ -22,26 +22,42 @@ pub(super) fn check(workspace: &Workspace, report: &mut Report) -> Result<(), Bo
             ));
         }
     }
-    for path in clippy_files(workspace) {
-        match read(&workspace.root.join(&path.0))? {
-            Some(bans) => check_clippy(&path.0.display().to_string(), &bans, path.1, report),
-            None => report.fault(format!("{}: is missing", path.0.display())),
-        }
+    check_clippy_file(workspace, Path::new(""), Bans::Shared, report)?;
+    for package in &workspace.packages {
+        let is_pure = room(&package.name).is_some_and(|room| room.kind == Kind::Pure);
+        let bans = if is_pure { Bans::Pure } else { Bans::Inherited };
+        check_clippy_file(workspace, &package.directory, bans, report)?;
     }
 
     Ok(())
 }
 
-/// The files that clippy reads for some room, and whether the room is pure. Clippy takes the nearest one and does not
-/// add them up, so a pure room has one of its own and the others share the root's.
-fn clippy_files(workspace: &Workspace) -> Vec<(std::path::PathBuf, bool)> {
-    let is_pure = |name: &str| room(name).is_some_and(|room| room.kind == Kind::Pure);
-    let own = |directory: &Path| directory.join("clippy.toml");
-    let pure = workspace.packages.iter().filter(|package| is_pure(&package.name));
+/// What the `clippy.toml` of a directory has to ban. Clippy takes the nearest file and does not add them up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bans {
+    /// The root's file, which the rooms that do I/O share.
+    Shared,
+    /// A file of its own, with the bans of a pure room.
+    Pure,
+    /// No file: it would hide the root's.
+    Inherited,
+}
 
-    std::iter::once((own(Path::new("")), false))
-        .chain(pure.map(|package| (own(&package.directory), true)))
-        .collect()
+fn check_clippy_file(
+    workspace: &Workspace,
+    directory: &Path,
+    bans: Bans,
+    report: &mut Report,
+) -> Result<(), Box<dyn Error>> {
+    let path = directory.join("clippy.toml");
+    match (read(&workspace.root.join(&path))?, bans) {
+        (None, Bans::Inherited) => {}
+        (None, Bans::Shared | Bans::Pure) => report.fault(format!("{}: is missing", path.display())),
+        (Some(_), Bans::Inherited) => report.fault(format!("{}: hides the root's bans", path.display())),
+        (Some(clippy), _) => check_clippy(&path.display().to_string(), &clippy, bans == Bans::Pure, report),
+    }
+
+    Ok(())
 }
 
 /// The table in a file, or nothing when there is no such file.
@@ -78,11 +94,8 @@ fn check_clippy(path: &str, clippy: &Table, is_pure: bool, report: &mut Report) 
         check_bans(path, clippy, "disallowed-types", PURE_BANS_TYPES, report);
     }
     for list in ["disallowed-methods", "disallowed-types"] {
-        for path_without_reason in entries(clippy, list).filter(|entry| !entry.has_reason) {
-            report.fault(format!(
-                "{path}: the ban of {} gives no reason",
-                path_without_reason.path
-            ));
+        for entry in entries(clippy, list).filter(|entry| !entry.has_reason) {
+            report.fault(format!("{path}: the ban of {} gives no reason", entry.path));
         }
     }
 }
@@ -119,6 +132,7 @@ fn entries<'a>(clippy: &'a Table, list: &str) -> impl Iterator<Item = Entry<'a>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::testing::{Scratch, package};
 
     fn faults(clippy: &str, is_pure: bool) -> Vec<String> {
         let mut report = Report::default();
@@ -134,6 +148,30 @@ mod tests {
         assert!(!inherits_lints(
             &"[lints.rust]\nunsafe_code = \"allow\"".parse().unwrap()
         ));
+    }
+
+    #[test]
+    fn the_nearest_clippy_file_is_the_right_one() {
+        let scratch = Scratch::new();
+        let packages = vec![
+            package("protocol", "protocol", &[]),
+            package("agent-shell", "agent/shell", &[]),
+        ];
+        for directory in ["protocol", "agent/shell"] {
+            scratch.write(&format!("{directory}/Cargo.toml"), "[lints]\nworkspace = true");
+        }
+        scratch.write("agent/shell/clippy.toml", BUDGET);
+        let mut report = Report::default();
+        check(&scratch.workspace(packages), &mut report).unwrap();
+
+        assert_eq!(
+            report.faults(),
+            [
+                "clippy.toml: is missing",
+                "protocol/clippy.toml: is missing",
+                "agent/shell/clippy.toml: hides the root's bans"
+            ]
+        );
     }
 
     #[test]

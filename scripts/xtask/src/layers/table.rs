@@ -59,104 +59,25 @@ pub(super) fn job(name: &str) -> Option<&'static Job> {
 
 /// Who may depend on whom. Features (`control-routing` and its future siblings) never use each other: a need for
 /// another feature is a port in one's own crate, joined in `control-api`.
+#[rustfmt::skip]
 pub(super) const ROOMS: &[Room] = &[
-    Room {
-        package: "protocol",
-        directory: "protocol",
-        kind: Kind::Pure,
-        uses: &[],
-    },
-    Room {
-        package: "agent-core",
-        directory: "agent/core",
-        kind: Kind::Pure,
-        uses: &["protocol"],
-    },
-    Room {
-        package: "agent-shell",
-        directory: "agent/shell",
-        kind: Kind::Shell,
-        uses: &["protocol", "agent-core"],
-    },
-    Room {
-        package: "gabion",
-        directory: "agent/cli",
-        kind: Kind::Cli,
-        uses: &[
-            "protocol",
-            "agent-core",
-            "agent-shell",
-            "control-core",
-            "control-routing",
-            "control-api",
-            "control-store",
-            "control-shell",
-        ],
-    },
-    Room {
-        package: "control-core",
-        directory: "control/core",
-        kind: Kind::Pure,
-        uses: &["protocol"],
-    },
-    Room {
-        package: "control-routing",
-        directory: "control/routing",
-        kind: Kind::Pure,
-        uses: &["protocol", "control-core"],
-    },
-    Room {
-        package: "control-api",
-        directory: "control/api",
-        kind: Kind::Pure,
-        uses: &["protocol", "control-core", "control-routing"],
-    },
-    Room {
-        package: "control-store",
-        directory: "control/store",
-        kind: Kind::Store,
-        uses: &["protocol", "control-core"],
-    },
-    Room {
-        package: "control-shell",
-        directory: "control/shell",
-        kind: Kind::Shell,
-        uses: &[
-            "protocol",
-            "control-core",
-            "control-routing",
-            "control-api",
-            "control-store",
-        ],
-    },
-    Room {
-        package: "sim",
-        directory: "tests/sim",
-        kind: Kind::Tests,
-        uses: EVERYTHING_THAT_RUNS,
-    },
-    Room {
-        package: "e2e",
-        directory: "tests/e2e",
-        kind: Kind::Tests,
-        uses: EVERYTHING_THAT_RUNS,
-    },
-    Room {
-        package: "bench",
-        directory: "tests/bench",
-        kind: Kind::Tests,
-        uses: EVERYTHING_THAT_RUNS,
-    },
-    Room {
-        package: "xtask",
-        directory: "scripts/xtask",
-        kind: Kind::Tool,
-        uses: &[],
-    },
+    Room { package: "protocol", directory: "protocol", kind: Kind::Pure, uses: &[] },
+    Room { package: "agent-core", directory: "agent/core", kind: Kind::Pure, uses: &["protocol"] },
+    Room { package: "agent-shell", directory: "agent/shell", kind: Kind::Shell, uses: &["protocol", "agent-core"] },
+    Room { package: "gabion", directory: "agent/cli", kind: Kind::Cli, uses: ALL_LIBRARIES },
+    Room { package: "control-core", directory: "control/core", kind: Kind::Pure, uses: &["protocol"] },
+    Room { package: "control-routing", directory: "control/routing", kind: Kind::Pure, uses: &["protocol", "control-core"] },
+    Room { package: "control-api", directory: "control/api", kind: Kind::Pure, uses: &["protocol", "control-core", "control-routing"] },
+    Room { package: "control-store", directory: "control/store", kind: Kind::Store, uses: &["protocol", "control-core"] },
+    Room { package: "control-shell", directory: "control/shell", kind: Kind::Shell, uses: &["protocol", "control-core", "control-routing", "control-api", "control-store"] },
+    Room { package: "sim", directory: "tests/sim", kind: Kind::Tests, uses: ALL_LIBRARIES },
+    Room { package: "e2e", directory: "tests/e2e", kind: Kind::Tests, uses: ALL_LIBRARIES },
+    Room { package: "bench", directory: "tests/bench", kind: Kind::Tests, uses: ALL_LIBRARIES },
+    Room { package: "xtask", directory: "scripts/xtask", kind: Kind::Tool, uses: &[] },
 ];
 
-/// All libraries; the rooms for tests never use each other.
-const EVERYTHING_THAT_RUNS: &[&str] = &[
+/// What the binary and the rooms for tests may join; the latter never use each other.
+const ALL_LIBRARIES: &[&str] = &[
     "protocol",
     "agent-core",
     "agent-shell",
@@ -184,256 +105,65 @@ const TESTS: &[&str] = &["sim", "e2e", "bench"];
 const TOOL: &[&str] = &["xtask"];
 
 /// Crates with a job. A crate that is not here may be used by nobody; sorted by name.
+#[rustfmt::skip]
 pub(super) const JOBS: &[Job] = &[
-    Job {
-        name: "anyhow",
-        users: &[CLI],
-        job: "errors that only a person reads; libraries use thiserror",
-    },
-    Job {
-        name: "axum",
-        users: &[SHELLS, CLI, TESTS],
-        job: "HTTP on local sockets",
-    },
-    Job {
-        name: "bytes",
-        users: &[PROTOCOL, SHELLS, CLI, TESTS],
-        job: "buffers that cross quinn and hyper",
-    },
-    Job {
-        name: "chacha20poly1305",
-        users: &[PROTOCOL, KERNEL],
-        job: "seals frames, contracts and stored keys",
-    },
-    Job {
-        name: "clap",
-        users: &[CLI],
-        job: "the command line",
-    },
-    Job {
-        name: "comfy-table",
-        users: &[CLI],
-        job: "tables for people",
-    },
-    Job {
-        name: "coset",
-        users: &[PROTOCOL],
-        job: "the COSE envelope",
-    },
-    Job {
-        name: "data-encoding",
-        users: &[PROTOCOL],
-        job: "the text form of ids, keys and tokens",
-    },
-    Job {
-        name: "ed25519-dalek",
-        users: &[PROTOCOL],
-        job: "signs and verifies documents",
-    },
-    Job {
-        name: "hickory-resolver",
-        users: &[AGENT_SHELL],
-        job: "finds controllers",
-    },
-    Job {
-        name: "hkdf",
-        users: &[PROTOCOL],
-        job: "derives keys of a purpose",
-    },
-    Job {
-        name: "hpke",
-        users: &[PROTOCOL],
-        job: "seals contracts",
-    },
-    Job {
-        name: "http-body-util",
-        users: &[SHELLS, CLI, TESTS],
-        job: "HTTP on local sockets",
-    },
-    Job {
-        name: "hyper",
-        users: &[SHELLS, CLI, TESTS],
-        job: "HTTP on local sockets",
-    },
-    Job {
-        name: "hyper-util",
-        users: &[SHELLS, CLI, TESTS],
-        job: "HTTP on local sockets",
-    },
-    Job {
-        name: "ipnet",
-        users: &[PURE, SHELLS, CLI, TESTS],
-        job: "address ranges",
-    },
-    Job {
-        name: "jiff",
-        users: &[SHELLS, CLI, TESTS],
-        job: "RFC 3339 and durations for people",
-    },
-    Job {
-        name: "metrics",
-        users: &[SHELLS, CLI],
-        job: "feeds /metrics; cores return counts",
-    },
-    Job {
-        name: "metrics-exporter-prometheus",
-        users: &[SHELLS, CLI],
-        job: "renders /metrics",
-    },
-    Job {
-        name: "minicbor",
-        users: &[PURE, TESTS],
-        job: "wire requests and stored rows",
-    },
-    Job {
-        name: "proptest",
-        users: &[TESTS],
-        job: "properties",
-    },
-    Job {
-        name: "quinn",
-        users: &[SHELLS, CLI, TESTS],
-        job: "carries everything between machines",
-    },
-    Job {
-        name: "rand",
-        users: &[PURE, SHELLS, CLI, TESTS],
-        job: "chance; a pure room takes it as an argument",
-    },
-    Job {
-        name: "rcgen",
-        users: &[PROTOCOL],
-        job: "issues every certificate",
-    },
-    Job {
-        name: "rusqlite",
-        users: &[STORE],
-        job: "the embedded engine",
-    },
-    Job {
-        name: "rustix",
-        users: &[STORE, SHELLS, CLI, TESTS],
-        job: "system calls that std lacks",
-    },
-    Job {
-        name: "rustls",
-        users: &[SHELLS, CLI, TESTS],
-        job: "carries everything between machines",
-    },
-    Job {
-        name: "rustls-pki-types",
-        users: &[PROTOCOL, SHELLS, CLI, TESTS],
-        job: "certificates as bytes",
-    },
-    Job {
-        name: "rustls-webpki",
-        users: &[PROTOCOL],
-        job: "verifies chains",
-    },
-    Job {
-        name: "sd-notify",
-        users: &[CLI],
-        job: "tells systemd; it reads the environment",
-    },
-    Job {
-        name: "semver",
-        users: &[TOOL],
-        job: "orders versions of crates",
-    },
-    Job {
-        name: "serde",
-        users: &[PURE, STORE, SHELLS, CLI, TESTS],
-        job: "config files and JSON",
-    },
-    Job {
-        name: "serde_json",
-        users: &[SHELLS, CLI, TESTS, TOOL],
-        job: "JSON, at the edges",
-    },
-    Job {
-        name: "sha2",
-        users: &[PROTOCOL],
-        job: "hashes and fingerprints",
-    },
-    Job {
-        name: "socket2",
-        users: &[SHELLS, CLI, TESTS],
-        job: "makes the UDP socket",
-    },
-    Job {
-        name: "subtle",
-        users: &[PROTOCOL, KERNEL],
-        job: "compares secrets",
-    },
-    Job {
-        name: "tempfile",
-        users: &[TESTS],
-        job: "directories that tests throw away",
-    },
-    Job {
-        name: "thiserror",
-        users: &[PURE, STORE, SHELLS, CLI, TESTS],
-        job: "errors",
-    },
-    Job {
-        name: "time",
-        users: &[PROTOCOL],
-        job: "what rcgen and x509-parser call a time",
-    },
-    Job {
-        name: "tokio",
-        users: &[SHELLS, CLI, TESTS],
-        job: "runs the shells",
-    },
-    Job {
-        name: "toml",
-        users: &[CLI, TOOL],
-        job: "config files",
-    },
-    Job {
-        name: "tracing",
-        users: &[PURE, STORE, SHELLS, CLI, TESTS],
-        job: "spans and events",
-    },
-    Job {
-        name: "tracing-subscriber",
-        users: &[CLI, TESTS],
-        job: "where spans and events go",
-    },
-    Job {
-        name: "x25519-dalek",
-        users: &[PROTOCOL],
-        job: "keys the frames",
-    },
-    Job {
-        name: "x509-parser",
-        users: &[PROTOCOL],
-        job: "reads certificates",
-    },
-    Job {
-        name: "zeroize",
-        users: &[PURE, SHELLS, CLI, TESTS],
-        job: "forgets secrets",
-    },
+    Job { name: "anyhow", users: &[CLI], job: "errors that only a person reads; libraries use thiserror" },
+    Job { name: "axum", users: &[SHELLS, CLI, TESTS], job: "HTTP on local sockets" },
+    Job { name: "bytes", users: &[PROTOCOL, SHELLS, CLI, TESTS], job: "buffers that cross quinn and hyper" },
+    Job { name: "chacha20poly1305", users: &[PROTOCOL, KERNEL], job: "seals frames, contracts and stored keys" },
+    Job { name: "clap", users: &[CLI], job: "the command line" },
+    Job { name: "comfy-table", users: &[CLI], job: "tables for people" },
+    Job { name: "coset", users: &[PROTOCOL], job: "the COSE envelope" },
+    Job { name: "data-encoding", users: &[PROTOCOL], job: "the text form of ids, keys and tokens" },
+    Job { name: "ed25519-dalek", users: &[PROTOCOL], job: "signs and verifies documents" },
+    Job { name: "hickory-resolver", users: &[AGENT_SHELL], job: "finds controllers" },
+    Job { name: "hkdf", users: &[PROTOCOL], job: "derives keys of a purpose" },
+    Job { name: "hpke", users: &[PROTOCOL], job: "seals contracts" },
+    Job { name: "http-body-util", users: &[SHELLS, CLI, TESTS], job: "HTTP on local sockets" },
+    Job { name: "hyper", users: &[SHELLS, CLI, TESTS], job: "HTTP on local sockets" },
+    Job { name: "hyper-util", users: &[SHELLS, CLI, TESTS], job: "HTTP on local sockets" },
+    Job { name: "ipnet", users: &[PURE, SHELLS, CLI, TESTS], job: "address ranges" },
+    Job { name: "jiff", users: &[SHELLS, CLI, TESTS], job: "RFC 3339 and durations for people" },
+    Job { name: "metrics", users: &[SHELLS, CLI], job: "feeds /metrics; cores return counts" },
+    Job { name: "metrics-exporter-prometheus", users: &[SHELLS, CLI], job: "renders /metrics" },
+    Job { name: "minicbor", users: &[PURE, TESTS], job: "wire requests and stored rows" },
+    Job { name: "proptest", users: &[TESTS], job: "properties" },
+    Job { name: "quinn", users: &[SHELLS, CLI, TESTS], job: "carries everything between machines" },
+    Job { name: "rand", users: &[PURE, SHELLS, CLI, TESTS], job: "chance; a pure room takes it as an argument" },
+    Job { name: "rcgen", users: &[PROTOCOL], job: "issues every certificate" },
+    Job { name: "rusqlite", users: &[STORE], job: "the embedded engine" },
+    Job { name: "rustix", users: &[STORE, SHELLS, CLI, TESTS], job: "system calls that std lacks" },
+    Job { name: "rustls", users: &[SHELLS, CLI, TESTS], job: "carries everything between machines" },
+    Job { name: "rustls-pki-types", users: &[PROTOCOL, SHELLS, CLI, TESTS], job: "certificates as bytes" },
+    Job { name: "rustls-webpki", users: &[PROTOCOL], job: "verifies chains" },
+    Job { name: "sd-notify", users: &[CLI], job: "tells systemd; it reads the environment" },
+    Job { name: "semver", users: &[TOOL], job: "orders versions of crates" },
+    Job { name: "serde", users: &[PURE, STORE, SHELLS, CLI, TESTS], job: "config files and JSON" },
+    Job { name: "serde_json", users: &[SHELLS, CLI, TESTS, TOOL], job: "JSON, at the edges" },
+    Job { name: "sha2", users: &[PROTOCOL], job: "hashes and fingerprints" },
+    Job { name: "socket2", users: &[SHELLS, CLI, TESTS], job: "makes the UDP socket" },
+    Job { name: "subtle", users: &[PROTOCOL, KERNEL], job: "compares secrets" },
+    Job { name: "tempfile", users: &[TESTS], job: "directories that tests throw away" },
+    Job { name: "thiserror", users: &[PURE, STORE, SHELLS, CLI, TESTS], job: "errors" },
+    Job { name: "time", users: &[PROTOCOL], job: "what rcgen and x509-parser call a time" },
+    Job { name: "tokio", users: &[SHELLS, CLI, TESTS], job: "runs the shells" },
+    Job { name: "toml", users: &[CLI, TOOL], job: "config files" },
+    Job { name: "tracing", users: &[PURE, STORE, SHELLS, CLI, TESTS], job: "spans and events" },
+    Job { name: "tracing-subscriber", users: &[CLI, TESTS], job: "where spans and events go" },
+    Job { name: "x25519-dalek", users: &[PROTOCOL], job: "keys the frames" },
+    Job { name: "x509-parser", users: &[PROTOCOL], job: "reads certificates" },
+    Job { name: "zeroize", users: &[PURE, SHELLS, CLI, TESTS], job: "forgets secrets" },
 ];
 
 /// What the tests of any room may use besides.
 pub(super) const TEST_AIDS: &[&str] = &["data-encoding", "proptest", "serde_json", "tempfile"];
 
 /// Crates that may stand in Cargo.lock as somebody's unused option, and never in a build for Linux.
+#[rustfmt::skip]
 pub(super) const BANNED: &[Banned] = &[
-    Banned {
-        name: "native-tls",
-        reason: "rustls is the one TLS",
-    },
-    Banned {
-        name: "openssl-sys",
-        reason: "rustls is the one TLS",
-    },
-    Banned {
-        name: "ring",
-        reason: "aws-lc-rs is the one provider; with two, rustls panics when it must choose",
-    },
+    Banned { name: "native-tls", reason: "rustls is the one TLS" },
+    Banned { name: "openssl-sys", reason: "rustls is the one TLS" },
+    Banned { name: "ring", reason: "aws-lc-rs is the one provider; with two, rustls panics when it must choose" },
 ];
 
 /// Names that say nothing: whole names of crates, directories and files, or their last word.
