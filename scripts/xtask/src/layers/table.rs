@@ -97,6 +97,7 @@ const PURE: &[&str] = &[
     "control-routing",
     "control-api",
 ];
+const DOOR: &[&str] = &["control-api"];
 const STORE: &[&str] = &["control-store"];
 const AGENT_SHELL: &[&str] = &["agent-shell"];
 const SHELLS: &[&str] = &["agent-shell", "control-shell"];
@@ -123,7 +124,7 @@ pub(super) const JOBS: &[Job] = &[
     Job { name: "hyper", users: &[SHELLS, CLI, TESTS], job: "HTTP on local sockets" },
     Job { name: "hyper-util", users: &[SHELLS, CLI, TESTS], job: "HTTP on local sockets" },
     Job { name: "ipnet", users: &[PURE, SHELLS, CLI, TESTS], job: "address ranges" },
-    Job { name: "jiff", users: &[SHELLS, CLI, TESTS], job: "RFC 3339 and durations for people" },
+    Job { name: "jiff", users: &[DOOR, SHELLS, CLI, TESTS], job: "RFC 3339 and durations for people" },
     Job { name: "metrics", users: &[SHELLS, CLI], job: "feeds /metrics; cores return counts" },
     Job { name: "metrics-exporter-prometheus", users: &[SHELLS, CLI], job: "renders /metrics" },
     Job { name: "minicbor", users: &[PURE, TESTS], job: "wire requests and stored rows" },
@@ -134,12 +135,12 @@ pub(super) const JOBS: &[Job] = &[
     Job { name: "rusqlite", users: &[STORE], job: "the embedded engine" },
     Job { name: "rustix", users: &[STORE, SHELLS, CLI, TESTS], job: "system calls that std lacks" },
     Job { name: "rustls", users: &[SHELLS, CLI, TESTS], job: "carries everything between machines" },
-    Job { name: "rustls-pki-types", users: &[PROTOCOL, SHELLS, CLI, TESTS], job: "certificates as bytes" },
+    Job { name: "rustls-pki-types", users: &[PURE, SHELLS, CLI, TESTS], job: "certificates as bytes" },
     Job { name: "rustls-webpki", users: &[PROTOCOL], job: "verifies chains" },
     Job { name: "sd-notify", users: &[CLI], job: "tells systemd; it reads the environment" },
     Job { name: "semver", users: &[TOOL], job: "orders versions of crates" },
     Job { name: "serde", users: &[PURE, STORE, SHELLS, CLI, TESTS], job: "config files and JSON" },
-    Job { name: "serde_json", users: &[SHELLS, CLI, TESTS, TOOL], job: "JSON, at the edges" },
+    Job { name: "serde_json", users: &[DOOR, SHELLS, CLI, TESTS, TOOL], job: "JSON, at the edges" },
     Job { name: "sha2", users: &[PROTOCOL], job: "hashes and fingerprints" },
     Job { name: "socket2", users: &[SHELLS, CLI, TESTS], job: "makes the UDP socket" },
     Job { name: "subtle", users: &[PROTOCOL, KERNEL], job: "compares secrets" },
