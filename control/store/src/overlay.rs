@@ -8,7 +8,7 @@ use protocol::limits;
 
 use crate::engine::{Limits, Write, WriteSet};
 use crate::key::{Key, Span};
-use crate::rows::Source;
+use crate::rows::{Source, StoredRow};
 
 /// What one request may write; exceeding it is [`StoreError::TooLarge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +148,12 @@ impl View for Transaction<'_> {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let span = Span::of_rows(table, prefix, after);
-        self.source
-            .scan(table, &span, self.pending(&span).into_iter(), limit)
+        let pending = self.pending(&span).into_iter();
+        let rows = self.source.scan(table, &span, pending, limit);
+
+        rows.take(limit)
+            .map(|row| row.map(StoredRow::into_bytes))
+            .collect()
     }
 }
 

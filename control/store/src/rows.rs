@@ -38,76 +38,90 @@ impl<'a> Source<'a> {
         Ok(found.into_iter().next().map(|entry| entry.value))
     }
 
-    /// At most `limit` rows of `span` with `pending` laid over them; keys without the table's byte.
-    pub(crate) fn scan<'p>(
+    /// The rows of `span` with `pending` laid over them, in key order. Nobody will take more than `limit`.
+    pub(crate) fn scan(
         self,
         table: Table,
         span: &'a Span,
-        pending: impl Iterator<Item = (&'p Key, &'p Write)>,
+        pending: impl Iterator<Item = (&'a Key, &'a Write)> + 'a,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Box<dyn Iterator<Item = Result<StoredRow, StoreError>> + 'a> {
         if table.is_resident() {
-            let rows = self
+            let rows = self.committed.view.range(span);
+            let rows = rows.map(|(key, value)| {
+                Ok(StoredRow {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+            });
+            return Box::new(Merged {
+                committed: rows.peekable(),
+                pending: pending.peekable(),
+            });
+        }
+        let rows = EngineRows::new(self, span.clone(), limit);
+
+        Box::new(Merged {
+            committed: rows.peekable(),
+            pending: pending.peekable(),
+        })
+    }
+}
+
+/// A row as it is stored.
+pub(crate) struct StoredRow {
+    key: Key,
+    value: Arc<[u8]>,
+}
+
+impl StoredRow {
+    /// The key within the table, and the value.
+    pub(crate) fn into_bytes(self) -> (Vec<u8>, Vec<u8>) {
+        (self.key.row().to_vec(), self.value.to_vec())
+    }
+}
+
+/// Committed rows with pending writes laid over them, both in key order.
+struct Merged<C: Iterator, P: Iterator> {
+    committed: Peekable<C>,
+    pending: Peekable<P>,
+}
+
+impl<'p, C, P> Iterator for Merged<C, P>
+where
+    C: Iterator<Item = Result<StoredRow, ReadFailed>>,
+    P: Iterator<Item = (&'p Key, &'p Write)>,
+{
+    type Item = Result<StoredRow, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some((key, _)) = self.pending.peek() {
+            let earlier = self
                 .committed
-                .view
-                .range(span)
-                .map(|(key, value)| Ok((key.clone(), value.clone())));
-            return merge(rows, pending, limit);
+                .next_if(|row| row.as_ref().map_or(true, |row| row.key < **key));
+            if let Some(row) = earlier {
+                return Some(row.map_err(unreadable));
+            }
+            self.committed
+                .next_if(|row| row.as_ref().is_ok_and(|row| row.key == **key));
+            let (key, write) = self.pending.next()?;
+            if let Some(value) = write.value() {
+                return Some(Ok(StoredRow {
+                    key: key.clone(),
+                    value: value.clone(),
+                }));
+            }
         }
 
-        merge(EngineRows::new(self, span.clone(), limit), pending, limit)
+        self.committed.next().map(|row| row.map_err(unreadable))
     }
-}
-
-/// Lays `pending` over `committed`, both in key order.
-fn merge<'p>(
-    committed: impl Iterator<Item = Result<(Key, Arc<[u8]>), ReadFailed>>,
-    pending: impl Iterator<Item = (&'p Key, &'p Write)>,
-    limit: usize,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-    let (mut committed, mut pending) = (committed.peekable(), pending.peekable());
-    let mut rows = Vec::new();
-    while rows.len() < limit {
-        let Some((key, value)) = next_merged(&mut committed, &mut pending)? else {
-            break;
-        };
-        if let Some(value) = value {
-            rows.push((key.row().to_vec(), value.to_vec()));
-        }
-    }
-
-    Ok(rows)
-}
-
-/// The next key of either side; `None` as its value when it is pending deletion.
-#[expect(
-    clippy::type_complexity,
-    reason = "the pair is taken apart at once by its only caller"
-)]
-fn next_merged<'p>(
-    committed: &mut Peekable<impl Iterator<Item = Result<(Key, Arc<[u8]>), ReadFailed>>>,
-    pending: &mut Peekable<impl Iterator<Item = (&'p Key, &'p Write)>>,
-) -> Result<Option<(Key, Option<Arc<[u8]>>)>, StoreError> {
-    let Some((written, _)) = pending.peek() else {
-        let row = committed.next().transpose().map_err(unreadable)?;
-        return Ok(row.map(|(key, value)| (key, Some(value))));
-    };
-    let earlier = committed.next_if(|row| !row.as_ref().is_ok_and(|(key, _)| key >= *written));
-    if let Some((key, value)) = earlier.transpose().map_err(unreadable)? {
-        return Ok(Some((key, Some(value))));
-    }
-    committed.next_if(|row| row.as_ref().is_ok_and(|(key, _)| key == *written));
-
-    Ok(pending
-        .next()
-        .map(|(key, write)| (key.clone(), write.value().cloned())))
 }
 
 /// The engine's rows of a span, read page by page.
 struct EngineRows<'a> {
     source: Source<'a>,
     rest: Span,
-    page: vec::IntoIter<(Key, Arc<[u8]>)>,
+    page: vec::IntoIter<StoredRow>,
     page_rows: usize,
     ended: bool,
 }
@@ -133,25 +147,26 @@ impl<'a> EngineRows<'a> {
         if let Some(last) = entries.last() {
             self.rest = self.rest.resume_after(&last.key);
         }
-        self.page = entries
-            .into_iter()
-            .map(|entry| (entry.key, entry.value))
-            .collect::<Vec<_>>()
-            .into_iter();
+        let rows = entries.into_iter().map(|entry| StoredRow {
+            key: entry.key,
+            value: entry.value,
+        });
+        self.page = rows.collect::<Vec<_>>().into_iter();
 
         Ok(())
     }
 }
 
 impl Iterator for EngineRows<'_> {
-    type Item = Result<(Key, Arc<[u8]>), ReadFailed>;
+    type Item = Result<StoredRow, ReadFailed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.page.len() == 0 && !self.ended {
-            if let Err(failed) = self.read_page() {
-                self.ended = true;
-                return Some(Err(failed));
-            }
+        if self.page.len() == 0
+            && !self.ended
+            && let Err(failed) = self.read_page()
+        {
+            self.ended = true;
+            return Some(Err(failed));
         }
 
         self.page.next().map(Ok)

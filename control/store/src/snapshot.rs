@@ -1,5 +1,6 @@
 //! What other threads read while the writer works.
 
+use std::iter;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,7 +9,7 @@ use control_core::store::{StoreError, Table, View};
 
 use crate::engine::{BackupFailed, ChangeSet, ChangesFailed, CheckFailed, EngineReader, Revision};
 use crate::key::{Key, Span};
-use crate::rows::{Committed, Source};
+use crate::rows::{Committed, Source, StoredRow};
 
 /// A handle on the store for any thread.
 #[derive(Clone)]
@@ -129,6 +130,10 @@ impl View for Snapshot {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let span = Span::of_rows(table, prefix, after);
-        self.source().scan(table, &span, std::iter::empty(), limit)
+        let rows = self.source().scan(table, &span, iter::empty(), limit);
+
+        rows.take(limit)
+            .map(|row| row.map(StoredRow::into_bytes))
+            .collect()
     }
 }

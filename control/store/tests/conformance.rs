@@ -1,5 +1,7 @@
 //! What every engine must do, run on each of them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::thread;
 

@@ -1,5 +1,7 @@
 //! Groups of requests: what each sees, what remains of it, and what a failure leaves.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 use std::{iter, thread};
 
@@ -429,8 +431,8 @@ fn changes(store: &Store<MemoryEngine>) -> Vec<Vec<(Vec<u8>, u8)>> {
     let sets = store.reader().changes(Revision::new(0), usize::MAX).unwrap();
     let written = |set: control_store::engine::ChangeSet| {
         set.writes
-            .iter()
-            .map(|(key, _)| (key.row().to_vec(), key.row()[0]))
+            .keys()
+            .map(|key| (key.row().to_vec(), key.row()[0]))
             .collect()
     };
     sets.into_iter().map(written).collect()

@@ -1,5 +1,11 @@
 //! A store under random requests agrees with a sorted map, also after it was closed and opened again.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::mem;
 

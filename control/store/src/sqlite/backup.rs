@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::fault::is_full;
-use super::{files, open, reader};
+use super::{fault, files, open, reader};
 use crate::engine::{BackupFailed, Cause};
 
 /// Copies the database `source` to the new file `target`, which appears under its name only when it is complete,
@@ -64,7 +63,7 @@ fn directory(target: &Path) -> &Path {
     target
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+        .unwrap_or_else(|| Path::new("."))
 }
 
 fn partial(target: &Path) -> PathBuf {
@@ -75,10 +74,12 @@ fn partial(target: &Path) -> PathBuf {
 }
 
 fn from_io(path: &Path, error: io::Error) -> BackupFailed {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => BackupFailed::Exists(path.to_owned()),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BackupFailed::NoSpace,
-        _ => BackupFailed::Io {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return BackupFailed::Exists(path.to_owned());
+    }
+    match fault::is_out_of_space(&error) {
+        true => BackupFailed::NoSpace,
+        false => BackupFailed::Io {
             path: path.to_owned(),
             source: Cause::new(error),
         },
@@ -86,7 +87,7 @@ fn from_io(path: &Path, error: io::Error) -> BackupFailed {
 }
 
 fn from_sqlite(path: &Path, error: rusqlite::Error) -> BackupFailed {
-    match is_full(&error) {
+    match fault::is_full(&error) {
         true => BackupFailed::NoSpace,
         false => BackupFailed::Io {
             path: path.to_owned(),

@@ -1,5 +1,7 @@
 //! What an SQLite error means for the engine's operations.
 
+use std::io;
+
 use rusqlite::{ErrorCode, ffi};
 
 use crate::engine::{CampaignFailed, Cause, CheckFailed, CommitFailed, ReadFailed, RenewFailed};
@@ -33,6 +35,14 @@ impl From<rusqlite::Error> for Fault {
 pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         || error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHMSIZE)
+}
+
+/// As [`is_full`], for what the engine does to files itself.
+pub(super) fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::fault::{is_damage, is_full};
+use super::fault::{is_damage, is_full, is_out_of_space};
 use super::schema;
 use crate::engine::Cause;
 
@@ -108,9 +108,9 @@ pub enum OpenFailed {
 impl OpenFailed {
     pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::StoreFull { path },
-            _ => Self::Io {
+        match is_out_of_space(&error) {
+            true => Self::StoreFull { path },
+            false => Self::Io {
                 path,
                 source: Cause::new(error),
             },
