@@ -300,6 +300,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pre_release_after_the_patch_is_free() {
+        let line = r#"{"id":"RUSTSEC-2026-0005","package":"early","title":"hole","patched":[">= 1.0.0"],"unaffected":[],"informational":null,"withdrawn":null}"#;
+
+        assert!(Fixture::new().judge(line).is_clean());
+        assert!(
+            !Fixture::new()
+                .judge(&line.replace(">= 1.0.0", ">= 2.0.0"))
+                .is_clean()
+        );
+    }
+
+    #[test]
     fn our_own_crates_are_not_looked_up() {
         let line = r#"{"id":"RUSTSEC-2026-0003","package":"protocol","title":"other","patched":[],"unaffected":[],"informational":null,"withdrawn":null}"#;
 
@@ -348,6 +360,11 @@ mod tests {
 
     const LOCK: &str = r#"
 version = 4
+
+[[package]]
+name = "early"
+version = "2.0.0-rc.1"
+source = "registry"
 
 [[package]]
 name = "protocol"

@@ -202,16 +202,14 @@ impl Scanner {
         self.close_literal(start, line);
     }
 
-    /// Whether the `r` at hand opens a raw string; `r#type` is an identifier, `for"` cannot be.
+    /// Whether the `r` at hand opens a raw string; `r#type` is an identifier.
     fn starts_raw_string(&self) -> bool {
         let hashes = self.chars[self.at + 1..]
             .iter()
             .take_while(|letter| **letter == '#')
             .count();
-        let before = self.at.checked_sub(1).map(|at| self.chars[at]);
-        let follows_word = before.is_some_and(|letter| is_word(letter) && !matches!(letter, 'b' | 'c'));
 
-        self.peek(1 + hashes) == Some('"') && !follows_word
+        self.peek(1 + hashes) == Some('"')
     }
 
     fn raw_string(&mut self) {
