@@ -257,8 +257,12 @@ impl Envelope {
     /// Reads the outer form. Says nothing about who signed.
     pub fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
         strict::check(bytes).map_err(Malformed::from)?;
+        let (outer, slots) = protected_headers(bytes).map_err(|_| OpenError::NotAnEnvelope)?;
+        for protected in slots {
+            strict::check(protected).map_err(Malformed::from)?;
+        }
         let sign = CoseSign::from_slice(bytes).map_err(|_| OpenError::NotAnEnvelope)?;
-        let plain = sign.protected.is_empty() && sign.unprotected.is_empty();
+        let plain = outer.is_empty() && sign.unprotected.is_empty();
         if !plain || sign.signatures.is_empty() || sign.signatures.len() > MAX_SIGNATURES {
             return Err(OpenError::NotAnEnvelope);
         }
@@ -399,6 +403,24 @@ struct Payload {
     header: Header,
     #[n(1)]
     body: minicbor::bytes::ByteVec,
+}
+
+/// The protected headers of the envelope and of each slot: bytes to the outer gate, CBOR to the COSE decoder.
+fn protected_headers(bytes: &[u8]) -> Result<(&[u8], Vec<&[u8]>), minicbor::decode::Error> {
+    let mut d = minicbor::Decoder::new(bytes);
+    d.array()?;
+    let outer = d.bytes()?;
+    d.skip()?;
+    d.skip()?;
+    let mut slots = Vec::new();
+    for _ in 0..d.array()?.unwrap_or(0) {
+        d.array()?;
+        slots.push(d.bytes()?);
+        d.skip()?;
+        d.skip()?;
+    }
+
+    Ok((outer, slots))
 }
 
 /// What a signature is bound to besides the payload: type ‖ cluster ‖ subject.
