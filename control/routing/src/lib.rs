@@ -1,1 +1,24 @@
-//! Placeholder head.
+//! The routing of one cluster: which pairs get a route, over which path, and why.
+//!
+//! ```text
+//! policies + members ─ policy ─▶ wanted routes ─┐
+//! reports ──────────── observations ────────────┤
+//! lease rows ───────── lease, pool ─────────────┼─ decide ─▶ outcomes ─▶ rows ─ compile ─▶ documents
+//! route rows ────────────────────────────────────┘                         └─ explain ─▶ text
+//! ```
+//!
+//! Pure: rows, reports and [`protocol::time::Now`] go in, outcomes come out. The caller writes the rows, keeps the
+//! in-memory parts ([`observations::Observations`], [`trend::Trends`], the books) and publishes the documents.
+
+pub mod decide;
+pub mod evidence;
+pub mod lease;
+pub mod member;
+pub mod observations;
+pub mod policy;
+pub mod pool;
+pub mod rendezvous;
+pub mod route;
+pub mod score;
+pub mod trend;
+pub mod via;

@@ -39,6 +39,7 @@ pub struct RouteDecision {
     pub standbys: Vec<Path>,
     #[n(6)]
     pub reasons: Vec<Reason>,
+    /// Higher is more important.
     #[n(7)]
     pub priority: u8,
     #[n(8)]
@@ -159,6 +160,9 @@ pub enum Reason {
     SlowerThanChosen,
     #[n(19)]
     HeldBack,
+    /// A link that the path needs is down, as one end of that link says.
+    #[n(20)]
+    LinkDown,
 }
 
 impl Reason {
@@ -183,6 +187,7 @@ impl Reason {
             Self::LeasePending => "lease_pending",
             Self::SlowerThanChosen => "slower_than_chosen",
             Self::HeldBack => "held_back",
+            Self::LinkDown => "link_down",
         }
     }
 }

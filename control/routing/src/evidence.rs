@@ -1,0 +1,128 @@
+//! What both ends together know of one path of one route.
+
+use std::time::Duration;
+
+use protocol::id::{NodeId, RouteId};
+use protocol::time::Boot;
+
+use crate::observations::{FRESH, LinkSeen, Observations, PathSeen};
+use crate::via::Via;
+
+/// The ends of a route: the only ones whose word on it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub route: RouteId,
+    pub low: NodeId,
+    pub high: NodeId,
+}
+
+impl Ends {
+    pub const fn both(&self) -> [NodeId; 2] {
+        [self.low, self.high]
+    }
+}
+
+/// The sum of the reports about one path, the worse end counting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The probes of an end call it down, or did within [`MARK`] and have not been heard of since.
+    pub down: bool,
+    /// Answers came within [`FRESH`], and no end calls it down.
+    pub probed: bool,
+    /// What the links that it would use look like.
+    pub link: LinkState,
+    /// Of the path itself if that was measured within [`MARK`], else the sum of its links; microseconds.
+    pub rtt_us: Option<u32>,
+    /// Lost probes of the last 20, in the worse direction.
+    pub lost: u8,
+    /// Since the newest report about the path or its links.
+    pub age: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkState {
+    Up,
+    #[default]
+    Unknown,
+    Down,
+}
+
+impl Evidence {
+    /// Gathers what the ends reported of `via`.
+    pub fn gather(observations: &Observations, ends: Ends, via: Via, now: Boot) -> Self {
+        let probes = ends
+            .both()
+            .map(|end| observations.path(end, ends.route, via))
+            .map(|seen| seen.filter(|seen| now.since(seen.at) <= MARK));
+        let links = link_ends(ends, via)
+            .map(|(from, to)| observations.link(from, to))
+            .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
+        let down = probes.iter().flatten().any(|seen| seen.is_down());
+        let fresh = |seen: &&PathSeen| now.since(seen.at) <= FRESH;
+        let answered = |seen: &PathSeen| seen.rtt_us.is_some() && seen.window > 0;
+        let probed = probes
+            .iter()
+            .flatten()
+            .copied()
+            .filter(fresh)
+            .any(|seen| answered(seen) && !seen.is_down());
+        let (link, link_rtt) = links_of(via, links);
+        let seen_at = probes.iter().flatten().map(|seen| seen.at);
+
+        Self {
+            down,
+            probed: probed && !down,
+            link,
+            rtt_us: newest_rtt(probes, now).or(link_rtt),
+            lost: probes
+                .iter()
+                .flatten()
+                .copied()
+                .filter(fresh)
+                .map(|seen| seen.lost_out.max(seen.lost_in))
+                .max()
+                .unwrap_or(0),
+            age: seen_at
+                .chain(links.iter().flatten().map(|seen| seen.at))
+                .max()
+                .map(|at| now.since(at)),
+        }
+    }
+}
+
+/// The slower of what the ends measured; old measurements count only if there is no fresh one.
+fn newest_rtt(probes: [Option<&PathSeen>; 2], now: Boot) -> Option<u32> {
+    let measured = || probes.into_iter().flatten();
+    let fresh = measured().filter(|seen| now.since(seen.at) <= FRESH);
+    let newest = fresh.filter_map(|seen| seen.rtt_us).max();
+
+    newest.or_else(|| measured().filter_map(|seen| seen.rtt_us).max())
+}
+
+fn link_ends(ends: Ends, via: Via) -> [(NodeId, NodeId); 2] {
+    match via {
+        Via::Direct => [(ends.low, ends.high), (ends.high, ends.low)],
+        Via::Relay(relay) => [(ends.low, relay), (ends.high, relay)],
+    }
+}
+
+/// A direct path has one link that either end may know; one through a relay needs both of its links.
+fn links_of(via: Via, links: [Option<&LinkSeen>; 2]) -> (LinkState, Option<u32>) {
+    let states = links.map(|link| match link {
+        Some(seen) if seen.connected => LinkState::Up,
+        Some(_) => LinkState::Down,
+        None => LinkState::Unknown,
+    });
+    let rtts = links.map(|link| link.filter(|seen| seen.connected).and_then(|seen| seen.rtt_us));
+    match via {
+        Via::Direct if states.contains(&LinkState::Up) => (LinkState::Up, rtts[0].max(rtts[1])),
+        Via::Direct | Via::Relay(_) => {
+            let sum = rtts[0].zip(rtts[1]).map(|(near, far)| near.saturating_add(far));
+
+            (states[0].max(states[1]), sum)
+        }
+    }
+}
+
+/// How long bad news outlives the report that brought it: a path that is not probed any more cannot clear itself.
+pub const MARK: Duration = Duration::from_secs(60);

@@ -1,0 +1,283 @@
+//! Relay leases: the right of one relay to carry one pair.
+//!
+//! ```text
+//! grant ─▶ Offered ── the relay's table that carries it is acknowledged ─▶ Active ── nobody uses it ─▶ Withdrawn
+//!             ▲                                                                                          │
+//!             └───────────────────────── grant: same id, next generation ────────────────────────────────┘
+//! ```
+//!
+//! A row that was withdrawn stays as long as a relay could still honour it, so that its generation is never reused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use control_core::store::{Row, Table};
+use minicbor::{Decode, Encode};
+use protocol::document::routes::{LeaseRow, Path};
+use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
+use protocol::time::Wall;
+
+/// A lease as the store keeps it; there is at most one per route and relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RelayLease {
+    #[n(0)]
+    pub cluster: ClusterId,
+    #[n(1)]
+    pub lease: LeaseId,
+    #[n(2)]
+    pub route: RouteId,
+    #[n(3)]
+    pub low: NodeId,
+    #[n(4)]
+    pub high: NodeId,
+    #[n(5)]
+    pub relay: NodeId,
+    /// The fencing token: grows with every grant, and the relay refuses any lower one.
+    #[n(6)]
+    pub generation: u32,
+    #[n(7)]
+    pub state: LeaseState,
+    /// KiB a second, both directions together.
+    #[n(8)]
+    pub budget_kib: u16,
+    #[n(9)]
+    pub grace_minutes: u16,
+    #[n(10)]
+    pub granted_at: Wall,
+    /// The first lease table of the relay that carries this grant, once it is published.
+    #[n(11)]
+    pub carried_by: Option<TableVersion>,
+    #[n(12)]
+    pub withdrawn_at: Option<Wall>,
+}
+
+impl RelayLease {
+    /// Grants what is asked. A lease that stands stays as it is; one that was withdrawn comes back under its id with
+    /// the next generation; else it is a new one, called `fresh`.
+    pub fn grant(request: &LeaseRequest, previous: Option<&Self>, fresh: LeaseId, now: Wall) -> Self {
+        if let Some(standing) = previous.filter(|lease| lease.is_live()) {
+            return *standing;
+        }
+        let (lease, generation) = previous
+            .and_then(|lease| Some((lease.lease, lease.generation.checked_add(1)?)))
+            .unwrap_or((fresh, 1));
+
+        Self {
+            cluster: request.cluster,
+            lease,
+            route: request.route,
+            low: request.low,
+            high: request.high,
+            relay: request.relay,
+            generation,
+            state: LeaseState::Offered,
+            budget_kib: BUDGET_KIB,
+            grace_minutes: GRACE_MINUTES,
+            granted_at: now,
+            carried_by: None,
+            withdrawn_at: None,
+        }
+    }
+
+    /// Notes that the relay's table of this version carries the grant, unless an earlier one did.
+    pub fn carry(&mut self, version: TableVersion) {
+        if self.state == LeaseState::Offered {
+            self.carried_by.get_or_insert(version);
+        }
+    }
+
+    /// Takes what the relay says it has in force. True if that makes the lease active.
+    pub fn acknowledge(&mut self, in_force: TableVersion) -> bool {
+        let carried = self.carried_by.is_some_and(|carried| carried <= in_force);
+        let becomes_active = self.state == LeaseState::Offered && carried;
+        if becomes_active {
+            self.state = LeaseState::Active;
+        }
+
+        becomes_active
+    }
+
+    pub fn withdraw(&mut self, now: Wall) {
+        self.state = LeaseState::Withdrawn;
+        self.withdrawn_at = Some(now);
+    }
+
+    /// Whether it is in the relay's table.
+    pub const fn is_live(&self) -> bool {
+        match self.state {
+            LeaseState::Offered | LeaseState::Active => true,
+            LeaseState::Withdrawn => false,
+        }
+    }
+
+    /// Whether the row can be deleted: no relay can honour the grant any more, however long it was cut off.
+    pub fn is_forgettable(&self, now: Wall) -> bool {
+        let grace = Duration::from_secs(60 * u64::from(self.grace_minutes));
+
+        self.withdrawn_at
+            .is_some_and(|at| now.since(at) > grace + FORGET_MARGIN)
+    }
+
+    /// The path it allows.
+    pub fn path(&self) -> Path {
+        Path::Relay {
+            relay: self.relay,
+            lease: self.lease,
+            generation: u64::from(self.generation),
+            budget: 1024 * u32::from(self.budget_kib),
+        }
+    }
+
+    /// Its row in the relay's table.
+    pub fn row(&self) -> LeaseRow {
+        LeaseRow {
+            lease: self.lease,
+            low: self.low,
+            high: self.high,
+            generation: self.generation,
+            budget_kib: self.budget_kib,
+            grace_minutes: self.grace_minutes,
+        }
+    }
+
+    /// The key of a lease within [`Table::Leases`].
+    pub fn key_of(cluster: ClusterId, lease: LeaseId) -> Vec<u8> {
+        [*cluster.as_bytes(), *lease.as_bytes()].concat()
+    }
+}
+
+impl Row for RelayLease {
+    const TABLE: Table = Table::Leases;
+
+    fn key(&self) -> Vec<u8> {
+        Self::key_of(self.cluster, self.lease)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum LeaseState {
+    /// Granted; the relay has not shown yet that it knows.
+    #[n(1)]
+    Offered,
+    /// The relay has acknowledged it: the ends may be told.
+    #[n(2)]
+    Active,
+    #[n(3)]
+    Withdrawn,
+}
+
+impl LeaseState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Active => "active",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// Which lease table of a relay: what the document's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct TableVersion {
+    #[n(0)]
+    pub epoch: u64,
+    #[n(1)]
+    pub version: u64,
+}
+
+/// A relay that a route wants and has no live lease on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRequest {
+    pub cluster: ClusterId,
+    pub route: RouteId,
+    pub low: NodeId,
+    pub high: NodeId,
+    pub relay: NodeId,
+}
+
+/// The leases of a cluster in memory, found by id, by route and by relay.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseBook {
+    by_route: BTreeMap<(RouteId, NodeId), RelayLease>,
+    places: BTreeMap<LeaseId, (RouteId, NodeId)>,
+    /// Live leases alone.
+    by_relay: BTreeMap<NodeId, BTreeSet<RouteId>>,
+}
+
+impl LeaseBook {
+    /// Adds or replaces.
+    pub fn put(&mut self, lease: RelayLease) {
+        let place = (lease.route, lease.relay);
+        if let Some(replaced) = self.by_route.insert(place, lease) {
+            self.places.remove(&replaced.lease);
+        }
+        self.places.insert(lease.lease, place);
+        let routes = self.by_relay.entry(lease.relay).or_default();
+        match lease.is_live() {
+            true => routes.insert(lease.route),
+            false => routes.remove(&lease.route),
+        };
+    }
+
+    pub fn remove(&mut self, lease: LeaseId) -> Option<RelayLease> {
+        let place = self.places.remove(&lease)?;
+        let removed = self.by_route.remove(&place);
+        if let Some(routes) = self.by_relay.get_mut(&place.1) {
+            routes.remove(&place.0);
+        }
+
+        removed
+    }
+
+    pub fn find(&self, lease: LeaseId) -> Option<&RelayLease> {
+        self.by_route.get(self.places.get(&lease)?)
+    }
+
+    pub fn on(&self, route: RouteId, relay: NodeId) -> Option<&RelayLease> {
+        self.by_route.get(&(route, relay))
+    }
+
+    /// Withdrawn ones included, in the order of the relays.
+    pub fn of_route(&self, route: RouteId) -> impl Iterator<Item = &RelayLease> {
+        self.by_route
+            .range((route, FIRST)..=(route, LAST))
+            .map(|(_, lease)| lease)
+    }
+
+    /// What the relay's table has, in the order of the routes.
+    pub fn carried_by(&self, relay: NodeId) -> impl Iterator<Item = &RelayLease> {
+        let routes = self.by_relay.get(&relay).into_iter().flatten();
+
+        routes.filter_map(move |route| self.on(*route, relay))
+    }
+
+    /// Rows of the relay's table.
+    pub fn rows(&self, relay: NodeId) -> usize {
+        self.by_relay.get(&relay).map_or(0, BTreeSet::len)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &RelayLease> {
+        self.by_route.values()
+    }
+}
+
+impl FromIterator<RelayLease> for LeaseBook {
+    fn from_iter<I: IntoIterator<Item = RelayLease>>(leases: I) -> Self {
+        let mut book = Self::default();
+        leases.into_iter().for_each(|lease| book.put(lease));
+
+        book
+    }
+}
+
+/// What one pair may send through one relay: 50 full synthetic frames a second and their answers, twice over.
+pub const BUDGET_KIB: u16 = 256;
+/// How long a row outlives the relay's freshness: a day (DESIGN 5), so that a night without controllers moves nothing.
+pub const GRACE_MINUTES: u16 = 24 * 60;
+/// Clocks of two controllers may differ by this much before a withdrawn generation could be reused.
+const FORGET_MARGIN: Duration = Duration::from_secs(3_600);
+const FIRST: NodeId = NodeId::from_bytes([0; 16]);
+const LAST: NodeId = NodeId::from_bytes([0xff; 16]);

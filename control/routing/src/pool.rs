@@ -1,0 +1,81 @@
+//! The relays of a cluster, as route decisions see them.
+
+use std::collections::BTreeMap;
+
+use protocol::id::NodeId;
+use protocol::node::NodeRole;
+
+use crate::member::{Member, MemberState};
+
+/// Every relay in force, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelayPool {
+    relays: BTreeMap<NodeId, Relay>,
+}
+
+/// A node that carries others' routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    pub node: NodeId,
+    pub standing: RelayStanding,
+    /// Label `site`: what fails together.
+    pub site: Option<String>,
+    /// Label `host`: what fails together within a site.
+    pub host: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RelayStanding {
+    Ready,
+    /// Keeps its routes until they have another path; takes no new ones.
+    Draining,
+    /// Not heard of for 5 min. What still flows through it stays until there is something better.
+    Offline,
+}
+
+impl RelayPool {
+    /// A disabled, quarantined or revoked relay is none.
+    pub fn of(members: &BTreeMap<NodeId, Member>) -> Self {
+        let relays = members
+            .values()
+            .filter_map(relay)
+            .map(|relay| (relay.node, relay));
+
+        Self {
+            relays: relays.collect(),
+        }
+    }
+
+    pub fn find(&self, node: NodeId) -> Option<&Relay> {
+        self.relays.get(&node)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Relay> {
+        self.relays.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.relays.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.relays.is_empty()
+    }
+}
+
+fn relay(member: &Member) -> Option<Relay> {
+    let standing = match member.state {
+        MemberState::Active | MemberState::Degraded => RelayStanding::Ready,
+        MemberState::Draining => RelayStanding::Draining,
+        MemberState::Offline => RelayStanding::Offline,
+        MemberState::Disabled | MemberState::Quarantined | MemberState::Revoked => return None,
+    };
+    let label = |key| member.labels.get(key).map(str::to_owned);
+
+    member.has(NodeRole::Relay).then(|| Relay {
+        node: member.node,
+        standing,
+        site: label("site"),
+        host: label("host"),
+    })
+}

@@ -1,0 +1,210 @@
+//! The decision in force for each route, as the store keeps it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use control_core::store::{Row, Table};
+use minicbor::{Decode, Encode};
+use protocol::document::routes::{Action, Cadence, Path, Reason};
+use protocol::id::{ClusterId, NodeId, RouteId};
+use protocol::time::Wall;
+
+use crate::score::{LossClass, Tier};
+use crate::via::Via;
+
+/// The latest decision of one route, with what it was made from. A withdrawn one stays, so that its generation is
+/// never reused.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RouteRow {
+    #[n(0)]
+    pub cluster: ClusterId,
+    #[n(1)]
+    pub route: RouteId,
+    #[n(2)]
+    pub low: NodeId,
+    #[n(3)]
+    pub high: NodeId,
+    /// Grows by one whenever path, standbys, priority or cadence change, and never falls.
+    #[n(4)]
+    pub generation: u64,
+    #[n(5)]
+    pub action: Action,
+    /// Absent when withdrawn.
+    #[n(6)]
+    pub path: Option<Path>,
+    /// Ranked.
+    #[n(7)]
+    pub standbys: Vec<Path>,
+    /// Ascending, each once.
+    #[n(8)]
+    pub reasons: Vec<Reason>,
+    #[n(9)]
+    pub priority: u8,
+    #[n(10)]
+    pub cadence: Cadence,
+    #[n(11)]
+    pub decided_at: Wall,
+    /// The candidates as they stood then, best first, at most [`CONSIDERED`].
+    #[n(12)]
+    pub considered: Vec<Considered>,
+}
+
+impl RouteRow {
+    pub fn is_withdrawn(&self) -> bool {
+        self.path.is_none()
+    }
+
+    /// The far end, seen from `node`.
+    pub fn peer_of(&self, node: NodeId) -> Option<NodeId> {
+        match node {
+            _ if node == self.low => Some(self.high),
+            _ if node == self.high => Some(self.low),
+            _ => None,
+        }
+    }
+
+    /// Path and standbys, in this order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.path.iter().chain(&self.standbys)
+    }
+
+    /// The key of a route within [`Table::Routes`].
+    pub fn key_of(cluster: ClusterId, route: RouteId) -> Vec<u8> {
+        [*cluster.as_bytes(), *route.as_bytes()].concat()
+    }
+}
+
+impl Row for RouteRow {
+    const TABLE: Table = Table::Routes;
+
+    fn key(&self) -> Vec<u8> {
+        Self::key_of(self.cluster, self.route)
+    }
+}
+
+/// One candidate of a decision and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Considered {
+    #[n(0)]
+    pub via: Via,
+    #[n(1)]
+    pub verdict: Verdict,
+    #[n(2)]
+    pub tier: Tier,
+    #[n(3)]
+    pub loss: LossClass,
+    /// Microseconds; of the path itself if `measured`, else the sum of the links it would use.
+    #[n(4)]
+    pub rtt_us: Option<u32>,
+    #[n(5)]
+    pub measured: bool,
+    /// Reserved load of the relay at that moment.
+    #[n(6)]
+    pub load: u32,
+    /// Milliseconds since the newest report about it.
+    #[n(7)]
+    pub age_ms: Option<u64>,
+    #[n(8)]
+    pub reasons: Vec<Reason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Verdict {
+    #[n(1)]
+    Chosen,
+    #[n(2)]
+    Standby,
+    #[n(3)]
+    Refused,
+}
+
+impl Verdict {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chosen => "chosen",
+            Self::Standby => "standby",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The decisions of a cluster in memory, found by route and by end.
+#[derive(Clone, Debug, Default)]
+pub struct RouteBook {
+    rows: BTreeMap<RouteId, RouteRow>,
+    by_node: BTreeMap<NodeId, BTreeSet<RouteId>>,
+    /// Routes whose path goes through the relay.
+    carried: BTreeMap<NodeId, u32>,
+}
+
+impl RouteBook {
+    /// Adds or replaces.
+    pub fn put(&mut self, row: RouteRow) {
+        self.by_node.entry(row.low).or_default().insert(row.route);
+        self.by_node.entry(row.high).or_default().insert(row.route);
+        if let Some(relay) = relay_of(&row) {
+            *self.carried.entry(relay).or_default() += 1;
+        }
+        let replaced = self.rows.insert(row.route, row);
+        self.uncount(replaced.as_ref());
+    }
+
+    pub fn remove(&mut self, route: RouteId) -> Option<RouteRow> {
+        let removed = self.rows.remove(&route)?;
+        for end in [removed.low, removed.high] {
+            if let Some(routes) = self.by_node.get_mut(&end) {
+                routes.remove(&route);
+            }
+        }
+        self.uncount(Some(&removed));
+
+        Some(removed)
+    }
+
+    pub fn find(&self, route: RouteId) -> Option<&RouteRow> {
+        self.rows.get(&route)
+    }
+
+    /// Withdrawn ones included, in the order of the routes.
+    pub fn of_node(&self, node: NodeId) -> impl Iterator<Item = &RouteRow> {
+        let routes = self.by_node.get(&node).into_iter().flatten();
+
+        routes.filter_map(|route| self.rows.get(route))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &RouteRow> {
+        self.rows.values()
+    }
+
+    /// How many routes go through `relay` now, standbys not counted.
+    pub fn carried_by(&self, relay: NodeId) -> u32 {
+        self.carried.get(&relay).copied().unwrap_or(0)
+    }
+
+    fn uncount(&mut self, row: Option<&RouteRow>) {
+        let count = row
+            .and_then(relay_of)
+            .and_then(|relay| self.carried.get_mut(&relay));
+        if let Some(count) = count {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+impl FromIterator<RouteRow> for RouteBook {
+    fn from_iter<I: IntoIterator<Item = RouteRow>>(rows: I) -> Self {
+        let mut book = Self::default();
+        rows.into_iter().for_each(|row| book.put(row));
+
+        book
+    }
+}
+
+fn relay_of(row: &RouteRow) -> Option<NodeId> {
+    row.path.as_ref().and_then(Path::relay)
+}
+
+/// Candidates kept with a decision: more would make a row of a fleet with many relays too long to write often.
+pub const CONSIDERED: usize = 8;

@@ -1,0 +1,225 @@
+//! How good a path is: an order, best first, not a sum of weights.
+//!
+//! Tier, loss, round trip, kind and load are compared in classes, in this order; then the path in use wins, then
+//! the finer load, then a rendezvous hash. Every score keeps its reasons.
+
+use std::collections::BTreeSet;
+
+use minicbor::{Decode, Encode};
+use protocol::document::routes::Reason;
+use protocol::id::RouteId;
+use protocol::limits::LEASE_ROWS;
+
+use crate::evidence::{Evidence, LinkState};
+use crate::pool::RelayStanding;
+use crate::rendezvous;
+use crate::via::Via;
+
+/// The order of the candidates of one route: the lower is the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Score {
+    pub class: Class,
+    pub sticky: Stickiness,
+    /// Leases and routes that the relay carries or was promised; 0 if direct.
+    pub reserved: u32,
+    /// Spreads what is equal otherwise.
+    pub rank: u64,
+}
+
+/// What one path must have over another to be called better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class {
+    pub tier: Tier,
+    pub loss: LossClass,
+    pub rtt: RttClass,
+    pub kind: PathKind,
+    pub load: LoadClass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Tier {
+    /// Its own probes were answered lately.
+    #[n(1)]
+    Usable,
+    /// Not measured, or not lately.
+    #[n(2)]
+    Suspect,
+    /// An end reported drift or failure on exactly this path, a link it needs is down, or its relay is going or gone.
+    #[n(3)]
+    Stale,
+}
+
+impl Tier {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usable => "usable",
+            Self::Suspect => "suspect",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum LossClass {
+    /// At most one of the last 20.
+    #[n(1)]
+    Clean,
+    /// Two or three of the last 20.
+    #[n(2)]
+    Light,
+    /// 20 % or more: where agents leave a path by themselves.
+    #[n(3)]
+    High,
+}
+
+impl LossClass {
+    /// The class of a number of lost probes out of the last 20.
+    pub const fn of(lost: u8) -> Self {
+        match lost {
+            0..=1 => Self::Clean,
+            2..=3 => Self::Light,
+            4.. => Self::High,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Light => "light",
+            Self::High => "high",
+        }
+    }
+}
+
+/// Round trips that are as good as each other: classes of 20 %, at least 10 ms wide. Unknown is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RttClass(u8);
+
+impl RttClass {
+    pub const UNKNOWN: Self = Self(u8::MAX);
+
+    pub fn of(rtt_us: Option<u32>) -> Self {
+        let Some(rtt) = rtt_us.map(u64::from) else {
+            return Self::UNKNOWN;
+        };
+        let mut class = 0;
+        let mut bound = RTT_FLOOR_US;
+        while rtt > bound {
+            bound += margin_us(bound);
+            class += 1;
+        }
+
+        Self(class)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathKind {
+    Direct,
+    Relay,
+}
+
+/// Load in eighths of what a relay can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadClass(u32);
+
+impl LoadClass {
+    pub const fn of(reserved: u32) -> Self {
+        Self(reserved / LOAD_STEP)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stickiness {
+    /// In use now.
+    Current,
+    /// Leased for this route.
+    Leased,
+    New,
+}
+
+/// What scoring needs to know of a candidate besides the evidence.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    pub route: RouteId,
+    pub via: Via,
+    /// None if direct.
+    pub standing: Option<RelayStanding>,
+    pub sticky: Stickiness,
+    pub reserved: u32,
+}
+
+impl Score {
+    /// Judges one candidate, and says why.
+    pub fn of(subject: &Subject, evidence: &Evidence) -> (Self, BTreeSet<Reason>) {
+        let mut reasons = BTreeSet::new();
+        let tier = tier(subject, evidence, &mut reasons);
+        let loss = LossClass::of(evidence.lost);
+        if loss == LossClass::High {
+            reasons.insert(Reason::LossHigh);
+        }
+        let (kind, rank) = match subject.via {
+            Via::Direct => (PathKind::Direct, 0),
+            Via::Relay(relay) => (
+                PathKind::Relay,
+                rendezvous::rank(subject.route.as_bytes(), relay.as_bytes()),
+            ),
+        };
+        let class = Class {
+            tier,
+            loss,
+            rtt: RttClass::of(evidence.rtt_us),
+            kind,
+            load: LoadClass::of(subject.reserved),
+        };
+        let score = Self {
+            class,
+            sticky: subject.sticky,
+            reserved: subject.reserved,
+            rank,
+        };
+
+        (score, reasons)
+    }
+}
+
+fn tier(subject: &Subject, evidence: &Evidence, reasons: &mut BTreeSet<Reason>) -> Tier {
+    let is_direct = subject.via == Via::Direct;
+    let (tier, reason) = match (evidence.down, evidence.probed, evidence.link) {
+        (true, ..) if is_direct => (Tier::Stale, Some(Reason::DirectDown)),
+        (true, ..) => (Tier::Stale, Some(Reason::StaleExactRelay)),
+        (false, true, _) => (Tier::Usable, None),
+        (false, false, LinkState::Down) if is_direct => (Tier::Stale, Some(Reason::DirectDown)),
+        (false, false, LinkState::Down) => (Tier::Stale, Some(Reason::LinkDown)),
+        (false, false, _) if is_direct => (Tier::Suspect, Some(Reason::DirectUnconfirmed)),
+        (false, false, _) => (Tier::Suspect, Some(Reason::RelayUnconfirmed)),
+    };
+    reasons.extend(reason);
+    match subject.standing {
+        None | Some(RelayStanding::Ready) => tier,
+        Some(RelayStanding::Draining) => {
+            reasons.insert(Reason::RelayDraining);
+            Tier::Stale
+        }
+        Some(RelayStanding::Offline) => {
+            reasons.insert(Reason::RelayOffline);
+            let still_carries = tier == Tier::Usable;
+            if still_carries { Tier::Suspect } else { Tier::Stale }
+        }
+    }
+}
+
+/// By how much a round trip must be shorter than `rtt_us` to be worth a move: 20 %, at least 10 ms.
+pub const fn margin_us(rtt_us: u64) -> u64 {
+    let fifth = rtt_us / 5;
+
+    if fifth > RTT_FLOOR_US { fifth } else { RTT_FLOOR_US }
+}
+
+/// 10 ms: below this nobody notices, and jitter alone would reorder (DESIGN 5).
+pub const RTT_FLOOR_US: u64 = 10_000;
+/// Loads within an eighth of a relay's table are alike.
+#[expect(clippy::cast_possible_truncation, reason = "8,000 fits")]
+pub const LOAD_STEP: u32 = (LEASE_ROWS / 8) as u32;
