@@ -1,0 +1,119 @@
+//! Reading a route decision: which paths it authorises, in which order, and whether it can be followed at all.
+
+use protocol::document::routes::{Action, Path, RouteDecision};
+use protocol::frame::PathTag;
+use protocol::id::NodeId;
+use protocol::limits::STANDBYS;
+
+use super::effect::DecisionRefusal;
+
+/// A path as frames name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leg {
+    pub(super) path: Path,
+    pub(super) tag: PathTag,
+    pub(super) first_hop: NodeId,
+}
+
+/// The decided path first, then the standbys; none if the route is withdrawn. A path named twice counts once.
+pub(super) fn legs(us: NodeId, decision: &RouteDecision) -> Result<Vec<Leg>, DecisionRefusal> {
+    if decision.action == Action::Withdraw {
+        return Ok(Vec::new());
+    }
+    let decided = decision.path.ok_or(DecisionRefusal::NoPath)?;
+    let mut legs: Vec<Leg> = Vec::with_capacity(1 + STANDBYS);
+    for path in std::iter::once(decided).chain(decision.standbys.iter().copied().take(STANDBYS)) {
+        let leg = leg(us, decision.peer, path).ok_or(DecisionRefusal::BadPath)?;
+        if legs.iter().all(|other| other.tag != leg.tag) {
+            legs.push(leg);
+        }
+    }
+
+    Ok(legs)
+}
+
+fn leg(us: NodeId, peer: NodeId, path: Path) -> Option<Leg> {
+    let (tag, first_hop) = match path {
+        Path::Direct => (PathTag::Direct, peer),
+        Path::Relay {
+            relay,
+            lease,
+            generation,
+            budget: _,
+        } => {
+            let generation = u32::try_from(generation).ok().filter(|generation| *generation > 0)?;
+            (PathTag::Relay { lease, generation }, relay)
+        }
+    };
+    let through_an_end = path.relay().is_some_and(|relay| relay == us || relay == peer);
+
+    (!through_an_end && peer != us).then_some(Leg { path, tag, first_hop })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::document::routes::Cadence;
+    use protocol::id::{LeaseId, RouteId};
+
+    use super::*;
+
+    #[test]
+    fn the_decided_path_comes_first_and_none_comes_twice() {
+        let legs = legs(US, &decision(Some(relay(9, 1)), vec![Path::Direct, relay(9, 1)])).unwrap();
+
+        let paths: Vec<_> = legs.iter().map(|leg| leg.path).collect();
+        assert_eq!(paths, [relay(9, 1), Path::Direct]);
+        assert_eq!((legs[0].first_hop, legs[1].first_hop), (node(9), PEER));
+    }
+
+    #[test]
+    fn a_decision_without_a_path_is_refused_unless_it_withdraws() {
+        let mut decision = decision(None, vec![]);
+        assert_eq!(legs(US, &decision), Err(DecisionRefusal::NoPath));
+        decision.action = Action::Withdraw;
+        assert_eq!(legs(US, &decision), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_path_through_an_end_or_without_a_generation_is_refused() {
+        for path in [
+            relay(1, 1),
+            relay(2, 1),
+            relay(9, 0),
+            relay(9, u64::from(u32::MAX) + 1),
+        ] {
+            let refused = legs(US, &decision(Some(Path::Direct), vec![path]));
+            assert_eq!(refused, Err(DecisionRefusal::BadPath), "{path:?}");
+        }
+    }
+
+    fn decision(path: Option<Path>, standbys: Vec<Path>) -> RouteDecision {
+        RouteDecision {
+            route: RouteId::from_bytes([7; 16]),
+            peer: PEER,
+            generation: 1,
+            action: Action::Replace,
+            path,
+            standbys,
+            reasons: Vec::new(),
+            priority: 0,
+            cadence: Cadence::Auto,
+        }
+    }
+
+    fn relay(node_byte: u8, generation: u64) -> Path {
+        Path::Relay {
+            relay: node(node_byte),
+            lease: LeaseId::from_bytes([node_byte; 16]),
+            generation,
+            budget: 1_000_000,
+        }
+    }
+
+    const fn node(byte: u8) -> NodeId {
+        NodeId::from_bytes([byte; 16])
+    }
+
+    const US: NodeId = node(1);
+    const PEER: NodeId = node(2);
+}
