@@ -1,0 +1,67 @@
+//! What an agent is given from outside: everything that a simulation replaces.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use quinn::{AsyncUdpSocket, Runtime};
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::disk::StateDisk;
+use crate::interfaces::Interfaces;
+use crate::resolve::Resolve;
+
+/// The world of one agent.
+pub struct Parts {
+    pub clock: Arc<dyn Clock>,
+    /// The agent's one UDP socket, bound: everything it says to controllers and neighbours goes through it.
+    pub socket: Arc<dyn AsyncUdpSocket>,
+    /// Timers and tasks of QUIC.
+    pub runtime: Arc<dyn Runtime>,
+    pub disk: Arc<dyn StateDisk>,
+    pub resolver: Arc<dyn Resolve>,
+    pub interfaces: Arc<dyn Interfaces>,
+    pub supervisor: Arc<dyn Supervisor>,
+    /// Writes what `GET /metrics` answers.
+    pub metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
+    /// All chance of the agent but that inside TLS is drawn from here: the system's entropy in production, the
+    /// run's seed in a simulation. Two runs must not share one.
+    pub seed: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who started the agent and watches it, such as systemd. Called from the agent's loop: must not block.
+pub trait Supervisor: Send + Sync + 'static {
+    /// The last known good state is in force, or enrolment is pending. Called once.
+    fn ready(&self);
+
+    /// One line for people, whenever it changes.
+    fn status(&self, line: &str);
+
+    /// The loop turned: at least once a second as long as the agent works.
+    fn worked(&self);
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unsupervised;
+
+impl Supervisor for Unsupervised {
+    fn ready(&self) {}
+
+    fn status(&self, _: &str) {}
+
+    fn worked(&self) {}
+}
+
+/// What a part answers later.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
