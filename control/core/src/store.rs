@@ -62,8 +62,11 @@ pub trait View {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    ) -> Result<Vec<Entry>, StoreError>;
 }
+
+/// A key within its table, and the bytes of its row.
+pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// An open write transaction: reads see its own writes, and nothing is kept unless the request succeeds.
 pub trait Tx: View {
@@ -75,7 +78,9 @@ pub trait Tx: View {
 /// Typed reads.
 pub trait Rows: View {
     fn get<R: Row>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
-        self.get_bytes(R::TABLE, key)?.map(|bytes| decode(R::TABLE, &bytes)).transpose()
+        self.get_bytes(R::TABLE, key)?
+            .map(|bytes| decode(R::TABLE, &bytes))
+            .transpose()
     }
 
     /// Every row whose key starts with `prefix`, in key order.

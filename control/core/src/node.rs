@@ -1,0 +1,360 @@
+//! Nodes: what is known of each, and what an operator or the node itself changes about it.
+//!
+//! ```text
+//! tenure     enabled ⇄ disabled      enabled, disabled ──► revoked
+//! presence   active ⇄ degraded ⇄ offline            (stored when it changes; heartbeats live in memory)
+//! ```
+
+mod renew;
+mod revoke;
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use protocol::certificate::{Holder, Identity};
+use protocol::document::authority::Serial;
+use protocol::document::config::Candidate;
+use protocol::error::Code;
+use protocol::id::{BootId, ClusterId, NodeId, RequestId};
+use protocol::key::{Digest, Fingerprint, SealKey, VerifyKey};
+use protocol::node::{Labels, Name, NodeRole};
+use protocol::time::Wall;
+
+use crate::audit::{Action, Target};
+use crate::desk::Desk;
+use crate::failure::{Failure, fails};
+use crate::join::{self, RequestState};
+use crate::liveness::Change;
+use crate::names::{self, NameHolder};
+use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, View};
+
+pub use renew::{
+    EXPIRED_RENEWAL, LastRenewal, RENEWALS_ON_RECORD, RenewError, Renewal, renew, renew_expired,
+};
+pub use revoke::{RevocationEntry, RevocationRow, leave, revocation_list, revocations, revoke};
+
+/// What an operator has decided about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Tenure {
+    #[n(1)]
+    Enabled,
+    /// Keeps its identity and is nobody's neighbour.
+    #[n(2)]
+    Disabled,
+    /// For ever.
+    #[n(3)]
+    Revoked,
+}
+
+/// What heartbeats say about a node. Declared best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Presence {
+    #[n(1)]
+    Active,
+    #[n(2)]
+    Degraded,
+    #[n(3)]
+    Offline,
+}
+
+/// Tenure and presence in one word, as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    Active,
+    Degraded,
+    Offline,
+    Disabled,
+    Revoked,
+}
+
+impl NodeState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Degraded => "degraded",
+            Self::Offline => "offline",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct NodeRow {
+    #[n(0)]
+    pub cluster: ClusterId,
+    #[n(1)]
+    pub id: NodeId,
+    #[n(2)]
+    pub name: Name,
+    #[n(3)]
+    pub roles: Vec<NodeRole>,
+    #[n(4)]
+    pub labels: Labels,
+    /// Of the identity: rises when the node is replaced.
+    #[n(5)]
+    pub generation: u64,
+    #[n(6)]
+    pub key: VerifyKey,
+    #[n(7)]
+    pub seal_key: SealKey,
+    /// Who issued the current certificate.
+    #[n(8)]
+    pub issuer: Digest,
+    #[n(9)]
+    pub serial: Serial,
+    /// The current certificate, DER.
+    #[n(10)]
+    pub certificate: ByteVec,
+    #[n(11)]
+    pub not_after: Wall,
+    #[n(12)]
+    pub renewal: Option<LastRenewal>,
+    #[n(13)]
+    pub tenure: Tenure,
+    #[n(14)]
+    pub presence: Presence,
+    #[n(15)]
+    pub presence_since: Wall,
+    /// The run of its agent that was heard last; none if it never was.
+    #[n(16)]
+    pub boot: Option<BootId>,
+    /// Best first.
+    #[n(17)]
+    pub candidates: Vec<Candidate>,
+    #[n(18)]
+    pub agent_version: String,
+    /// The highest authority epoch that the agent has verified.
+    #[n(19)]
+    pub epoch: u64,
+    /// A hash of the host's machine id, as the join request gave it.
+    #[n(20)]
+    pub machine: Option<Fingerprint>,
+    #[n(21)]
+    pub request: RequestId,
+    #[n(22)]
+    pub joined_at: Wall,
+    /// When it was revoked or left.
+    #[n(23)]
+    pub ended_at: Option<Wall>,
+}
+
+impl NodeRow {
+    pub const fn state(&self) -> NodeState {
+        match (self.tenure, self.presence) {
+            (Tenure::Revoked, _) => NodeState::Revoked,
+            (Tenure::Disabled, _) => NodeState::Disabled,
+            (Tenure::Enabled, Presence::Active) => NodeState::Active,
+            (Tenure::Enabled, Presence::Degraded) => NodeState::Degraded,
+            (Tenure::Enabled, Presence::Offline) => NodeState::Offline,
+        }
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.key.fingerprint()
+    }
+}
+
+impl Row for NodeRow {
+    const TABLE: Table = Table::Nodes;
+
+    fn key(&self) -> Vec<u8> {
+        key(self.cluster, self.id)
+    }
+}
+
+/// A node at the node door, as its certificate proved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeCaller {
+    pub cluster: ClusterId,
+    pub node: NodeId,
+    pub serial: Serial,
+}
+
+impl NodeCaller {
+    /// The node of an admitted identity; controllers are none.
+    pub const fn of(identity: &Identity) -> Option<Self> {
+        match identity.holder {
+            Holder::Node(node) => Some(Self {
+                cluster: identity.cluster,
+                node,
+                serial: identity.serial,
+            }),
+            Holder::Controller(_) => None,
+        }
+    }
+}
+
+/// The row of a caller that may take part. Asked before every request.
+pub fn admitted(view: &dyn View, caller: &NodeCaller) -> Result<NodeRow, NodeError> {
+    let row = get(view, caller.cluster, caller.node)?.ok_or(NodeError::Unknown)?;
+    match row.tenure {
+        Tenure::Enabled => Ok(row),
+        Tenure::Disabled => Err(NodeError::Disabled),
+        Tenure::Revoked => Err(NodeError::Revoked),
+    }
+}
+
+pub fn get(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
+    view.get(&key(cluster, id))
+}
+
+/// The node of a name; revoked ones have none.
+pub fn find(view: &dyn View, cluster: ClusterId, name: &Name) -> Result<Option<NodeRow>, StoreError> {
+    match names::holder(view, cluster, name)? {
+        Some(NameHolder::Node(id)) => get(view, cluster, id),
+        Some(NameHolder::Request(_)) | None => Ok(None),
+    }
+}
+
+/// Every node of a cluster, revoked ones included, by id.
+pub fn list(view: &dyn View, cluster: ClusterId) -> Result<Vec<NodeRow>, StoreError> {
+    view.scan(cluster.as_bytes())
+}
+
+/// Sets some labels and takes others away.
+pub fn label(
+    desk: &mut Desk<'_>,
+    cluster: ClusterId,
+    id: NodeId,
+    changes: &[LabelChange],
+) -> Result<NodeRow, NodeError> {
+    let mut row = living(desk.tx, cluster, id)?;
+    let mut labels: std::collections::BTreeMap<String, String> = row
+        .labels
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    for change in changes {
+        match &change.value {
+            Some(value) => labels.insert(change.key.clone(), value.clone()),
+            None => labels.remove(&change.key),
+        };
+    }
+    let labels = Labels::parse(labels).map_err(|_| NodeError::InvalidLabels)?;
+    if labels != row.labels {
+        row.labels = labels;
+        desk.tx.put(&row)?;
+        let changed: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        desk.record(Action::NODE_LABELLED, Target::Node(id), changed.join(" "))?;
+    }
+
+    Ok(row)
+}
+
+/// A label to set, or to take away if it has no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelChange {
+    pub key: String,
+    pub value: Option<String>,
+}
+
+/// Takes a node out of everybody's neighbours; it keeps its identity. Repeating it changes nothing.
+pub fn disable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<NodeRow, NodeError> {
+    set_tenure(desk, (cluster, id), Tenure::Disabled, Action::NODE_DISABLED)
+}
+
+/// Lets a disabled node take part again. Repeating it changes nothing.
+pub fn enable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<NodeRow, NodeError> {
+    set_tenure(desk, (cluster, id), Tenure::Enabled, Action::NODE_ENABLED)
+}
+
+/// Stores what the liveness machine has noticed. A node that has ended meanwhile stays as it is.
+pub fn record_change(tx: &mut dyn Tx, change: &Change) -> Result<(), StoreError> {
+    let known: Option<NodeRow> = tx.get(&key(change.cluster, change.node))?;
+    let Some(mut row) = known.filter(|row| row.tenure != Tenure::Revoked) else {
+        return Ok(());
+    };
+    if row.boot.is_none() && change.boot.is_some() {
+        bootstrapped(tx, &row)?;
+    }
+    if row.presence != change.presence {
+        row.presence = change.presence;
+        row.presence_since = change.at;
+    }
+    row.boot = change.boot.or(row.boot);
+    row.candidates = change.candidates.clone().unwrap_or(row.candidates);
+    row.agent_version = change.agent_version.clone().unwrap_or(row.agent_version);
+    row.epoch = change.epoch.unwrap_or(row.epoch);
+
+    tx.put(&row)
+}
+
+/// The first sign of life of a node ends its enrolment.
+fn bootstrapped(tx: &mut dyn Tx, row: &NodeRow) -> Result<(), StoreError> {
+    let approved =
+        join::get(tx, row.cluster, row.request)?.filter(|request| request.decided == RequestState::Approved);
+    match approved {
+        Some(mut request) => {
+            request.decided = RequestState::Bootstrapped;
+            tx.put(&request)
+        }
+        None => Ok(()),
+    }
+}
+
+fn set_tenure(
+    desk: &mut Desk<'_>,
+    (cluster, id): (ClusterId, NodeId),
+    tenure: Tenure,
+    action: Action,
+) -> Result<NodeRow, NodeError> {
+    let mut row = living(desk.tx, cluster, id)?;
+    if row.tenure != tenure {
+        row.tenure = tenure;
+        desk.tx.put(&row)?;
+        desk.record(action, Target::Node(id), row.name.as_str())?;
+    }
+
+    Ok(row)
+}
+
+/// A node that has not ended.
+fn living(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<NodeRow, NodeError> {
+    let row = get(view, cluster, id)?.ok_or(NodeError::Unknown)?;
+    match row.tenure {
+        Tenure::Enabled | Tenure::Disabled => Ok(row),
+        Tenure::Revoked => Err(NodeError::Revoked),
+    }
+}
+
+fn key(cluster: ClusterId, id: NodeId) -> Vec<u8> {
+    [cluster.as_bytes().as_slice(), id.as_bytes()].concat()
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// An operator has disabled it.
+    #[error("the node is disabled")]
+    Disabled,
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// A key or value is no name, or there would be too many.
+    #[error("not valid labels: at most 16, of a-z, 0-9, '-', '_' and '.'")]
+    InvalidLabels,
+    /// It was revoked, or has left.
+    #[error("the node was revoked")]
+    Revoked,
+    /// The cluster has no node of this id.
+    #[error("no such node")]
+    Unknown,
+}
+
+impl NodeError {
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Disabled => Code::NodeDisabled,
+            Self::Failure(failure) => failure.code(),
+            Self::InvalidLabels => Code::ValidationFailed,
+            Self::Revoked => Code::NodeRevoked,
+            Self::Unknown => Code::NotFound,
+        }
+    }
+}
+
+fails!(NodeError);
+
+#[cfg(test)]
+mod tests;

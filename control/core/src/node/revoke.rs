@@ -1,0 +1,151 @@
+//! The end of a node, and the list that tells everybody. The list grows and never shrinks.
+
+use minicbor::{Decode, Encode};
+use protocol::document::authority::{RevocationList, RevokedCertificate, RevokedNode};
+use protocol::id::{ClusterId, NodeId};
+use protocol::key::Digest;
+use protocol::time::Wall;
+
+use crate::audit::{Action, Target};
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::issuing::{self, CertificateHolder, CertificateState};
+use crate::names::{self, NameHolder};
+use crate::publish;
+use crate::store::{Row, Rows, RowsMut, StoreError, Table, View};
+
+use super::{NodeCaller, NodeError, NodeRow, Presence, Tenure, get, living};
+
+/// One entry of a cluster's revocation list.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RevocationRow {
+    #[n(0)]
+    pub cluster: ClusterId,
+    /// From 1, in the order of revocation.
+    #[n(1)]
+    pub number: u64,
+    #[n(2)]
+    pub entry: RevocationEntry,
+    #[n(3)]
+    pub at: Wall,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum RevocationEntry {
+    #[n(0)]
+    Certificate(#[n(0)] RevokedCertificate),
+    #[n(1)]
+    Node(#[n(0)] RevokedNode),
+    /// By key id.
+    #[n(2)]
+    Issuer(#[n(0)] Digest),
+}
+
+impl Row for RevocationRow {
+    const TABLE: Table = Table::Revocations;
+
+    fn key(&self) -> Vec<u8> {
+        [self.cluster.as_bytes().as_slice(), &self.number.to_be_bytes()].concat()
+    }
+}
+
+/// Revokes a node for ever: its certificates are listed, its name is free, its documents are withdrawn. Repeating it
+/// changes nothing.
+pub fn revoke(
+    desk: &mut Desk<'_>,
+    cluster: ClusterId,
+    id: NodeId,
+    reason: &str,
+) -> Result<NodeRow, NodeError> {
+    let row = get(desk.tx, cluster, id)?.ok_or(NodeError::Unknown)?;
+    match row.tenure {
+        Tenure::Revoked => Ok(row),
+        Tenure::Enabled | Tenure::Disabled => Ok(end(desk, row, Action::NODE_REVOKED, reason)?),
+    }
+}
+
+/// A node gives back what it holds. For the fleet it is the same as a revocation.
+pub fn leave(desk: &mut Desk<'_>, caller: &NodeCaller) -> Result<NodeRow, NodeError> {
+    let row = living(desk.tx, caller.cluster, caller.node)?;
+
+    Ok(end(desk, row, Action::NODE_LEFT, "")?)
+}
+
+/// Every entry of a cluster's list, in the order of revocation.
+pub fn revocations(view: &dyn View, cluster: ClusterId) -> Result<Vec<RevocationRow>, StoreError> {
+    view.scan(cluster.as_bytes())
+}
+
+/// The revocation list as it is published.
+pub fn revocation_list(view: &dyn View, cluster: ClusterId) -> Result<RevocationList, StoreError> {
+    let mut list = RevocationList::default();
+    for row in revocations(view, cluster)? {
+        match row.entry {
+            RevocationEntry::Certificate(certificate) => list.certificates.push(certificate),
+            RevocationEntry::Node(node) => list.nodes.push(node),
+            RevocationEntry::Issuer(issuer) => list.issuers.push(issuer),
+        }
+    }
+    list.certificates.sort();
+    list.nodes.sort();
+    list.issuers.sort();
+
+    Ok(list)
+}
+
+fn end(desk: &mut Desk<'_>, mut row: NodeRow, action: Action, reason: &str) -> Result<NodeRow, Failure> {
+    let mut entries = vec![RevocationEntry::Node(RevokedNode {
+        node: row.id,
+        generation: row.generation,
+    })];
+    entries.extend(revoke_certificates(desk, &row)?);
+    append(desk, row.cluster, entries)?;
+
+    row.tenure = Tenure::Revoked;
+    row.presence = Presence::Offline;
+    row.presence_since = desk.now.wall;
+    row.candidates = Vec::new();
+    row.ended_at = Some(desk.now.wall);
+    desk.tx.put(&row)?;
+    names::free(desk.tx, row.cluster, &row.name, NameHolder::Node(row.id))?;
+    publish::withdraw(desk.tx, row.cluster, row.id)?;
+    publish::publish_shared(desk, row.cluster)?;
+    desk.record(action, Target::Node(row.id), format!("{} {reason}", row.name))?;
+
+    Ok(row)
+}
+
+/// Marks every certificate of the node that has not expired, and returns their entries.
+fn revoke_certificates(desk: &mut Desk<'_>, node: &NodeRow) -> Result<Vec<RevocationEntry>, StoreError> {
+    let mut entries = Vec::new();
+    let holder = CertificateHolder::Node(node.id);
+    for mut row in issuing::certificates(desk.tx, node.cluster, holder)? {
+        if row.not_after < desk.now.wall || row.state == CertificateState::Revoked {
+            continue;
+        }
+        entries.push(RevocationEntry::Certificate(RevokedCertificate {
+            issuer: row.issuer,
+            serial: row.serial,
+        }));
+        row.state = CertificateState::Revoked;
+        row.changed_at = desk.now.wall;
+        desk.tx.put(&row)?;
+    }
+
+    Ok(entries)
+}
+
+fn append(desk: &mut Desk<'_>, cluster: ClusterId, entries: Vec<RevocationEntry>) -> Result<(), StoreError> {
+    let last = revocations(desk.tx, cluster)?.last().map_or(0, |row| row.number);
+    for (number, entry) in (last + 1..).zip(entries) {
+        desk.tx.put(&RevocationRow {
+            cluster,
+            number,
+            entry,
+            at: desk.now.wall,
+        })?;
+    }
+
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! What is published: which version of which document has which hash since when.
+//!
+//! Compiling and signing are pure, so only this much is stored: whoever has the row and the cluster's authority makes
+//! the same bytes again. Documents are content-addressed: the same body keeps its version; another one gets the next,
+//! chained to the one before by its hash.
+
+use minicbor::{Decode, Encode};
+use protocol::cbor;
+use protocol::document::authority::RevocationList;
+use protocol::document::beacon::{Beacon, BeaconRank, Pin};
+use protocol::envelope::{Document, Kind, Stamp, Subject, payload_hash};
+use protocol::error::Code;
+use protocol::id::{ClusterId, NodeId};
+use protocol::key::Digest;
+use protocol::merkle::Leaf;
+use protocol::time::Wall;
+
+use crate::audit;
+use crate::authority::{self, AuthorityError};
+use crate::desk::Desk;
+use crate::failure::{Failure, fails};
+use crate::issuing;
+use crate::node;
+use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, View};
+
+/// The newest version of one document. The signed bytes are never stored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PublishedDocument {
+    #[n(0)]
+    pub cluster: ClusterId,
+    #[n(1)]
+    pub subject: Subject,
+    #[n(2)]
+    pub kind: Kind,
+    #[n(3)]
+    pub epoch: u64,
+    #[n(4)]
+    pub version: u64,
+    /// The payload hash, which beacons pin.
+    #[n(5)]
+    pub hash: Digest,
+    /// Hash of the body alone: the same content keeps its version.
+    #[n(6)]
+    pub content: Digest,
+    #[n(7)]
+    pub issued_at: Wall,
+    /// The payload hash of the version before.
+    #[n(8)]
+    pub previous: Option<Digest>,
+}
+
+impl PublishedDocument {
+    /// What the document is sealed under, the same every time.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            realm: self.cluster.into(),
+            subject: self.subject,
+            epoch: self.epoch,
+            version: self.version,
+            previous: self.previous,
+            issued_at: self.issued_at,
+            valid_until: None,
+        }
+    }
+
+    pub fn pin(&self) -> Pin {
+        Pin {
+            version: self.version,
+            hash: self.hash,
+        }
+    }
+}
+
+impl Row for PublishedDocument {
+    const TABLE: Table = Table::Published;
+
+    fn key(&self) -> Vec<u8> {
+        key(self.cluster, self.subject, self.kind)
+    }
+}
+
+/// The newest beacon of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BeaconRow {
+    #[n(0)]
+    pub cluster: ClusterId,
+    #[n(1)]
+    pub epoch: u64,
+    /// The header's version; it rises with every beacon of the cluster.
+    #[n(2)]
+    pub number: u64,
+    #[n(3)]
+    pub body: Beacon,
+    #[n(4)]
+    pub hash: Digest,
+    #[n(5)]
+    pub previous: Option<Digest>,
+    #[n(6)]
+    pub issued_at: Wall,
+}
+
+impl BeaconRow {
+    pub fn rank(&self) -> BeaconRank {
+        BeaconRank {
+            epoch: self.epoch,
+            term: self.body.term,
+            number: self.number,
+        }
+    }
+
+    /// What the beacon is sealed under, the same every time.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            realm: self.cluster.into(),
+            subject: Subject::All,
+            epoch: self.epoch,
+            version: self.number,
+            previous: self.previous,
+            issued_at: self.issued_at,
+            valid_until: None,
+        }
+    }
+}
+
+impl Row for BeaconRow {
+    const TABLE: Table = Table::Beacons;
+
+    fn key(&self) -> Vec<u8> {
+        self.cluster.as_bytes().to_vec()
+    }
+}
+
+/// A document that was just compared with what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub row: PublishedDocument,
+    /// Whether this content is new.
+    pub changed: bool,
+}
+
+/// What a beacon says that only the leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeaconInput {
+    /// The leader's fencing term.
+    pub term: u64,
+    /// The store revision that the documents were compiled from.
+    pub revision: u64,
+    /// Root and number of the leaves that [`leaves`] gives.
+    pub root: Digest,
+    pub leaves: u64,
+}
+
+/// Publishes `body` to `subject`: the row to sign it under, and whether it is news.
+pub fn publish<D: Document>(
+    desk: &mut Desk<'_>,
+    cluster: ClusterId,
+    subject: Subject,
+    body: &D,
+) -> Result<Published, PublishError> {
+    let epoch = authority::current(desk.tx, cluster)?.epoch;
+    let content = Digest::of(&cbor::encode(body));
+    let known = published(desk.tx, cluster, subject, D::KIND)?;
+    let unchanged = |row: &PublishedDocument| row.content == content && row.epoch == epoch;
+    if let Some(row) = known.clone().filter(unchanged) {
+        return Ok(Published { row, changed: false });
+    }
+    let mut row = PublishedDocument {
+        cluster,
+        subject,
+        kind: D::KIND,
+        epoch,
+        version: known.as_ref().map_or(1, |row| row.version + 1),
+        hash: Digest::default(),
+        content,
+        issued_at: desk.now.wall,
+        previous: known.map(|row| row.hash),
+    };
+    row.hash = payload_hash(&row.stamp(), body);
+    desk.tx.put(&row)?;
+
+    Ok(Published { row, changed: true })
+}
+
+/// Publishes the trust bundle and the revocation list as the rows have them now.
+pub fn publish_shared(desk: &mut Desk<'_>, cluster: ClusterId) -> Result<(), Failure> {
+    let bundle = issuing::trust_bundle(desk.tx, cluster)?;
+    let list = node::revocation_list(desk.tx, cluster)?;
+    publish(desk, cluster, Subject::All, &bundle).map_err(PublishError::into_failure)?;
+    publish(desk, cluster, Subject::All, &list).map_err(PublishError::into_failure)?;
+
+    Ok(())
+}
+
+/// The newest version of one document.
+pub fn published(
+    view: &dyn View,
+    cluster: ClusterId,
+    subject: Subject,
+    kind: Kind,
+) -> Result<Option<PublishedDocument>, StoreError> {
+    view.get(&key(cluster, subject, kind))
+}
+
+/// The leaves of a cluster's tree: every document that is addressed to one node, in the order of the tree.
+pub fn leaves(view: &dyn View, cluster: ClusterId) -> Result<Vec<Leaf>, StoreError> {
+    let prefix = [cluster.as_bytes().as_slice(), &[TO_NODE]].concat();
+    let rows = view.scan::<PublishedDocument>(&prefix)?;
+
+    Ok(rows.iter().filter_map(leaf).collect())
+}
+
+/// The leaf of a document that is addressed to one node.
+pub fn leaf(row: &PublishedDocument) -> Option<Leaf> {
+    match row.subject {
+        Subject::All => None,
+        Subject::Node(node) => Some(Leaf {
+            node,
+            kind: row.kind,
+            version: row.version,
+            hash: row.hash,
+        }),
+    }
+}
+
+/// Takes back every document of a node that has ended.
+pub(crate) fn withdraw(tx: &mut dyn Tx, cluster: ClusterId, node: NodeId) -> Result<(), StoreError> {
+    let prefix = subject_prefix(cluster, Subject::Node(node));
+    for row in tx.scan::<PublishedDocument>(&prefix)? {
+        tx.delete::<PublishedDocument>(&row.key())?;
+    }
+
+    Ok(())
+}
+
+/// Makes the next beacon: the same snapshot under the next number. A lower term than the last one's is refused.
+pub fn next_beacon(
+    desk: &mut Desk<'_>,
+    cluster: ClusterId,
+    input: BeaconInput,
+) -> Result<BeaconRow, BeaconError> {
+    let epoch = authority::current(desk.tx, cluster)?.epoch;
+    let last = beacon(desk.tx, cluster)?;
+    if let Some(last) = last.as_ref().filter(|last| last.body.term > input.term) {
+        return Err(BeaconError::TermStale {
+            newest: last.body.term,
+        });
+    }
+    let body = Beacon {
+        term: input.term,
+        revision: input.revision,
+        root: input.root,
+        leaves: input.leaves,
+        bundle: pin(desk.tx, cluster, Kind::TrustBundle)?,
+        revocations: pin(desk.tx, cluster, RevocationList::KIND)?,
+        audit: audit::head(desk.tx)?.into(),
+    };
+    let mut row = BeaconRow {
+        cluster,
+        epoch,
+        number: last.as_ref().map_or(1, |last| last.number + 1),
+        body,
+        hash: Digest::default(),
+        previous: last.map(|last| last.hash),
+        issued_at: desk.now.wall,
+    };
+    row.hash = payload_hash(&row.stamp(), &row.body);
+    desk.tx.put(&row)?;
+
+    Ok(row)
+}
+
+/// The newest beacon.
+pub fn beacon(view: &dyn View, cluster: ClusterId) -> Result<Option<BeaconRow>, StoreError> {
+    view.get(cluster.as_bytes())
+}
+
+fn pin(view: &dyn View, cluster: ClusterId, kind: Kind) -> Result<Pin, StoreError> {
+    let row = published(view, cluster, Subject::All, kind)?;
+
+    Ok(row.map(|row| row.pin()).unwrap_or_default())
+}
+
+fn key(cluster: ClusterId, subject: Subject, kind: Kind) -> Vec<u8> {
+    [subject_prefix(cluster, subject), cbor::encode(&kind)].concat()
+}
+
+fn subject_prefix(cluster: ClusterId, subject: Subject) -> Vec<u8> {
+    let subject = match &subject {
+        Subject::All => vec![TO_ALL],
+        Subject::Node(node) => [[TO_NODE].as_slice(), node.as_bytes()].concat(),
+    };
+
+    [cluster.as_bytes().as_slice(), &subject].concat()
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The cluster has no authority to sign it.
+    #[error("the cluster cannot publish")]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl PublishError {
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Authority(error) => error.code(),
+            Self::Failure(failure) => failure.code(),
+        }
+    }
+
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Authority(error) => error.into_failure(),
+            Self::Failure(failure) => failure,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BeaconError {
+    /// The cluster has no authority to sign it.
+    #[error("the cluster has no beacon")]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// Another leader has made a beacon since.
+    #[error("a leader of term {newest} has made a beacon since")]
+    TermStale { newest: u64 },
+}
+
+impl BeaconError {
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Authority(error) => error.code(),
+            Self::Failure(failure) => failure.code(),
+            Self::TermStale { .. } => Code::ReadOnly,
+        }
+    }
+}
+
+fails!(PublishError, BeaconError);
+
+/// Subjects in keys: nodes behind all, so that a scan of one kind of subject is one range.
+const TO_ALL: u8 = 1;
+const TO_NODE: u8 = 2;

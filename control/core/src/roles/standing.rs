@@ -1,0 +1,387 @@
+//! From rows to rights: verifies every grant, level by level away from the product root.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::document::authority::{ActivationManifest, Role, RoleGrant};
+use protocol::envelope::{Document, Envelope, Kind, OpenError, Opened};
+use protocol::id::{ClusterId, OperatorId};
+use protocol::key::{Digest, VerifyKey};
+use protocol::time::Wall;
+
+use crate::installation::{self, InstallationRow};
+use crate::operator::{self, OperatorState};
+use crate::store::{Rows, StoreError, View};
+
+use super::RoleGrantRow;
+
+/// All role grants of the installation, verified at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Standings {
+    grants: Vec<Grant>,
+    faults: Vec<Fault>,
+    /// Operators whose roles are taken away for a while or for ever.
+    inactive: BTreeSet<OperatorId>,
+}
+
+/// What a verified document says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub operator: OperatorId,
+    pub name: String,
+    pub key: VerifyKey,
+    pub role: Role,
+    pub cluster: Option<ClusterId>,
+    pub version: u64,
+    pub document: Digest,
+    pub issued_at: Wall,
+    pub valid_until: Option<Wall>,
+    pub signer: GrantSigner,
+    pub state: GrantState,
+}
+
+/// Who signed a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantSigner {
+    ProductRoot,
+    Owner(OperatorId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantState {
+    InForce,
+    /// The newest of its role, and over: it expired, or was signed to take the role away.
+    Ended,
+    /// Somebody nearer to the root decided.
+    Overruled,
+    /// A newer one counts.
+    Superseded,
+}
+
+impl GrantState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InForce => "active",
+            Self::Ended => "ended",
+            Self::Overruled => "overruled",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// A row without effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// As the row's columns have them.
+    pub operator: OperatorId,
+    pub role: Role,
+    pub why: FaultReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultReason {
+    /// The row's columns were edited.
+    #[error("the row says other things than the document it holds")]
+    ColumnsDiffer,
+    /// The bytes are no grant and no manifest.
+    #[error("the row holds no role grant")]
+    Malformed,
+    /// The signature does not verify, or is by nobody who may grant roles.
+    #[error("neither the product root nor an owner has signed it")]
+    NotSigned,
+}
+
+impl Standings {
+    /// Reads and verifies everything. Costs a signature check for each grant; there are a few for each operator.
+    pub fn read(view: &dyn View, now: Wall) -> Result<Self, StoreError> {
+        let Some(installation) = installation::find(view)? else {
+            return Ok(Self::default());
+        };
+        let inactive = operator::list(view)?
+            .into_iter()
+            .filter(|row| row.state != OperatorState::Active)
+            .map(|row| row.id)
+            .collect();
+        let rows = view.scan::<RoleGrantRow>(&[])?;
+        let mut reading = Reading::new(&installation, &rows, now);
+        reading.run();
+
+        Ok(Self {
+            grants: reading.grants,
+            faults: reading.faults,
+            inactive,
+        })
+    }
+
+    /// Every grant whose signature verifies.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// Every row that has no effect.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    pub fn roles(&self, operator: OperatorId, cluster: Option<ClusterId>) -> BTreeSet<Role> {
+        if self.inactive.contains(&operator) {
+            return BTreeSet::new();
+        }
+        self.grants
+            .iter()
+            .filter(|grant| grant.operator == operator && grant.state == GrantState::InForce)
+            .filter(|grant| grant.cluster.is_none() || grant.cluster == cluster)
+            .map(|grant| grant.role)
+            .collect()
+    }
+
+    /// Whether nobody owns the whole installation.
+    pub fn has_no_owner(&self) -> bool {
+        self.owners().next().is_none()
+    }
+
+    /// Opens a document that the product root or an owner of the whole installation must have signed.
+    pub(super) fn open<D: Document>(
+        &self,
+        envelope: &Envelope,
+        installation: &InstallationRow,
+    ) -> Result<Opened<D>, OpenError> {
+        let by_root = open_by_root(envelope, installation);
+        let Err(OpenError::NotSigned) = by_root else {
+            return by_root;
+        };
+        let keys: Vec<VerifyKey> = self.owners().map(|grant| grant.key).collect();
+
+        envelope.open_by(&installation.expected(), &keys, 1)
+    }
+
+    pub(super) fn newest_version(
+        &self,
+        operator: OperatorId,
+        cluster: Option<ClusterId>,
+        role: Role,
+    ) -> Option<u64> {
+        let same =
+            |grant: &&Grant| grant.operator == operator && grant.cluster == cluster && grant.role == role;
+
+        self.grants.iter().filter(same).map(|grant| grant.version).max()
+    }
+
+    pub(super) fn grant(&self, row: &RoleGrantRow) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.document == row.document)
+    }
+
+    fn owners(&self) -> impl Iterator<Item = &Grant> {
+        self.grants
+            .iter()
+            .filter(|grant| grant.is_owner_of_all() && grant.state == GrantState::InForce)
+            .filter(|grant| !self.inactive.contains(&grant.operator))
+    }
+}
+
+impl Grant {
+    fn is_owner_of_all(&self) -> bool {
+        self.role == Role::Owner && self.cluster.is_none()
+    }
+
+    fn is_over(&self, now: Wall) -> bool {
+        self.valid_until.is_some_and(|until| until <= now)
+    }
+
+    fn says(&self, row: &RoleGrantRow) -> bool {
+        (self.operator, self.cluster, self.role) == (row.operator, row.cluster, row.role)
+            && (self.version, self.document) == (row.version, row.document)
+    }
+}
+
+/// One pass over all rows.
+struct Reading<'a> {
+    installation: &'a InstallationRow,
+    now: Wall,
+    /// Rows that nobody has vouched for yet.
+    open: Vec<(&'a RoleGrantRow, Envelope)>,
+    grants: Vec<Grant>,
+    faults: Vec<Fault>,
+    /// The operators of whom it is settled whether they own the installation.
+    settled: BTreeSet<OperatorId>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(installation: &'a InstallationRow, rows: &'a [RoleGrantRow], now: Wall) -> Self {
+        let mut reading = Self {
+            installation,
+            now,
+            open: Vec::new(),
+            grants: Vec::new(),
+            faults: Vec::new(),
+            settled: BTreeSet::new(),
+        };
+        for row in rows {
+            match Envelope::parse(&row.bytes) {
+                Ok(envelope) => reading.open.push((row, envelope)),
+                Err(_) => reading.fault(row, FaultReason::Malformed),
+            }
+        }
+
+        reading
+    }
+
+    fn run(&mut self) {
+        let mut owners = self.level(None);
+        while !owners.is_empty() {
+            owners = self.level(Some(&owners));
+        }
+        for (row, _) in std::mem::take(&mut self.open) {
+            self.fault(row, FaultReason::NotSigned);
+        }
+        self.rank();
+    }
+
+    /// Takes in what `owners`, or the product root, have signed. Returns the owners that this makes.
+    fn level(&mut self, owners: Option<&BTreeMap<OperatorId, VerifyKey>>) -> BTreeMap<OperatorId, VerifyKey> {
+        let from = self.grants.len();
+        for (row, envelope) in std::mem::take(&mut self.open) {
+            let found = match owners {
+                None => self.by_root(&envelope),
+                Some(owners) => self.by_owner(&envelope, owners),
+            };
+            match found {
+                Some(grant) if grant.says(row) => self.grants.push(grant),
+                Some(_) => self.fault(row, FaultReason::ColumnsDiffer),
+                None => self.open.push((row, envelope)),
+            }
+        }
+
+        self.settle(from)
+    }
+
+    fn by_root(&self, envelope: &Envelope) -> Option<Grant> {
+        match envelope.claimed().kind {
+            Kind::ActivationManifest if self.installation.manifest == Some(envelope.hash()) => {
+                open_by_root::<ActivationManifest>(envelope, self.installation)
+                    .ok()
+                    .map(of_manifest)
+            }
+            Kind::RoleGrant => open_by_root::<RoleGrant>(envelope, self.installation)
+                .ok()
+                .map(|opened| of_grant(opened, GrantSigner::ProductRoot)),
+            Kind::ActivationManifest
+            | Kind::JoinToken
+            | Kind::JoinContract
+            | Kind::TrustBundle
+            | Kind::RevocationList
+            | Kind::SyntheticConfig
+            | Kind::Routes
+            | Kind::LeaseTable
+            | Kind::Beacon
+            | Kind::Succession => None,
+        }
+    }
+
+    fn by_owner(&self, envelope: &Envelope, owners: &BTreeMap<OperatorId, VerifyKey>) -> Option<Grant> {
+        let expected = self.installation.expected();
+
+        owners.iter().find_map(|(owner, key)| {
+            envelope
+                .open::<RoleGrant>(&expected, key)
+                .ok()
+                .map(|opened| of_grant(opened, GrantSigner::Owner(*owner)))
+        })
+    }
+
+    /// Decides who owns the installation by the grants of one level, for those whom no level before has decided.
+    fn settle(&mut self, from: usize) -> BTreeMap<OperatorId, VerifyKey> {
+        let mut newest: BTreeMap<OperatorId, usize> = BTreeMap::new();
+        for index in from..self.grants.len() {
+            let grant = &self.grants[index];
+            if !grant.is_owner_of_all() {
+                continue;
+            }
+            if self.settled.contains(&grant.operator) {
+                self.grants[index].state = GrantState::Overruled;
+                continue;
+            }
+            let best = newest.entry(grant.operator).or_insert(index);
+            if self.grants[*best].version < self.grants[index].version {
+                *best = index;
+            }
+        }
+        self.settled.extend(newest.keys());
+
+        newest
+            .into_values()
+            .map(|index| &self.grants[index])
+            .filter(|grant| !grant.is_over(self.now))
+            .map(|grant| (grant.operator, grant.key))
+            .collect()
+    }
+
+    /// Gives every grant its state.
+    fn rank(&mut self) {
+        let mut newest: BTreeMap<(OperatorId, Option<ClusterId>, Role), u64> = BTreeMap::new();
+        let counts = |grant: &&mut Grant| grant.state != GrantState::Overruled;
+        for grant in self.grants.iter_mut().filter(counts) {
+            let version = newest
+                .entry((grant.operator, grant.cluster, grant.role))
+                .or_insert(grant.version);
+            *version = grant.version.max(*version);
+        }
+        for grant in self.grants.iter_mut().filter(counts) {
+            let is_newest = newest[&(grant.operator, grant.cluster, grant.role)] == grant.version;
+            grant.state = match (is_newest, grant.is_over(self.now)) {
+                (false, _) => GrantState::Superseded,
+                (true, true) => GrantState::Ended,
+                (true, false) => GrantState::InForce,
+            };
+        }
+    }
+
+    fn fault(&mut self, row: &RoleGrantRow, why: FaultReason) {
+        self.faults.push(Fault {
+            operator: row.operator,
+            role: row.role,
+            why,
+        });
+    }
+}
+
+fn open_by_root<D: Document>(
+    envelope: &Envelope,
+    installation: &InstallationRow,
+) -> Result<Opened<D>, OpenError> {
+    let threshold = usize::try_from(installation.root.threshold).unwrap_or(usize::MAX);
+
+    envelope.open_by(&installation.expected(), &installation.root.keys, threshold)
+}
+
+/// The manifest's own dates bound when it may be consumed, not how long its owner is one.
+fn of_manifest(opened: Opened<ActivationManifest>) -> Grant {
+    Grant {
+        operator: opened.body.owner,
+        name: opened.body.owner_name,
+        key: opened.body.owner_key,
+        role: opened.body.role,
+        cluster: None,
+        version: opened.header.version,
+        document: opened.hash,
+        issued_at: opened.header.issued_at,
+        valid_until: None,
+        signer: GrantSigner::ProductRoot,
+        state: GrantState::InForce,
+    }
+}
+
+fn of_grant(opened: Opened<RoleGrant>, signer: GrantSigner) -> Grant {
+    Grant {
+        operator: opened.body.operator,
+        name: opened.body.name,
+        key: opened.body.key,
+        role: opened.body.role,
+        cluster: opened.body.cluster,
+        version: opened.header.version,
+        document: opened.hash,
+        issued_at: opened.header.issued_at,
+        valid_until: opened.header.valid_until,
+        signer,
+        state: GrantState::InForce,
+    }
+}
