@@ -2,11 +2,11 @@
 //! one byte of a stream or datagram is read.
 //!
 //! ```text
-//! ALPN              server name                  leaf must come from        is then
-//! gabion-join/1     controller.<cluster>.gabion  nobody, it is ignored      a stranger
-//! gabion-node/1     controller.<cluster>.gabion  the cluster's node CA      a node
-//! gabion-peer/1     controller.<cluster>.gabion  the cluster's controller CA  a controller
-//! gabion-mesh/1     <node>.<cluster>.gabion      the cluster's node CA      a neighbour
+//! ALPN              server name                  leaf must come from         is then
+//! gabion-join/1     controller.<cluster>.gabion  nobody, it is ignored       a stranger
+//! gabion-node/1     controller.<cluster>.gabion  the cluster's node CA       a node
+//! gabion-peer/1     controller.<cluster>.gabion  the cluster's controller CA a controller
+//! gabion-mesh/1     <node>.<cluster>.gabion      the cluster's node CA       a neighbour
 //! gabion-partner/1  not served
 //! ```
 //!

@@ -178,12 +178,9 @@ impl<'a> Read<'a> {
         if der.len() > CERTIFICATE_BYTES {
             return Err(InvalidCertificate::TooLarge);
         }
-        let (rest, x509) = X509Certificate::from_der(der).map_err(|_| InvalidCertificate::Malformed)?;
+        let (_, x509) = X509Certificate::from_der(der).map_err(|_| InvalidCertificate::Malformed)?;
         let (signed, signature) = (x509.tbs_certificate.as_ref(), &x509.signature_value.data);
-        if !rest.is_empty()
-            || x509.version() != X509Version::V3
-            || !outer::is_canonical(der, signed, signature)
-        {
+        if x509.version() != X509Version::V3 || !outer::is_canonical(der, signed, signature) {
             return Err(InvalidCertificate::Malformed);
         }
         check_extensions(&x509)?;

@@ -27,10 +27,7 @@ pub fn parse_csr(der: &[u8]) -> Result<VerifyKey, InvalidCsr> {
     if der.len() > CERTIFICATE_BYTES {
         return Err(InvalidCsr::TooLarge);
     }
-    let (rest, request) = X509CertificationRequest::from_der(der).map_err(|_| InvalidCsr::Malformed)?;
-    if !rest.is_empty() {
-        return Err(InvalidCsr::Malformed);
-    }
+    let (_, request) = X509CertificationRequest::from_der(der).map_err(|_| InvalidCsr::Malformed)?;
     let (info, signature) = (&request.certification_request_info, &request.signature_value.data);
     let key = VerifyKey::from_spki(info.subject_pki.raw).map_err(|_| InvalidCsr::NotEd25519)?;
     if !outer::is_canonical(der, info.raw, signature) {

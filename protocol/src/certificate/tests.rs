@@ -214,6 +214,18 @@ fn a_ca_with_another_subject_or_room_below_it_is_refused() {
 }
 
 #[test]
+fn a_ca_that_names_another_issuer_is_refused() {
+    let (key, mut elsewhere) = (key(0x31), ca_params());
+    elsewhere
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "gabion controller ca");
+    let issuer = rcgen::Issuer::from_params(&elsewhere, Signer::of(&key));
+    let crossed = ca_params().signed_by(&Signer::of(&key), &issuer).unwrap();
+
+    assert_eq!(read_ca(crossed.der()), Err(InvalidCertificate::Subject));
+}
+
+#[test]
 fn names_that_are_not_ours_are_refused() {
     let (dns, uri) = (
         node_server_name(NODE, CLUSTER),
@@ -260,6 +272,10 @@ fn names_that_are_not_ours_are_refused() {
             InvalidCertificate::Names,
         ),
         (
+            vec![dns_san(&dns), uri_san(&uri.replace("/node/", "/relay/"))],
+            InvalidCertificate::Names,
+        ),
+        (
             vec![dns_san(&dns), uri_san(&format!("{uri}/"))],
             InvalidCertificate::Names,
         ),
@@ -300,6 +316,8 @@ fn a_leaf_out_of_profile_is_refused() {
     no_usage.key_usages.clear();
     let mut short = leaf_params();
     short.serial_number = Some(SerialNumber::from_slice(&[0x40; 15]));
+    let mut padded = leaf_params();
+    padded.serial_number = Some(SerialNumber::from_slice(&[&[0x00], &[0x80; 15][..]].concat()));
     let mut backwards = leaf_params();
     backwards.not_after = backwards.not_before;
 
@@ -309,11 +327,24 @@ fn a_leaf_out_of_profile_is_refused() {
         (signs, InvalidCertificate::KeyUsage),
         (no_usage, InvalidCertificate::KeyUsage),
         (short, InvalidCertificate::Serial),
+        (padded, InvalidCertificate::Serial),
         (backwards, InvalidCertificate::Validity),
     ] {
         assert_eq!(claimed_identity(&self_signed(&params)), Err(expected));
     }
     assert!(claimed_identity(&self_signed(&leaf_params())).is_ok());
+}
+
+#[test]
+fn a_certificate_of_another_version_is_refused() {
+    let mut certificate = self_signed(&leaf_params());
+    let version = certificate
+        .windows(5)
+        .position(|window| window == [0xa0, 0x03, 0x02, 0x01, 0x02])
+        .unwrap();
+    certificate[version + 4] = 1;
+
+    assert_eq!(claimed_identity(&certificate), Err(InvalidCertificate::Malformed));
 }
 
 #[test]
