@@ -1,20 +1,27 @@
 //! Decides, for each route, the path, its standbys, and the leases to ask for or to give back.
 //!
 //! Pure over a [`Snapshot`]: the same snapshot and time give the same outcomes in the same order. The caller writes
-//! [`Outcome::row`], grants [`Outcome::requests`], withdraws [`Outcome::withdrawals`] in one transaction, and then
-//! gives [`Outcome::trend`] back to [`Trends`] for the next pass.
+//! [`Outcome::row`], grants [`Outcome::requests`] and withdraws [`Outcome::withdrawals`] in one transaction, and then
+//! gives [`Outcome::trend`] to [`Trends`] for the next pass.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::document::routes::{Action, Cadence, Reason};
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
+use protocol::time::Now;
 
+use crate::assign::assign;
+use crate::candidate::Reservations;
+use crate::evidence::Ends;
 use crate::lease::{LeaseBook, LeaseRequest};
 use crate::member::Member;
 use crate::observations::Observations;
 use crate::policy::Wanted;
 use crate::pool::RelayPool;
+use crate::retire::retire;
 use crate::route::{RouteBook, RouteRow};
-pub use crate::trend::{Trend, Trends};
+use crate::trend::{Trend, Trends};
 
 /// Everything that decisions are made from.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +45,7 @@ pub struct Outcome {
     pub row: Option<RouteRow>,
     /// Relays to be leased for this route.
     pub requests: Vec<LeaseRequest>,
-    /// Leases that nobody uses any more, and whose ends know.
+    /// Leases that nobody uses any more, and whose ends know; or whose relay or end is not in force any more.
     pub withdrawals: Vec<LeaseId>,
     pub trend: Trend,
 }
@@ -51,4 +58,151 @@ pub enum Change {
     Noted,
     /// A new decision, one generation up.
     Decided,
+}
+
+/// Decides every route that is wanted, decided or leased.
+pub fn decide(input: &Snapshot<'_>, now: Now) -> Vec<Outcome> {
+    let wanted = input.wanted.iter().map(|wanted| wanted.route);
+    let decided = input
+        .routes
+        .iter()
+        .filter(|row| !row.is_withdrawn())
+        .map(|row| row.route);
+    let leased = input
+        .leases
+        .iter()
+        .filter(|lease| lease.is_live())
+        .map(|lease| lease.route);
+    let routes: BTreeSet<RouteId> = wanted.chain(decided).chain(leased).collect();
+
+    run(input, routes, now)
+}
+
+/// Decides some routes, as after a report that touched them.
+pub fn decide_routes(input: &Snapshot<'_>, routes: &[RouteId], now: Now) -> Vec<Outcome> {
+    run(input, routes.iter().copied().collect(), now)
+}
+
+/// Goes through the routes, important ones first; each sees what the ones before it reserved.
+fn run(input: &Snapshot<'_>, routes: BTreeSet<RouteId>, now: Now) -> Vec<Outcome> {
+    let mut order: Vec<(Reverse<u8>, RouteId)> = routes
+        .into_iter()
+        .map(|route| (Reverse(priority(input, route)), route))
+        .collect();
+    order.sort_unstable();
+    let mut reserved = Reservations::default();
+    let outcomes = order
+        .into_iter()
+        .filter_map(|(_, route)| outcome(input, route, &mut reserved, now));
+
+    outcomes.collect()
+}
+
+fn priority(input: &Snapshot<'_>, route: RouteId) -> u8 {
+    let wanted = input.wanted.find(route).map(|wanted| wanted.priority);
+    let decided = || input.routes.find(route).map(|row| row.priority);
+
+    wanted.or_else(decided).unwrap_or(0)
+}
+
+/// None if nothing is to be done about the route, not even to remember.
+fn outcome(input: &Snapshot<'_>, route: RouteId, reserved: &mut Reservations, now: Now) -> Option<Outcome> {
+    let ends = ends_of(input, route)?;
+    let row = input.routes.find(route);
+    let assigned = match why_ended(input, ends) {
+        Some(reason) => Assigned::withdrawn(row, reason, now),
+        None => assign(input, ends, reserved, now),
+    };
+    let (idle, withdrawals) = retire(input, ends, &assigned, now);
+    let before = input.trends.of(route);
+    let trend = before.carried_on(assigned.holding.into_iter().chain(idle), now.boot);
+    let outcome = Outcome {
+        route,
+        change: assigned.change,
+        row: assigned.row,
+        requests: assigned.requests,
+        withdrawals,
+        trend,
+    };
+    let is_quiet = outcome.change == Change::None
+        && outcome.requests.is_empty()
+        && outcome.withdrawals.is_empty()
+        && outcome.trend == *before;
+
+    (!is_quiet).then_some(outcome)
+}
+
+fn ends_of(input: &Snapshot<'_>, route: RouteId) -> Option<Ends> {
+    let wanted = input.wanted.find(route).map(|wanted| (wanted.low, wanted.high));
+    let decided = || input.routes.find(route).map(|row| (row.low, row.high));
+    let leased = || {
+        input
+            .leases
+            .of_route(route)
+            .next()
+            .map(|lease| (lease.low, lease.high))
+    };
+    let (low, high) = wanted.or_else(decided).or_else(leased)?;
+
+    Some(Ends { route, low, high })
+}
+
+fn why_ended(input: &Snapshot<'_>, ends: Ends) -> Option<Reason> {
+    let stands = |end: NodeId| input.members.get(&end).is_some_and(Member::can_end_routes);
+    if !ends.both().into_iter().all(stands) {
+        return Some(Reason::EndRevoked);
+    }
+
+    input
+        .wanted
+        .find(ends.route)
+        .is_none()
+        .then_some(Reason::NoPolicy)
+}
+
+/// What one pass made of one route, before its idle leases are looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Assigned {
+    pub(crate) change: Change,
+    pub(crate) row: Option<RouteRow>,
+    pub(crate) requests: Vec<LeaseRequest>,
+    /// Relays that the route is to have besides those in its row.
+    pub(crate) needed: BTreeSet<NodeId>,
+    pub(crate) holding: Vec<(crate::trend::Aspect, crate::via::Via)>,
+}
+
+impl Assigned {
+    pub(crate) const fn nothing() -> Self {
+        Self {
+            change: Change::None,
+            row: None,
+            requests: Vec::new(),
+            needed: BTreeSet::new(),
+            holding: Vec::new(),
+        }
+    }
+
+    /// A route that ends here: said once, and explicitly.
+    fn withdrawn(row: Option<&RouteRow>, reason: Reason, now: Now) -> Self {
+        let Some(standing) = row.filter(|row| !row.is_withdrawn()) else {
+            return Self::nothing();
+        };
+        let withdrawn = RouteRow {
+            generation: standing.generation.saturating_add(1),
+            action: Action::Withdraw,
+            path: None,
+            standbys: Vec::new(),
+            reasons: vec![reason],
+            cadence: Cadence::default(),
+            decided_at: now.wall,
+            considered: Vec::new(),
+            ..standing.clone()
+        };
+
+        Self {
+            change: Change::Decided,
+            row: Some(withdrawn),
+            ..Self::nothing()
+        }
+    }
 }

@@ -10,14 +10,22 @@
 //! Pure: rows, reports and [`protocol::time::Now`] go in, outcomes come out. The caller writes the rows, keeps the
 //! in-memory parts ([`observations::Observations`], [`trend::Trends`], the books) and publishes the documents.
 
+mod account;
+mod assign;
+pub mod candidate;
+pub mod choose;
+pub mod compile;
 pub mod decide;
 pub mod evidence;
+pub mod explain;
 pub mod lease;
 pub mod member;
+pub mod neighbour;
 pub mod observations;
 pub mod policy;
 pub mod pool;
 pub mod rendezvous;
+mod retire;
 pub mod route;
 pub mod score;
 pub mod trend;

@@ -85,19 +85,22 @@ impl Observations {
         reporter.prune(now);
         let mut touched = Vec::new();
         for row in &report.paths {
-            let own = row.peer != source && row.route == RouteId::between(cluster, source, row.peer);
-            match () {
-                () if !own => self.stats.foreign += 1,
-                () if !is_plausible(row) => self.stats.malformed += 1,
-                () if !reporter.take_path(row, now) => self.stats.surplus += 1,
-                () => touched.push(row.route),
+            let is_own = row.peer != source && row.route == RouteId::between(cluster, source, row.peer);
+            if !is_own {
+                self.stats.foreign += 1;
+            } else if !is_plausible(row) {
+                self.stats.malformed += 1;
+            } else if !reporter.take_path(row, now) {
+                self.stats.surplus += 1;
+            } else {
+                touched.push(row.route);
             }
         }
         for row in &report.links {
-            match () {
-                () if row.peer == source => self.stats.malformed += 1,
-                () if !reporter.take_link(row, now) => self.stats.surplus += 1,
-                () => {}
+            if row.peer == source {
+                self.stats.malformed += 1;
+            } else if !reporter.take_link(row, now) {
+                self.stats.surplus += 1;
             }
         }
         for switch in &report.switches {

@@ -134,6 +134,7 @@ pub struct WantedRoute {
 pub struct Wanted {
     routes: BTreeMap<RouteId, WantedRoute>,
     by_node: BTreeMap<NodeId, BTreeSet<RouteId>>,
+    left_out: usize,
 }
 
 impl Wanted {
@@ -190,6 +191,11 @@ impl Wanted {
         self.routes.is_empty()
     }
 
+    /// Pairs that a policy selected and that one of their ends had no room for.
+    pub const fn left_out(&self) -> usize {
+        self.left_out
+    }
+
     /// Adds the pairs of one policy; what a more important one has claimed stays with it.
     fn join(
         &mut self,
@@ -200,6 +206,15 @@ impl Wanted {
     ) {
         for (low, high) in pairs(sources, targets) {
             let route = RouteId::between(cluster, low, high);
+            let is_full = |end| {
+                self.by_node
+                    .get(&end)
+                    .is_some_and(|routes| routes.len() >= ROUTES)
+            };
+            if !self.routes.contains_key(&route) && (is_full(low) || is_full(high)) {
+                self.left_out += 1;
+                continue;
+            }
             self.routes.entry(route).or_insert_with(|| WantedRoute {
                 route,
                 low,
@@ -275,6 +290,8 @@ fn ordered((one, other): (NodeId, NodeId)) -> Option<(NodeId, NodeId)> {
 pub const FULL_MESH: usize = 64;
 /// Rings of a sparse policy: one neighbour after and one before a node on each make 16 (DESIGN 5).
 pub const RINGS: u8 = 8;
+/// Routes of one node: with room below what its documents can name.
+pub const ROUTES: usize = 1_024;
 /// Priority of a route that no policy ranks.
 pub const DEFAULT_PRIORITY: u8 = 100;
 const DEFAULT: Term<'static> = Term {

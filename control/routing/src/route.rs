@@ -6,8 +6,9 @@ use control_core::store::{Row, Table};
 use minicbor::{Decode, Encode};
 use protocol::document::routes::{Action, Cadence, Path, Reason};
 use protocol::id::{ClusterId, NodeId, RouteId};
-use protocol::time::Wall;
+use protocol::time::{Wall, millis};
 
+use crate::candidate::Candidate;
 use crate::score::{LossClass, Tier};
 use crate::via::Via;
 
@@ -107,6 +108,22 @@ pub struct Considered {
     pub age_ms: Option<u64>,
     #[n(8)]
     pub reasons: Vec<Reason>,
+}
+
+impl Considered {
+    pub fn of(found: &Candidate, verdict: Verdict) -> Self {
+        Self {
+            via: found.via,
+            verdict,
+            tier: found.score.class.tier,
+            loss: found.score.class.loss,
+            rtt_us: found.evidence.rtt_us,
+            measured: found.evidence.probed,
+            load: found.score.reserved,
+            age_ms: found.evidence.age.map(millis),
+            reasons: found.reasons.iter().copied().collect(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

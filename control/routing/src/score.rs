@@ -129,6 +129,11 @@ impl LoadClass {
     pub const fn of(reserved: u32) -> Self {
         Self(reserved / LOAD_STEP)
     }
+
+    /// Whether the difference is more than the edge between two classes.
+    pub const fn is_well_below(self, other: Self) -> bool {
+        self.0 + 1 < other.0
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,338 @@
+//! Assigns a path and standbys to one wanted route.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use protocol::document::routes::{Action, Path, Reason};
+use protocol::id::NodeId;
+use protocol::limits::STANDBYS;
+use protocol::time::Now;
+
+use crate::account;
+use crate::candidate::{Candidate, Reservations, Standing, appraise};
+use crate::choose::{self, HOLD, Primary, Standbys, WARM_UP};
+use crate::decide::{Assigned, Change, Snapshot};
+use crate::evidence::Ends;
+use crate::lease::LeaseRequest;
+use crate::observations::FRESH;
+use crate::policy::WantedRoute;
+use crate::route::RouteRow;
+use crate::score::{LossClass, Tier, margin_us};
+use crate::trend::{Aspect, Trend};
+use crate::via::Via;
+
+/// Decides one wanted route and reserves what it takes.
+pub(crate) fn assign(input: &Snapshot<'_>, ends: Ends, reserved: &mut Reservations, now: Now) -> Assigned {
+    let Some(wanted) = input.wanted.find(ends.route) else {
+        return Assigned::nothing();
+    };
+    let standing = input.routes.find(ends.route);
+    let decided = standing.and_then(|row| row.path.as_ref()).map(Via::from);
+    let candidates = appraise(input, ends, decided, reserved, now);
+    let desk = Desk {
+        input,
+        ends,
+        now,
+        wanted,
+        standing,
+        candidates: &candidates,
+        trend: input.trends.of(ends.route),
+        is_warm: is_warm(input, ends, now),
+    };
+    let assigned = desk.assign(decided);
+    reserve(reserved, standing, &assigned);
+
+    assigned
+}
+
+/// Whether an end has reported on the route for a whole window: before that, evidence may be half of the story.
+fn is_warm(input: &Snapshot<'_>, ends: Ends, now: Now) -> bool {
+    let since = |end| input.observations.reporting_since(end, ends.route, now.boot);
+    let mut starts = ends.both().into_iter().filter_map(since);
+
+    starts.any(|since| now.boot.since(since) >= WARM_UP)
+}
+
+fn reserve(reserved: &mut Reservations, standing: Option<&RouteRow>, assigned: &Assigned) {
+    for request in &assigned.requests {
+        reserved.add(request.relay);
+    }
+    if let Some(row) = &assigned.row {
+        let before = standing.and_then(|row| row.path.as_ref()).and_then(Path::relay);
+        let after = row.path.as_ref().and_then(Path::relay);
+        before.into_iter().for_each(|relay| reserved.release(relay));
+        after.into_iter().for_each(|relay| reserved.add(relay));
+    }
+}
+
+/// Everything about one route, laid out.
+struct Desk<'a> {
+    input: &'a Snapshot<'a>,
+    ends: Ends,
+    now: Now,
+    wanted: &'a WantedRoute,
+    standing: Option<&'a RouteRow>,
+    candidates: &'a [Candidate],
+    trend: &'a Trend,
+    is_warm: bool,
+}
+
+impl Desk<'_> {
+    fn assign(&self, decided: Option<Via>) -> Assigned {
+        let current = self.switched(decided).or(decided);
+        let lasting = |via| self.lasting(Aspect::Better, via);
+        let primary = choose::primary(self.candidates, current, self.is_warm, lasting);
+        let needed = self.needed(primary);
+        let requests = self.requests(&needed);
+        let (change, row) = match primary {
+            Primary::Take(via) => self.take(via, &needed),
+            Primary::Stuck => self.note(BTreeSet::from([Reason::NoCandidate])),
+            Primary::Nothing => (Change::None, None),
+        };
+        tracing::debug!(route = ?self.ends.route, ?primary, ?change, requests = requests.len(), "route decided");
+
+        Assigned {
+            change,
+            row,
+            requests,
+            needed,
+            holding: self.holding(current),
+        }
+    }
+
+    /// The path that an end has moved its traffic to by itself, under the decision that stands. If the ends moved to
+    /// different ones, the better of them.
+    fn switched(&self, decided: Option<Via>) -> Option<Via> {
+        let generation = self.standing?.generation;
+        let moved = |via: Via| {
+            let seen = |end| self.input.observations.path(end, self.ends.route, via);
+            let mut sightings = self.ends.both().into_iter().filter_map(seen);
+
+            sightings.any(|seen| {
+                let is_fresh = self.now.boot.since(seen.at) <= FRESH;
+
+                seen.active && seen.generation == generation && is_fresh
+            })
+        };
+        let others = self.candidates.iter().filter(|found| Some(found.via) != decided);
+        let mut open = others.filter(|found| self.is_warm && found.is_open());
+
+        open.find(|found| moved(found.via)).map(|found| found.via)
+    }
+
+    /// The relays that path and standbys would have if every lease were there.
+    fn needed(&self, primary: Primary) -> BTreeSet<NodeId> {
+        let promising: Vec<&Candidate> = self
+            .candidates
+            .iter()
+            .filter(|found| found.is_promising())
+            .collect();
+        let taken = match primary {
+            Primary::Take(via) => promising.iter().find(|found| found.via == via),
+            Primary::Stuck | Primary::Nothing => None,
+        };
+        let Some(first) = taken.or_else(|| promising.first()) else {
+            return BTreeSet::new();
+        };
+        let standbys = self.pick(first.via, &promising);
+
+        standbys
+            .into_iter()
+            .chain([first.via])
+            .filter_map(Via::relay)
+            .collect()
+    }
+
+    fn requests(&self, needed: &BTreeSet<NodeId>) -> Vec<LeaseRequest> {
+        let missing = |relay: &&NodeId| {
+            self.find(Via::Relay(**relay))
+                .is_some_and(|found| found.lease == Standing::None)
+        };
+        let request = |relay: &NodeId| LeaseRequest {
+            cluster: self.input.cluster,
+            route: self.ends.route,
+            low: self.ends.low,
+            high: self.ends.high,
+            relay: *relay,
+        };
+
+        needed.iter().filter(missing).map(request).collect()
+    }
+
+    /// A decision for this path, unless it is the one that stands.
+    fn take(&self, via: Via, needed: &BTreeSet<NodeId>) -> (Change, Option<RouteRow>) {
+        let Some((chosen, path)) = self.find(via).and_then(|found| Some((found, found.path?))) else {
+            return self.note(BTreeSet::from([Reason::NoCandidate]));
+        };
+        let vias = self.pick(via, &self.eligible());
+        let found: Vec<&Candidate> = vias.iter().filter_map(|via| self.find(*via)).collect();
+        let standbys: Vec<Path> = found.iter().filter_map(|found| found.path).collect();
+        let alarms = alarms(&found);
+        let stands = self.standing.is_some_and(|row| {
+            let wanted = (self.wanted.priority, self.wanted.cadence);
+
+            row.path == Some(path) && row.standbys == standbys && (row.priority, row.cadence) == wanted
+        });
+        if stands {
+            return self.note(alarms);
+        }
+        let before = self.standing.and_then(|row| row.path.as_ref()).map(Via::from);
+        let row = RouteRow {
+            cluster: self.input.cluster,
+            route: self.ends.route,
+            low: self.ends.low,
+            high: self.ends.high,
+            generation: self.standing.map_or(1, |row| row.generation.saturating_add(1)),
+            action: if before == Some(via) {
+                Action::Keep
+            } else {
+                Action::Replace
+            },
+            path: Some(path),
+            standbys,
+            reasons: self.reasons(chosen, needed, alarms),
+            priority: self.wanted.priority,
+            cadence: self.wanted.cadence,
+            decided_at: self.now.wall,
+            considered: account::considered(self.candidates, chosen, &vias),
+        };
+
+        (Change::Decided, Some(row))
+    }
+
+    /// The decision that stands, with an alarm raised or cleared if that is news.
+    fn note(&self, alarms: BTreeSet<Reason>) -> (Change, Option<RouteRow>) {
+        let Some(row) = self.standing else {
+            return (Change::None, None);
+        };
+        let (raised, others): (BTreeSet<Reason>, BTreeSet<Reason>) =
+            row.reasons.iter().partition(|reason| ALARMS.contains(reason));
+        if raised == alarms {
+            return (Change::None, None);
+        }
+        let noted = RouteRow {
+            reasons: others.union(&alarms).copied().collect(),
+            ..row.clone()
+        };
+
+        (Change::Noted, Some(noted))
+    }
+
+    fn reasons(
+        &self,
+        chosen: &Candidate,
+        needed: &BTreeSet<NodeId>,
+        alarms: BTreeSet<Reason>,
+    ) -> Vec<Reason> {
+        let before = self.standing.and_then(|row| row.path.as_ref()).map(Via::from);
+        let is_pending = needed
+            .iter()
+            .filter_map(|relay| self.find(Via::Relay(*relay)))
+            .any(|found| found.path.is_none());
+        let mut reasons = alarms;
+        reasons.extend(is_pending.then_some(Reason::LeasePending));
+        reasons.extend(account::reasons(self.candidates, chosen, before));
+
+        reasons.into_iter().collect()
+    }
+
+    /// What is better than what is in force, whether or not it has been for long enough.
+    fn holding(&self, current: Option<Via>) -> Vec<(Aspect, Via)> {
+        let current = current.and_then(|via| self.find(via));
+        let improvements = self
+            .candidates
+            .iter()
+            .filter(|found| current.is_some_and(|current| choose::is_improvement(found, current)))
+            .map(|found| (Aspect::Better, found.via));
+        let slowest = self
+            .standing
+            .into_iter()
+            .flat_map(|row| &row.standbys)
+            .filter(|path| path.relay().is_some())
+            .filter_map(|path| self.find(Via::from(path))?.evidence.rtt_us)
+            .max();
+        let in_force = self.in_force();
+        let faster = self
+            .candidates
+            .iter()
+            .filter(|found| slowest.is_some_and(|slowest| is_faster_relay(found, slowest)))
+            .filter(|found| !in_force.contains(&found.via))
+            .map(|found| (Aspect::BetterStandby, found.via));
+
+        improvements.chain(faster).collect()
+    }
+
+    /// What a decision may name as a standby: open candidates, and those in force as long as nothing replaces them.
+    fn eligible(&self) -> Vec<&Candidate> {
+        let in_force = self.in_force();
+
+        self.candidates
+            .iter()
+            .filter(|found| found.is_open() || (found.path.is_some() && in_force.contains(&found.via)))
+            .collect()
+    }
+
+    fn pick(&self, primary: Via, eligible: &[&Candidate]) -> Vec<Via> {
+        let kept: Vec<Via> = self
+            .in_force()
+            .into_iter()
+            .filter(|via| *via != primary)
+            .collect();
+        let favoured: BTreeSet<Via> = self
+            .candidates
+            .iter()
+            .map(|found| found.via)
+            .filter(|via| {
+                self.lasting(Aspect::BetterStandby, *via)
+                    .is_some_and(|lasting| lasting >= HOLD)
+            })
+            .collect();
+        let standbys = Standbys {
+            relays: self.input.relays,
+            kept: &kept,
+            favoured: &favoured,
+            frozen: !self.is_warm,
+        };
+
+        standbys.pick(primary, eligible, STANDBYS)
+    }
+
+    /// The standbys in force and, last, the path.
+    fn in_force(&self) -> Vec<Via> {
+        let row = self.standing;
+        let standbys = row.into_iter().flat_map(|row| &row.standbys);
+
+        standbys
+            .chain(row.and_then(|row| row.path.as_ref()))
+            .map(Via::from)
+            .collect()
+    }
+
+    fn find(&self, via: Via) -> Option<&Candidate> {
+        self.candidates.iter().find(|found| found.via == via)
+    }
+
+    fn lasting(&self, aspect: Aspect, via: Via) -> Option<Duration> {
+        self.trend.lasting(aspect, via, self.now.boot)
+    }
+}
+
+fn alarms(standbys: &[&Candidate]) -> BTreeSet<Reason> {
+    let open = standbys.iter().filter(|found| found.is_open()).count();
+    let is_short = open < STANDBYS;
+
+    is_short.then_some(Reason::StandbyShort).into_iter().collect()
+}
+
+/// Whether a relay that is not in force looks faster than the slowest standby, by enough.
+fn is_faster_relay(found: &Candidate, slowest: u32) -> bool {
+    let slowest = u64::from(slowest);
+    let class = found.score.class;
+    let is_sound = found.is_promising() && class.tier != Tier::Stale && class.loss == LossClass::Clean;
+    let is_faster = |rtt: u32| u64::from(rtt) + margin_us(slowest) <= slowest;
+
+    found.via.relay().is_some() && is_sound && found.evidence.rtt_us.is_some_and(is_faster)
+}
+
+/// Reasons that come and go on a decision that stands.
+const ALARMS: [Reason; 2] = [Reason::NoCandidate, Reason::StandbyShort];

@@ -1,0 +1,199 @@
+//! Chooses a path and its standbys among judged candidates, without haste where nothing is broken.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::candidate::Candidate;
+use crate::pool::{Relay, RelayPool};
+use crate::score::{Score, Stickiness, Tier};
+use crate::via::Via;
+
+/// What became of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Primary {
+    /// The current one stays, or there was none and this is the first.
+    Take(Via),
+    /// The current one cannot carry, and there is nothing to put in its place.
+    Stuck,
+    /// There is nothing, and there was nothing.
+    Nothing,
+}
+
+/// Chooses the path.
+///
+/// `current` is left at once for the best open candidate when it is down or has lost its lease; a working one whose
+/// relay drains only for one that is probed; a good one only for what has been better for `lasting(via)` ≥ [`HOLD`].
+/// Without a window of reports (`is_warm` false) whatever has a lease stays.
+pub fn primary(
+    candidates: &[Candidate],
+    current: Option<Via>,
+    is_warm: bool,
+    lasting: impl Fn(Via) -> Option<Duration>,
+) -> Primary {
+    let best = |fits: &dyn Fn(&Candidate) -> bool| {
+        let mut open = candidates.iter().filter(|candidate| candidate.is_open());
+
+        open.find(|candidate| fits(candidate)).map(|found| found.via)
+    };
+    let Some(via) = current else {
+        return best(&|_| true).map_or(Primary::Nothing, Primary::Take);
+    };
+    let held = candidates
+        .iter()
+        .find(|candidate| candidate.via == via && candidate.path.is_some());
+    let Some(held) = held else {
+        return best(&|_| true).map_or(Primary::Stuck, Primary::Take);
+    };
+    if !is_warm {
+        return Primary::Take(via);
+    }
+    if held.is_draining() {
+        return Primary::Take(best(&|other| other.score.class.tier == Tier::Usable).unwrap_or(via));
+    }
+    if held.score.class.tier == Tier::Stale {
+        return best(&|_| true).map_or(Primary::Stuck, Primary::Take);
+    }
+    let matured = best(&|other| {
+        is_improvement(other, held) && lasting(other.via).is_some_and(|lasting| lasting >= HOLD)
+    });
+
+    Primary::Take(matured.unwrap_or(via))
+}
+
+/// Whether `candidate` could take over from `current` if it stays that good: its own probes must say so.
+pub fn is_improvement(candidate: &Candidate, current: &Candidate) -> bool {
+    candidate.is_open()
+        && candidate.score.class.tier == Tier::Usable
+        && candidate.via != current.via
+        && candidate.is_better_than(current)
+}
+
+/// How standbys are picked.
+#[derive(Clone, Copy, Debug)]
+pub struct Standbys<'a> {
+    pub relays: &'a RelayPool,
+    /// Those in force, in their order.
+    pub kept: &'a [Via],
+    /// Those that have earned a place.
+    pub favoured: &'a BTreeSet<Via>,
+    /// Whether those in force are not to be exchanged for anything.
+    pub frozen: bool,
+}
+
+impl Standbys<'_> {
+    /// Picks at most `count` of `eligible`, as diverse to `primary` and among each other as exist; those in force stay
+    /// where nothing more diverse does, and stale ones come last.
+    pub fn pick(&self, primary: Via, eligible: &[&Candidate], count: usize) -> Vec<Via> {
+        let mut chosen = vec![primary];
+        while chosen.len() <= count {
+            let next = eligible
+                .iter()
+                .filter(|candidate| !chosen.contains(&candidate.via))
+                .min_by_key(|candidate| self.merit(candidate, &chosen));
+            let Some(next) = next else {
+                break;
+            };
+            chosen.push(next.via);
+        }
+        chosen.remove(0);
+        self.rank(&mut chosen, eligible);
+
+        chosen
+    }
+
+    /// A set that is in force keeps its order but for tier and loss, lest jitter makes new decisions.
+    fn rank(&self, chosen: &mut [Via], eligible: &[&Candidate]) {
+        let score = |via: &Via| {
+            eligible
+                .iter()
+                .find(|found| found.via == *via)
+                .map(|found| found.score)
+        };
+        let is_same = chosen.len() == self.kept.len() && chosen.iter().all(|via| self.kept.contains(via));
+        if is_same {
+            chosen.copy_from_slice(self.kept);
+            chosen.sort_by_key(|via| score(via).map(|score| (score.class.tier, score.class.loss)));
+        } else {
+            chosen.sort_by_key(score);
+        }
+    }
+
+    fn merit(&self, candidate: &Candidate, chosen: &[Via]) -> Merit {
+        let distances = chosen.iter().map(|other| self.distance(candidate.via, *other));
+        let place = self.place(candidate);
+
+        Merit {
+            is_leaving: candidate.score.class.tier == Tier::Stale && place != Place::Frozen,
+            is_not_frozen: place != Place::Frozen,
+            distance: distances.max().unwrap_or(Distance::Kind),
+            place,
+            score: candidate.score,
+            via: candidate.via,
+        }
+    }
+
+    fn place(&self, candidate: &Candidate) -> Place {
+        let is_kept = self.kept.contains(&candidate.via);
+        if is_kept && self.frozen {
+            Place::Frozen
+        } else if self.favoured.contains(&candidate.via) {
+            Place::Favoured
+        } else if is_kept {
+            Place::Kept
+        } else if candidate.score.sticky < Stickiness::New {
+            Place::Leased
+        } else {
+            Place::New
+        }
+    }
+
+    fn distance(&self, one: Via, other: Via) -> Distance {
+        let (Via::Relay(one), Via::Relay(other)) = (one, other) else {
+            return Distance::Kind;
+        };
+        let (one, other) = (self.relays.find(one), self.relays.find(other));
+        let is_same = |label: fn(&Relay) -> &Option<String>| one.map(label) == other.map(label);
+        if !is_same(|relay| &relay.site) {
+            Distance::Site
+        } else if !is_same(|relay| &relay.host) {
+            Distance::Host
+        } else {
+            Distance::Relay
+        }
+    }
+}
+
+/// What makes one standby the better pick; the order of the fields is the order of the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Merit {
+    is_leaving: bool,
+    is_not_frozen: bool,
+    distance: Distance,
+    place: Place,
+    score: Score,
+    via: Via,
+}
+
+/// How little two paths have in common, most diverse first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Distance {
+    /// One is direct.
+    Kind,
+    Site,
+    Host,
+    Relay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Frozen,
+    Favoured,
+    Kept,
+    Leased,
+    New,
+}
+
+/// Three windows of 10 s (DESIGN 5): how long something must be better before a good path is left for it.
+pub const HOLD: Duration = Duration::from_secs(30);
+/// One window: how long reports must have come in before they move anything.
+pub const WARM_UP: Duration = Duration::from_secs(10);

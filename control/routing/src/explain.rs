@@ -1,0 +1,310 @@
+//! Says why a route goes where it goes: the decision in force, what it was made from, and how the candidates stand now.
+
+use std::time::Duration;
+
+use protocol::document::routes::{Path, Reason};
+use protocol::id::{LeaseId, NodeId, RouteId};
+use protocol::time::Now;
+use serde::Serialize;
+
+use crate::candidate::{Candidate, Reservations, appraise};
+use crate::decide::Snapshot;
+use crate::evidence::{Ends, LinkState};
+use crate::observations::PathSeen;
+use crate::route::{Considered, RouteRow, Verdict};
+use crate::via::Via;
+
+/// Everything known about one route, for people and scripts. Names are the caller's; ages are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    pub id: RouteId,
+    pub source: String,
+    pub target: String,
+    /// None while no policy wants the route, or for the default one.
+    pub policy: Option<String>,
+    pub wanted: bool,
+    /// None until there is one.
+    pub decision: Option<DecisionView>,
+    /// As they stand now, best first.
+    pub candidates: Vec<CandidateView>,
+    pub leases: Vec<LeaseView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DecisionView {
+    pub generation: u64,
+    pub action: &'static str,
+    pub path: Option<PathView>,
+    pub standbys: Vec<PathView>,
+    pub reasons: Vec<&'static str>,
+    pub priority: u8,
+    /// Milliseconds since 1970.
+    pub decided_at_ms: u64,
+    /// The generation that each end has shown to have applied: source, target.
+    pub applied: [Option<u64>; 2],
+    /// The candidates as they stood when it was made.
+    pub considered: Vec<ConsideredView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PathView {
+    pub kind: &'static str,
+    /// Names in order, both ends included.
+    pub hops: Vec<String>,
+    pub lease: Option<LeaseId>,
+    pub lease_generation: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConsideredView {
+    /// `direct`, or the name of the relay.
+    pub via: String,
+    pub verdict: &'static str,
+    pub tier: &'static str,
+    pub loss: &'static str,
+    pub rtt_us: Option<u32>,
+    pub measured: bool,
+    pub load: u32,
+    pub age_ms: Option<u64>,
+    pub reasons: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CandidateView {
+    #[serde(flatten)]
+    pub judged: ConsideredView,
+    /// Whether a decision could name it now.
+    pub open: bool,
+    pub link: &'static str,
+    /// For how long it has been better than the path in force.
+    pub better_for_ms: Option<u64>,
+    pub evidence: Vec<SightingView>,
+}
+
+/// What one end last reported of a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SightingView {
+    pub reporter: String,
+    pub generation: u64,
+    pub active: bool,
+    pub drift: &'static str,
+    pub expected_hops: Vec<String>,
+    pub observed_hops: Vec<String>,
+    pub rtt_us: Option<u32>,
+    pub lost_out: u8,
+    pub lost_in: u8,
+    pub window: u8,
+    pub misses: u16,
+    pub age_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeaseView {
+    pub id: LeaseId,
+    pub relay: String,
+    pub generation: u32,
+    pub state: &'static str,
+    /// Milliseconds since 1970.
+    pub granted_at_ms: u64,
+    /// For how long nothing has used it.
+    pub unused_for_ms: Option<u64>,
+}
+
+/// Explains the route from `source` to `target`; none if nothing is known of it. `name` says what to call a node.
+pub fn explain(
+    input: &Snapshot<'_>,
+    source: NodeId,
+    target: NodeId,
+    now: Now,
+    name: &dyn Fn(NodeId) -> String,
+) -> Option<Explanation> {
+    let route = RouteId::between(input.cluster, source, target);
+    let (wanted, row) = (input.wanted.find(route), input.routes.find(route));
+    if wanted.is_none() && row.is_none() {
+        return None;
+    }
+    let desk = Desk {
+        input,
+        route,
+        source,
+        target,
+        now,
+        name,
+    };
+
+    Some(Explanation {
+        id: route,
+        source: name(source),
+        target: name(target),
+        policy: wanted
+            .and_then(|wanted| wanted.policy.as_ref())
+            .map(ToString::to_string),
+        wanted: wanted.is_some(),
+        decision: row.map(|row| desk.decision(row)),
+        candidates: desk.candidates(row),
+        leases: desk.leases(),
+    })
+}
+
+struct Desk<'a> {
+    input: &'a Snapshot<'a>,
+    route: RouteId,
+    source: NodeId,
+    target: NodeId,
+    now: Now,
+    name: &'a dyn Fn(NodeId) -> String,
+}
+
+impl Desk<'_> {
+    fn decision(&self, row: &RouteRow) -> DecisionView {
+        let applied = |end| self.input.observations.applied(end, self.route);
+
+        DecisionView {
+            generation: row.generation,
+            action: row.action.name(),
+            path: row.path.as_ref().map(|path| self.path(path)),
+            standbys: row.standbys.iter().map(|path| self.path(path)).collect(),
+            reasons: names(&row.reasons),
+            priority: row.priority,
+            decided_at_ms: row.decided_at.0,
+            applied: [applied(self.source), applied(self.target)],
+            considered: row
+                .considered
+                .iter()
+                .map(|found| self.considered(found))
+                .collect(),
+        }
+    }
+
+    fn path(&self, path: &Path) -> PathView {
+        let hops = [Some(self.source), path.relay(), Some(self.target)];
+        let (lease, lease_generation) = match path {
+            Path::Direct => (None, None),
+            Path::Relay {
+                lease, generation, ..
+            } => (Some(*lease), Some(*generation)),
+        };
+
+        PathView {
+            kind: path.kind(),
+            hops: hops.into_iter().flatten().map(self.name).collect(),
+            lease,
+            lease_generation,
+        }
+    }
+
+    fn considered(&self, found: &Considered) -> ConsideredView {
+        ConsideredView {
+            via: self.via(found.via),
+            verdict: found.verdict.name(),
+            tier: found.tier.name(),
+            loss: found.loss.name(),
+            rtt_us: found.rtt_us,
+            measured: found.measured,
+            load: found.load,
+            age_ms: found.age_ms,
+            reasons: names(&found.reasons),
+        }
+    }
+
+    fn candidates(&self, row: Option<&RouteRow>) -> Vec<CandidateView> {
+        let ends = Ends {
+            route: self.route,
+            low: self.source.min(self.target),
+            high: self.source.max(self.target),
+        };
+        let path = row.and_then(|row| row.path.as_ref()).map(Via::from);
+        let standbys: Vec<Via> = row
+            .into_iter()
+            .flat_map(|row| &row.standbys)
+            .map(Via::from)
+            .collect();
+        let judged = appraise(self.input, ends, path, &Reservations::default(), self.now);
+        let place = |via: Via| {
+            if Some(via) == path {
+                Verdict::Chosen
+            } else if standbys.contains(&via) {
+                Verdict::Standby
+            } else {
+                Verdict::Refused
+            }
+        };
+
+        judged
+            .iter()
+            .map(|found| self.candidate(found, place(found.via)))
+            .collect()
+    }
+
+    fn candidate(&self, found: &Candidate, verdict: Verdict) -> CandidateView {
+        let seen = |end| {
+            let seen = self.input.observations.path(end, self.route, found.via);
+
+            seen.map(|seen| self.sighting(end, seen))
+        };
+        let trend = self.input.trends.of(self.route);
+        let better = trend.lasting(crate::trend::Aspect::Better, found.via, self.now.boot);
+        let judged = Considered::of(found, verdict);
+
+        CandidateView {
+            judged: self.considered(&judged),
+            open: found.is_open(),
+            link: match found.evidence.link {
+                LinkState::Up => "up",
+                LinkState::Unknown => "unknown",
+                LinkState::Down => "down",
+            },
+            better_for_ms: better.map(protocol::time::millis),
+            evidence: [self.source, self.target].into_iter().filter_map(seen).collect(),
+        }
+    }
+
+    fn sighting(&self, reporter: NodeId, seen: &PathSeen) -> SightingView {
+        let hops = |hops: &[NodeId]| hops.iter().copied().map(self.name).collect();
+
+        SightingView {
+            reporter: (self.name)(reporter),
+            generation: seen.generation,
+            active: seen.active,
+            drift: seen.drift.name(),
+            expected_hops: hops(&seen.expected_hops),
+            observed_hops: hops(&seen.observed_hops),
+            rtt_us: seen.rtt_us,
+            lost_out: seen.lost_out,
+            lost_in: seen.lost_in,
+            window: seen.window,
+            misses: seen.misses,
+            age_ms: age(self.now.boot.since(seen.at)),
+        }
+    }
+
+    fn leases(&self) -> Vec<LeaseView> {
+        let trend = self.input.trends.of(self.route);
+        let unused = |relay| trend.lasting(crate::trend::Aspect::Unused, Via::Relay(relay), self.now.boot);
+
+        self.input
+            .leases
+            .of_route(self.route)
+            .map(|lease| LeaseView {
+                id: lease.lease,
+                relay: (self.name)(lease.relay),
+                generation: lease.generation,
+                state: lease.state.name(),
+                granted_at_ms: lease.granted_at.0,
+                unused_for_ms: unused(lease.relay).map(age),
+            })
+            .collect()
+    }
+
+    fn via(&self, via: Via) -> String {
+        via.relay().map_or_else(|| "direct".to_owned(), self.name)
+    }
+}
+
+fn names(reasons: &[Reason]) -> Vec<&'static str> {
+    reasons.iter().map(|reason| reason.name()).collect()
+}
+
+fn age(duration: Duration) -> u64 {
+    protocol::time::millis(duration)
+}
