@@ -229,6 +229,9 @@ pub enum JoinFailure {
     /// The configured time passed. The request stays pending, and the next run goes on asking.
     #[error("not approved within the configured time")]
     TimedOut,
+    /// The request was taken back.
+    #[error("the join request was withdrawn")]
+    Withdrawn,
 }
 
 /// Why a certificate was not renewed.
@@ -255,6 +258,6 @@ pub enum SessionEnd {
     Untrustworthy,
     /// A request was refused with this code.
     Refused(String),
-    /// Left, or the certificate ran out.
-    Done,
+    /// No newer beacon came for too long: another controller may have one.
+    Stale,
 }

@@ -1,4 +1,16 @@
-//! The files of the state directory.
+//! The files of the state directory, and the checksum that stands before the content of each.
+//!
+//! ```text
+//! magic 4  "gab1"     checksum 32  SHA-256(name ‖ 0x00 ‖ content)     content  deterministic CBOR
+//! ```
+//!
+//! The checksum finds damage, not forgery: what must be authentic is signed inside.
+
+use minicbor::{Decode, Encode};
+use protocol::cbor;
+use protocol::key::Digest;
+
+use super::effect::Payload;
 
 /// A file of the agent's state directory. All are written whole: temporary file, fsync, rename, fsync of the
 /// directory; mode 0600.
@@ -33,6 +45,57 @@ impl FileName {
             Self::LastGoodA => "last-good-a",
             Self::LastGoodB => "last-good-b",
             Self::Controllers => "controllers",
+        }
+    }
+
+    /// The file with `value` in it, ready to be written.
+    pub(super) fn write<T: Encode<()>>(self, value: &T) -> (Self, Payload) {
+        let content = Payload::from(cbor::encode(value));
+        let checksum = self.checksum(content.as_bytes());
+        let bytes = [MAGIC, checksum.as_bytes(), content.as_bytes()].concat();
+
+        (self, Payload::from(bytes))
+    }
+
+    /// The value in a file, if the file is whole and was written under this name.
+    pub(super) fn read<'b, T: Decode<'b, ()>>(self, bytes: &'b [u8]) -> Option<T> {
+        let (checksum, content) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<32>()?;
+        match self.checksum(content).as_bytes() == checksum {
+            true => cbor::decode(content).ok(),
+            false => None,
+        }
+    }
+
+    fn checksum(self, content: &[u8]) -> Digest {
+        Digest::of_parts(&[self.name().as_bytes(), &[0], content])
+    }
+}
+
+const MAGIC: &[u8] = b"gab1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_reads_back_under_its_own_name_alone() {
+        let (name, payload) = FileName::LastGoodA.write(&7_u64);
+
+        assert_eq!(name.read::<u64>(payload.as_bytes()), Some(7));
+        assert_eq!(FileName::LastGoodB.read::<u64>(payload.as_bytes()), None);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let (name, payload) = FileName::HighWater.write(&[1_u64, 2, 3]);
+        let whole = payload.as_bytes();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(name.read::<[u64; 3]>(&flipped), None, "bit {bit}");
+        }
+        for length in 0..whole.len() {
+            assert_eq!(name.read::<[u64; 3]>(&whole[..length]), None, "{length} bytes");
         }
     }
 }

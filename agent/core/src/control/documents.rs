@@ -1,0 +1,329 @@
+//! The documents of this node: what is in force, what was ever in force, and how old the newest word is.
+//!
+//! ```text
+//!             reply ─▶ judge ─┬─ refused ─▶ counted, told, state kept
+//!                             ├─ nothing new ─▶ beacon noted, freshness
+//!                             └─ news ─▶ high-water mark and next generation written ─▶ adopted ─▶ freshness
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::bytes::ByteVec;
+use protocol::admit::{Anchors, Revocations};
+use protocol::document::authority::TrustBundle;
+use protocol::document::beacon::{Beacon, BeaconRank};
+use protocol::document::config::{ControllerAddress, Transport};
+use protocol::envelope::{Kind, Subject};
+use protocol::id::NodeId;
+use protocol::key::Digest;
+use protocol::node::NodeRole;
+use protocol::time::{Boot, Now, Wall};
+use protocol::wire::{Have, PollReply};
+
+use super::effect::{Adopted, Payload};
+use super::event::Refusal;
+use super::file::FileName;
+use super::judge::Judge;
+use super::marks::Marks;
+use super::snapshot::{Held, Snapshot};
+use super::trust::{Refused, Trust};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Documents {
+    node: NodeId,
+    snapshot: Snapshot,
+    marks: Marks,
+    /// Of the snapshot on disk.
+    generation: u64,
+    /// The triples and hashes of the last beacons seen, to tell a fork from lateness.
+    seen: BTreeMap<BeaconRank, Digest>,
+    newest_at: Boot,
+    stale: bool,
+    noted: bool,
+}
+
+/// A reply that is to come into force once its files are written.
+#[derive(Debug)]
+pub(super) struct Adoption {
+    next: Snapshot,
+    changed: BTreeSet<Kind>,
+    newer: bool,
+}
+
+/// What became of a reply.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is in force as far as it brought anything; `refused` was left out.
+    Settled { newer: bool, refused: Vec<Refused> },
+    /// These files first.
+    Write {
+        files: Vec<(FileName, Payload)>,
+        adoption: Box<Adoption>,
+        refused: Vec<Refused>,
+    },
+    /// Nothing of it counts.
+    Discredited(Vec<Refused>),
+}
+
+impl Documents {
+    pub(super) fn new(node: NodeId, kept: Kept) -> Self {
+        Self {
+            node,
+            snapshot: kept.snapshot,
+            marks: kept.marks,
+            generation: kept.generation,
+            seen: BTreeMap::new(),
+            newest_at: Boot::default(),
+            stale: false,
+            noted: true,
+        }
+    }
+
+    /// Counts the time without news from here.
+    pub(super) fn start(&mut self, now: Now) {
+        self.newest_at = now.boot;
+    }
+
+    /// Judges a reply and says what is to be done with it.
+    pub(super) fn handle_reply(&mut self, reply: &PollReply, trust: &Trust, now: Now) -> Outcome {
+        let judge = Judge {
+            trust,
+            node: self.node,
+            held: &self.snapshot,
+            marks: &self.marks,
+            stale: self.stale,
+            wall: self.wall(now),
+        };
+        let verdict = match judge.reply(reply) {
+            Ok(verdict) => verdict,
+            Err(refused) => return Outcome::Discredited(refused),
+        };
+        if verdict.changed.is_empty() {
+            self.note(verdict.next, verdict.newer, now);
+
+            return Outcome::Settled {
+                newer: verdict.newer,
+                refused: verdict.refused,
+            };
+        }
+        let files = self.files(&verdict.next, trust);
+
+        Outcome::Write {
+            files,
+            adoption: Box::new(Adoption {
+                next: verdict.next,
+                changed: verdict.changed,
+                newer: verdict.newer,
+            }),
+            refused: verdict.refused,
+        }
+    }
+
+    /// The files of an adoption are on disk: what it brings is in force. Returns what to hand over, and whether the
+    /// beacon is newer.
+    pub(super) fn adopt(&mut self, adoption: Adoption, now: Now) -> (Vec<Adopted>, bool) {
+        let handed = adoption.next.adopted(|kind| adoption.changed.contains(&kind));
+        self.generation = self.generation.saturating_add(1);
+        self.note(adoption.next, adoption.newer, now);
+        self.noted = true;
+
+        (handed, adoption.newer)
+    }
+
+    fn note(&mut self, next: Snapshot, newer: bool, now: Now) {
+        self.snapshot = next;
+        self.marks.merge(&self.snapshot.marks());
+        if let Some(mark) = self.marks.beacon() {
+            self.seen.insert(mark.rank, mark.hash);
+        }
+        while self.seen.len() > SEEN {
+            self.seen.pop_first();
+        }
+        if newer {
+            self.newest_at = now.boot;
+            self.noted = false;
+        }
+    }
+
+    /// The files that make `next` durable: the marks first, so that they are never behind what is adopted.
+    fn files(&self, next: &Snapshot, trust: &Trust) -> Vec<(FileName, Payload)> {
+        let mut marks = self.marks.clone();
+        marks.merge(&next.marks());
+        let generation = self.generation.saturating_add(1);
+
+        vec![
+            marks.file(trust.cluster(), self.node),
+            next.file(generation, trust.cluster(), self.node),
+        ]
+    }
+
+    /// The high-water file, if the newest beacon is not in it yet.
+    pub(super) fn unwritten_marks(&mut self, trust: &Trust) -> Option<(FileName, Payload)> {
+        if self.noted {
+            return None;
+        }
+        self.noted = true;
+
+        Some(self.marks.file(trust.cluster(), self.node))
+    }
+
+    /// Whether there are marks that no write was asked for yet.
+    pub(super) fn has_unwritten_marks(&self) -> bool {
+        !self.noted
+    }
+
+    /// Takes the newer bundle of a verified welcome, if it is newer.
+    pub(super) fn take_bundle(&self, bundle: Held<TrustBundle>, trust: &Trust) -> Option<Outcome> {
+        let held = self.snapshot.bundle.as_ref().map(Held::have);
+        if held.is_some_and(|held| held == bundle.have()) {
+            return None;
+        }
+        let next = Snapshot {
+            bundle: Some(bundle),
+            ..self.snapshot.clone()
+        };
+
+        Some(Outcome::Write {
+            files: self.files(&next, trust),
+            adoption: Box::new(Adoption {
+                next,
+                changed: BTreeSet::from([Kind::TrustBundle]),
+                newer: false,
+            }),
+            refused: Vec::new(),
+        })
+    }
+
+    /// Judges a beacon that a neighbour showed: an error is a fork. `Some` says that our controllers hold a newer
+    /// one back.
+    pub(super) fn handle_witness(
+        &self,
+        beacon: &ByteVec,
+        trust: &Trust,
+    ) -> Result<Option<BeaconRank>, Refused> {
+        let shown: Held<Beacon> = Held::open(trust, beacon, Subject::All)?;
+        let (header, hash) = (&shown.opened.header, shown.opened.hash);
+        let rank = shown.opened.body.rank(header);
+        if self.seen.get(&rank).is_some_and(|known| *known != hash) {
+            return Err(Refused::of(header, Refusal::Fork));
+        }
+        let lead = self
+            .marks
+            .beacon()
+            .filter(|ours| ours.rank < rank)
+            .map(|ours| header.issued_at.since(ours.issued_at));
+
+        Ok(lead.filter(|lead| *lead > super::WITNESS_LEAD).map(|_| rank))
+    }
+
+    /// Whether the time without a newer beacon has just passed the limit.
+    pub(super) fn grow_stale(&mut self, now: Now) -> bool {
+        let late = !self.stale && now.boot >= self.stale_at();
+        self.stale |= late;
+
+        late
+    }
+
+    /// Whether a newer beacon has just ended staleness.
+    pub(super) fn recover(&mut self, now: Now) -> bool {
+        let recovered = self.stale && now.boot < self.stale_at();
+        self.stale &= !recovered;
+
+        recovered
+    }
+
+    /// When to look at staleness again.
+    pub(super) fn poll_timeout(&self) -> Option<Boot> {
+        (!self.stale).then(|| self.stale_at())
+    }
+
+    fn stale_at(&self) -> Boot {
+        self.newest_at.after(super::STALE_AFTER)
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// The wall clock, no earlier than the newest beacon.
+    pub(super) fn wall(&self, now: Now) -> Wall {
+        self.marks.not_before(now.wall)
+    }
+
+    pub(super) fn have(&self) -> Vec<Have> {
+        self.snapshot.have()
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Everything in force, for a mesh that starts.
+    pub(super) fn all(&self) -> Vec<Adopted> {
+        self.snapshot.adopted(|_| true)
+    }
+
+    /// The newest signed beacon.
+    pub(super) fn beacon(&self) -> Option<&ByteVec> {
+        self.snapshot.beacon.as_ref().map(|held| &*held.bytes)
+    }
+
+    /// The CAs of this cluster.
+    pub(super) fn anchors(&self, trust: &Trust) -> Anchors {
+        let mut anchors = Anchors::default();
+        if let Some(bundle) = &self.snapshot.bundle {
+            let put = anchors.put(trust.cluster(), &bundle.opened.body);
+            if let Err(error) = put {
+                tracing::warn!(%error, "the trust bundle in force cannot be used");
+            }
+        }
+
+        anchors
+    }
+
+    pub(super) fn revocations(&self, trust: &Trust) -> Revocations {
+        let mut revocations = Revocations::default();
+        if let Some(list) = &self.snapshot.revocations {
+            revocations.add(trust.cluster(), &list.opened.body);
+        }
+
+        revocations
+    }
+
+    pub(super) fn controllers(&self) -> &[ControllerAddress] {
+        match &self.snapshot.config {
+            Some(config) => &config.opened.body.controllers,
+            None => &[],
+        }
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.snapshot
+            .config
+            .as_ref()
+            .map_or_else(Transport::default, |config| config.opened.body.transport)
+    }
+
+    pub(super) fn is_relay(&self) -> bool {
+        self.snapshot
+            .config
+            .as_ref()
+            .is_some_and(|config| config.opened.body.roles.contains(&NodeRole::Relay))
+    }
+}
+
+/// What is left of the documents from an earlier run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    pub(super) snapshot: Snapshot,
+    pub(super) marks: Marks,
+    pub(super) generation: u64,
+}
+
+/// Beacons remembered to compare with those of neighbours: ten minutes of them.
+const SEEN: usize = 64;

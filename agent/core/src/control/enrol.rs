@@ -1,0 +1,520 @@
+//! How a machine becomes a node, at the join door.
+//!
+//! ```text
+//!          connected, welcome holds        keys durable               Pending
+//!   Away ───────────┬──────────────▶ Saving(Keys) ─▶ Asking(Enroll) ────────▶ Saving(Request) ─▶ Waiting
+//!    ▲              │ keys are there                    ▲  │ Approved           │ request durable  │ interval
+//!    │              └───────────────────────────────────┘  ▼                    ▼                  ▼
+//!    │ connection or reply lost                       Saving(Identity) ◀── Asking(Status) ◀─────────┘
+//!    └── (keys and request stay)                           │ identity and pin durable
+//!                                                          ▼
+//!                                                       a member
+//! ```
+
+use std::time::Duration;
+
+use protocol::cbor;
+use protocol::certificate::{controller_server_name, csr};
+use protocol::error::WireError;
+use protocol::id::{ClusterId, RequestId};
+use protocol::key::Digest;
+use protocol::time::{Boot, Now};
+use protocol::token::{JoinToken, TokenSecret};
+use protocol::wire::{Answer, Enroll, EnrollmentStatus, JoinReply, JoinRequest, Proof};
+
+use super::addresses;
+use super::config::Config;
+use super::contract;
+use super::dial::{Dialler, Round};
+use super::disk::Purpose;
+use super::documents::Kept;
+use super::effect::{ConnectionId, Door, Effect, Tag};
+use super::event::{Event, JoinFailure};
+use super::identity::{Joining, Keys, Member, Standing};
+use super::input::{Lost, ServerLeaf};
+use super::outbox::Call;
+use super::refusal::Weight;
+use super::snapshot::Snapshot;
+use super::turn::Turn;
+use super::welcome::{Judgement, Known, Verified};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Joiner {
+    cluster: ClusterId,
+    joining: Option<Joining>,
+    dialler: Dialler,
+    step: Step,
+    /// Of the present connection.
+    welcomed: Option<Verified>,
+    give_up_at: Option<Boot>,
+    started: bool,
+    leaving: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Asking(Tag),
+    /// No connection that has proven itself.
+    Away,
+    Saving(Saving),
+    Waiting {
+        until: Boot,
+    },
+}
+
+#[derive(Debug)]
+enum Saving {
+    Identity(Box<Enrolled>),
+    Keys,
+    /// That there is nothing to come back to.
+    Nothing,
+    /// With the time at which to ask about it.
+    Request {
+        ask_at: Boot,
+    },
+}
+
+/// A member, and the files' content that goes with it.
+#[derive(Debug)]
+pub(super) struct Enrolled {
+    pub(super) member: Member,
+    pub(super) kept: Kept,
+    /// The address file's.
+    pub(super) remembered: Vec<String>,
+}
+
+/// How joining ended.
+#[derive(Debug)]
+pub(super) enum End {
+    Enrolled(Box<Enrolled>),
+    /// For good, on this run.
+    Failed(JoinFailure),
+    Left,
+}
+
+impl Joiner {
+    /// Takes up a request that was begun with the same token, or prepares a new one.
+    pub(super) fn new(config: &Config, joining: Option<Joining>) -> Result<Self, JoinFailure> {
+        let claims = config
+            .token
+            .as_ref()
+            .map(JoinToken::claims_unverified)
+            .transpose()
+            .map_err(|_| JoinFailure::MalformedToken)?;
+        let begun =
+            joining.filter(|joining| claims.as_ref().is_none_or(|claims| claims.token == joining.token));
+        let (cluster, named) = match (&claims, &begun) {
+            (Some(claims), _) => (claims.cluster, claims.controllers.clone()),
+            (None, Some(begun)) => (begun.trust.cluster(), begun.controllers.clone()),
+            (None, None) => return Err(JoinFailure::NoToken),
+        };
+        let pin = &config.pin;
+        let contradicts_token = claims.as_ref().is_some_and(|claims| {
+            let key = pin.key.map(|key| key.fingerprint());
+            key.or(pin.fingerprint)
+                .is_some_and(|pinned| pinned != claims.authority)
+                || pin.fingerprint.is_some_and(|pinned| pinned != claims.authority)
+        });
+        let contradicts_begun = begun
+            .as_ref()
+            .is_some_and(|begun| !pin.admits(&begun.trust.pin()));
+        if contradicts_token || contradicts_begun {
+            return Err(JoinFailure::PinDisagrees);
+        }
+        let scattered = addresses::scattered(config.boot.as_bytes(), &named);
+        let endpoints = addresses::ring(&[], &[], config.controllers.iter().chain(&scattered));
+        if endpoints.is_empty() {
+            return Err(JoinFailure::NoController);
+        }
+
+        Ok(Self {
+            cluster,
+            joining: begun,
+            dialler: Dialler::new(endpoints),
+            step: Step::Away,
+            welcomed: None,
+            give_up_at: None,
+            started: false,
+            leaving: false,
+        })
+    }
+
+    /// The pending request, if the controller gave one.
+    pub(super) fn request(&self) -> Option<RequestId> {
+        self.joining.as_ref()?.request
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        self.dialler.endpoint()
+    }
+
+    pub(super) fn joining(&self) -> Option<&Joining> {
+        self.joining.as_ref()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Boot> {
+        if !self.started {
+            return Some(Boot::default());
+        }
+        let waiting = match self.step {
+            Step::Waiting { until } => Some(until),
+            Step::Asking(_) | Step::Away | Step::Saving(_) => None,
+        };
+
+        [self.dialler.poll_timeout(), self.give_up_at, waiting]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, turn: &mut Turn<'_>) -> Option<End> {
+        if !self.started {
+            self.started = true;
+            self.give_up_at = turn.config.timeout.map(|timeout| turn.now.boot.after(timeout));
+        }
+        let saving_identity = matches!(self.step, Step::Saving(Saving::Identity(_)));
+        if self.give_up_at.is_some_and(|at| at <= turn.now.boot) && !saving_identity {
+            return self.fail(JoinFailure::TimedOut, turn);
+        }
+        if self.dialler.is_late(turn.now) {
+            self.dialler.close(turn.out);
+            self.handle_disconnected(turn);
+        }
+        if self.dialler.is_due(turn.now) {
+            self.dialler.dial(self.call(), turn);
+        }
+        if matches!(self.step, Step::Waiting { until } if until <= turn.now.boot) {
+            self.step = Step::Away;
+            self.proceed(turn);
+        }
+
+        None
+    }
+
+    fn call(&self) -> Call {
+        Call {
+            door: Door::Join,
+            server_name: controller_server_name(self.cluster),
+            trust: Vec::new(),
+            client_identity: false,
+        }
+    }
+
+    /// Whether `connection` is this machine's present one.
+    pub(super) fn is(&self, connection: ConnectionId) -> bool {
+        self.dialler.is(connection)
+    }
+
+    pub(super) fn handle_connected(&mut self, server: ServerLeaf, exported: [u8; 32], now: Now) {
+        self.dialler.handle_connected(server, exported, now);
+    }
+
+    pub(super) fn handle_welcome(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+        let Some(server) = self.dialler.welcoming() else {
+            return;
+        };
+        let known = match (&self.joining, &turn.config.token) {
+            (Some(joining), _) => Known::Trust(&joining.trust),
+            (None, Some(token)) => Known::Pins {
+                cluster: self.cluster,
+                token,
+                pin: &turn.config.pin,
+            },
+            (None, None) => return,
+        };
+        let judgement = Judgement {
+            known,
+            marks: &Default::default(),
+            revocations: &Default::default(),
+            server,
+            wall: turn.now.wall,
+        };
+        match judgement.welcome(bytes) {
+            Ok(verified) => {
+                self.dialler.open();
+                if let Some(joining) = &mut self.joining {
+                    joining.trust = verified.trust.clone();
+                }
+                self.welcomed = Some(verified);
+                self.proceed(turn);
+            }
+            Err(why) => {
+                let endpoint = self.dialler.endpoint().to_owned();
+                turn.out.event(Event::WelcomeRefused { endpoint, why });
+                self.hang_up(turn);
+            }
+        }
+    }
+
+    /// Does the next thing on a connection that has proven itself.
+    fn proceed(&mut self, turn: &mut Turn<'_>) {
+        let (Some((connection, exported)), Some(welcomed)) = (self.dialler.opened(), &self.welcomed) else {
+            return;
+        };
+        if !matches!(self.step, Step::Away) {
+            return;
+        }
+        let request = match &self.joining {
+            Some(joining) => question(joining, turn.config, &exported, self.leaving),
+            None => {
+                let Some(token) = turn
+                    .config
+                    .token
+                    .as_ref()
+                    .and_then(|token| token.claims_unverified().ok())
+                else {
+                    return;
+                };
+                let joining = Joining {
+                    token: token.token,
+                    keys: Keys::generate(turn.out.rng()),
+                    trust: welcomed.trust.clone(),
+                    controllers: token.controllers,
+                    request: None,
+                };
+                self.save(joining, Saving::Keys, Purpose::JoinKeys, turn);
+                return;
+            }
+        };
+        if let Some(request) = request {
+            let tag = turn
+                .out
+                .request(connection, &request, turn.now.boot.after(super::REQUEST_DEADLINE));
+            self.step = Step::Asking(tag);
+        }
+    }
+
+    fn save(&mut self, joining: Joining, saving: Saving, purpose: Purpose, turn: &mut Turn<'_>) {
+        turn.out
+            .persist(vec![Standing::Joining(Box::new(joining.clone())).file()], purpose);
+        self.joining = Some(joining);
+        self.step = Step::Saving(saving);
+    }
+
+    pub(super) fn handle_reply(
+        &mut self,
+        tag: Tag,
+        reply: Result<Vec<u8>, Lost>,
+        turn: &mut Turn<'_>,
+    ) -> Option<End> {
+        if !matches!(self.step, Step::Asking(asked) if asked == tag) {
+            return None;
+        }
+        self.step = Step::Away;
+        let answer = reply
+            .ok()
+            .and_then(|bytes| cbor::decode::<Answer<JoinReply>>(&bytes).ok());
+        match answer.map(Answer::into_result) {
+            Some(Ok(JoinReply::Pending {
+                request,
+                poll_after_ms,
+            })) => {
+                let after = Duration::from_millis(poll_after_ms).max(super::ASK_PAUSE);
+                self.handle_pending(request, after, turn)
+            }
+            Some(Ok(JoinReply::Approved(sealed))) => self.handle_approved(&sealed, turn),
+            Some(Ok(JoinReply::Withdrawn)) if self.leaving => self.forget(turn),
+            Some(Ok(JoinReply::Withdrawn)) => self.fail(JoinFailure::Withdrawn, turn),
+            Some(Ok(JoinReply::Rejected(error)) | Err(error)) => self.handle_refused(error, turn),
+            Some(Ok(JoinReply::Renewed(_))) | None => {
+                self.hang_up(turn);
+                None
+            }
+        }
+    }
+
+    fn handle_pending(&mut self, request: RequestId, after: Duration, turn: &mut Turn<'_>) -> Option<End> {
+        self.dialler.prove();
+        let joining = self.joining.as_mut()?;
+        match joining.request {
+            Some(known) if known == request => {
+                let pause = after.max(turn.config.poll_interval);
+                self.step = Step::Waiting {
+                    until: turn.now.boot.after(pause),
+                };
+            }
+            // One key has one request: another id for it is not an answer to what was asked.
+            Some(_) => self.hang_up(turn),
+            None => {
+                joining.request = Some(request);
+                let joining = joining.clone();
+                let ask_at = turn.now.boot.after(after);
+                self.save(joining, Saving::Request { ask_at }, Purpose::JoinRequest, turn);
+            }
+        }
+
+        None
+    }
+
+    fn handle_approved(&mut self, sealed: &[u8], turn: &mut Turn<'_>) -> Option<End> {
+        let (Some(joining), Some(welcomed)) = (&self.joining, &self.welcomed) else {
+            return None;
+        };
+        let Some(request) = joining.request else {
+            self.hang_up(turn);
+            return None;
+        };
+        let member = match contract::accept(sealed, joining, request, welcomed, turn.now.wall) {
+            Ok(member) => member,
+            Err(failure) => return self.fail(failure, turn),
+        };
+        self.dialler.prove();
+        let snapshot = Snapshot {
+            bundle: Some(welcomed.bundle.clone()),
+            ..Snapshot::default()
+        };
+        let kept = Kept {
+            marks: snapshot.marks(),
+            snapshot,
+            generation: 1,
+        };
+        let (cluster, node) = (member.cluster(), member.node);
+        let remembered = addresses::ring(node.as_bytes(), &member.controllers, &joining.controllers);
+        // The identity last: who has one has everything that goes with it.
+        let files = vec![
+            kept.marks.file(cluster, node),
+            kept.snapshot.file(kept.generation, cluster, node),
+            addresses::file(&remembered),
+            Standing::Member(Box::new(member.clone())).file(),
+        ];
+        turn.out.persist(files, Purpose::Contract);
+        let enrolled = Enrolled {
+            member,
+            kept,
+            remembered,
+        };
+        self.step = Step::Saving(Saving::Identity(Box::new(enrolled)));
+
+        None
+    }
+
+    fn handle_refused(&mut self, error: WireError, turn: &mut Turn<'_>) -> Option<End> {
+        if self.leaving {
+            return self.forget(turn);
+        }
+        match Weight::of(&error) {
+            Weight::ForGood => self.fail(JoinFailure::Refused(error), turn),
+            Weight::Passing { pause } => {
+                turn.out.event(Event::JoinRetried { code: error.code });
+                self.hang_up(turn);
+                self.dialler.rest_longer(pause, turn.now);
+
+                None
+            }
+        }
+    }
+
+    /// What waited for a write goes on.
+    pub(super) fn handle_persisted(&mut self, purpose: Purpose, turn: &mut Turn<'_>) -> Option<End> {
+        match (std::mem::replace(&mut self.step, Step::Away), purpose) {
+            (Step::Saving(Saving::Identity(enrolled)), Purpose::Contract) => {
+                self.dialler.close(turn.out);
+
+                return Some(End::Enrolled(enrolled));
+            }
+            (Step::Saving(Saving::Nothing), Purpose::Leave) => {
+                self.dialler.close(turn.out);
+
+                return Some(End::Left);
+            }
+            (Step::Saving(Saving::Keys), Purpose::JoinKeys) => self.proceed(turn),
+            (Step::Saving(Saving::Request { ask_at }), Purpose::JoinRequest) => {
+                self.announce(turn);
+                if self.dialler.opened().is_some() {
+                    self.step = Step::Waiting { until: ask_at };
+                }
+            }
+            (step, _) => self.step = step,
+        }
+
+        None
+    }
+
+    fn announce(&self, turn: &mut Turn<'_>) {
+        if let Some((joining, request)) = self.joining.as_ref().zip(self.request()) {
+            turn.out.event(Event::JoinPending {
+                request,
+                key: joining.keys.node.verify_key().fingerprint(),
+            });
+        }
+    }
+
+    /// Takes a pending request back, or just forgets that there was to be one.
+    pub(super) fn handle_leave(&mut self, turn: &mut Turn<'_>) {
+        self.leaving = true;
+        if self.request().is_none() {
+            self.forget(turn);
+        }
+        if matches!(self.step, Step::Waiting { .. }) {
+            self.step = Step::Away;
+        }
+        self.proceed(turn);
+    }
+
+    fn forget(&mut self, turn: &mut Turn<'_>) -> Option<End> {
+        turn.out.persist(vec![Standing::Stranger.file()], Purpose::Leave);
+        self.step = Step::Saving(Saving::Nothing);
+
+        None
+    }
+
+    fn fail(&mut self, failure: JoinFailure, turn: &mut Turn<'_>) -> Option<End> {
+        self.dialler.close(turn.out);
+
+        Some(End::Failed(failure))
+    }
+
+    fn hang_up(&mut self, turn: &mut Turn<'_>) {
+        self.dialler.close(turn.out);
+        self.handle_disconnected(turn);
+    }
+
+    /// The connection is gone; keys and request stay.
+    pub(super) fn handle_disconnected(&mut self, turn: &mut Turn<'_>) {
+        self.welcomed = None;
+        if !matches!(self.step, Step::Saving(_)) {
+            self.step = Step::Away;
+        }
+        if self.dialler.end(turn) == Round::Complete {
+            turn.out.push(Effect::TriedInVain);
+        }
+    }
+}
+
+/// What to ask next, with keys that are on disk.
+fn question(joining: &Joining, config: &Config, exported: &[u8; 32], leaving: bool) -> Option<JoinRequest> {
+    let keys = &joining.keys;
+    if let Some(request) = joining.request {
+        let status = EnrollmentStatus {
+            request,
+            proof: Proof::new(&keys.node, exported, request.as_bytes()),
+        };
+
+        return Some(match leaving {
+            true => JoinRequest::Withdraw(status),
+            false => JoinRequest::Status(status),
+        });
+    }
+    let token = config.token.as_ref()?;
+    let csr = csr(&keys.node);
+
+    Some(JoinRequest::Enroll(Enroll {
+        claims: token.claims_bytes().to_vec().into(),
+        secret: revealed(token.secret()),
+        seal_key: keys.seal.seal_key(),
+        name: config.name.clone(),
+        facts: config.facts.clone(),
+        proof: Proof::new(&keys.node, exported, Digest::of(&csr).as_bytes()),
+        csr: csr.into(),
+    }))
+}
+
+/// The secret's bytes, which only its encoding gives turn.out.
+fn revealed(secret: &TokenSecret) -> [u8; 32] {
+    let encoded = cbor::encode(secret);
+
+    *encoded
+        .last_chunk()
+        .expect("a token secret is encoded as its 32 bytes behind a head")
+}

@@ -1,0 +1,317 @@
+//! The judgement on a poll's reply: which of its documents come into force, and why the others do not.
+//!
+//! The beacon is judged first, then what it pins by hash (trust bundle, revocation list), then the node's own
+//! documents by their path to its root. One refusal that an honest controller would not earn discredits the reply.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::bytes::ByteVec;
+use protocol::document::authority::{RevocationList, TrustBundle};
+use protocol::document::beacon::{Beacon, Pin};
+use protocol::document::config::SyntheticConfig;
+use protocol::document::routes::{LeaseTable, Routes};
+use protocol::envelope::{Document, Envelope, Kind, Subject};
+use protocol::id::NodeId;
+use protocol::limits::{CANDIDATES, LEASE_ROWS, STANDBYS};
+use protocol::merkle::{Inclusion, Leaf};
+use protocol::time::Wall;
+use protocol::wire::{Delivered, PollReply};
+
+use super::event::Refusal;
+use super::marks::{Marks, Progress};
+use super::snapshot::{Held, Snapshot};
+use super::trust::{Refused, Trust};
+
+/// What a reply is judged by.
+pub(super) struct Judge<'a> {
+    pub(super) trust: &'a Trust,
+    pub(super) node: NodeId,
+    pub(super) held: &'a Snapshot,
+    pub(super) marks: &'a Marks,
+    /// No newer beacon came for too long.
+    pub(super) stale: bool,
+    pub(super) wall: Wall,
+}
+
+/// What is to be in force after a reply that was believed.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) next: Snapshot,
+    /// What is new in `next` besides the beacon.
+    pub(super) changed: BTreeSet<Kind>,
+    /// Left out, through no fault of the controller's.
+    pub(super) refused: Vec<Refused>,
+    /// Whether the beacon is newer than any before.
+    pub(super) newer: bool,
+}
+
+impl Judge<'_> {
+    /// Judges a whole reply. `Err` changes nothing: it lists what was wrong.
+    pub(super) fn reply(&self, reply: &PollReply) -> Result<Verdict, Vec<Refused>> {
+        let (beacon, progress) = self.beacon(&reply.beacon).map_err(|refused| vec![refused])?;
+        let newer = progress == Progress::Newer;
+        let issued_at = beacon.opened.header.issued_at;
+        let mut verdict = Verdict {
+            next: Snapshot {
+                beacon: Some(beacon.clone()),
+                ..self.held.clone()
+            },
+            changed: BTreeSet::new(),
+            refused: Vec::new(),
+            newer,
+        };
+        let under = Under {
+            judge: self,
+            beacon: &beacon,
+            wall: self.wall.max(issued_at),
+            frozen: self.stale && !newer,
+        };
+        for bytes in &reply.shared {
+            under.shared(bytes, &mut verdict);
+        }
+        for delivered in &reply.documents {
+            under.delivered(delivered, &mut verdict);
+        }
+        under.hold_to_pins(&mut verdict);
+
+        match verdict.refused.iter().all(|refused| refused.why.is_honest()) {
+            true => Ok(verdict),
+            false => Err(verdict.refused),
+        }
+    }
+
+    fn beacon(&self, bytes: &ByteVec) -> Result<(Held<Beacon>, Progress), Refused> {
+        let beacon: Held<Beacon> = Held::open(self.trust, bytes, Subject::All)?;
+        let opened = &beacon.opened;
+        let progress = self
+            .marks
+            .compare_beacon(opened.body.rank(&opened.header), opened.hash)
+            .map_err(|why| Refused::of(&opened.header, why))?;
+
+        Ok((beacon, progress))
+    }
+}
+
+/// A reply whose beacon holds.
+struct Under<'a> {
+    judge: &'a Judge<'a>,
+    beacon: &'a Held<Beacon>,
+    wall: Wall,
+    frozen: bool,
+}
+
+impl Under<'_> {
+    /// Takes a document that the beacon pins by version and hash.
+    fn shared(&self, bytes: &ByteVec, verdict: &mut Verdict) {
+        let kind = claimed_kind(bytes);
+        let taken = match kind {
+            Ok(Kind::TrustBundle) => self.bundle(bytes, verdict),
+            Ok(Kind::RevocationList) => self.revocations(bytes, verdict),
+            Ok(found) => Err(Refused::unread(Refusal::WrongKind { found })),
+            Err(refused) => Err(refused),
+        };
+        verdict.refused.extend(taken.err());
+    }
+
+    fn bundle(&self, bytes: &ByteVec, verdict: &mut Verdict) -> Result<(), Refused> {
+        let new: Held<TrustBundle> = Held::open(self.judge.trust, bytes, Subject::All)?;
+        self.hold_to_pin(&new, &self.beacon.opened.body.bundle)?;
+        let held = self.judge.held.bundle.as_ref();
+        if self.may_adopt(&new, held)? {
+            verdict.next.bundle = Some(new);
+            verdict.changed.insert(Kind::TrustBundle);
+        }
+
+        Ok(())
+    }
+
+    fn revocations(&self, bytes: &ByteVec, verdict: &mut Verdict) -> Result<(), Refused> {
+        let new: Held<RevocationList> = Held::open(self.judge.trust, bytes, Subject::All)?;
+        self.hold_to_pin(&new, &self.beacon.opened.body.revocations)?;
+        let held = self.judge.held.revocations.as_ref();
+        if self.may_adopt(&new, held)? {
+            if held.is_some_and(|held| !keeps_all(&held.opened.body, &new.opened.body)) {
+                return Err(Refused::of(&new.opened.header, Refusal::Shrunk));
+            }
+            verdict.next.revocations = Some(new);
+            verdict.changed.insert(Kind::RevocationList);
+        }
+
+        Ok(())
+    }
+
+    fn hold_to_pin<D: Document>(&self, new: &Held<D>, pin: &Pin) -> Result<(), Refused> {
+        let header = &new.opened.header;
+        self.judge
+            .marks
+            .compare(header, new.opened.hash)
+            .map_err(|why| Refused::of(header, why))?;
+        match pin.version == header.version && pin.hash == new.opened.hash {
+            true => Ok(()),
+            false => Err(Refused::of(header, Refusal::NotInSnapshot)),
+        }
+    }
+
+    /// Whether a held bundle and revocation list are those of the beacon. One that was left out for its own sake
+    /// is excused.
+    fn hold_to_pins(&self, verdict: &mut Verdict) {
+        let body = &self.beacon.opened.body;
+        let missing = [
+            (
+                Kind::TrustBundle,
+                body.bundle,
+                verdict.next.bundle.as_ref().map(Held::have),
+            ),
+            (
+                Kind::RevocationList,
+                body.revocations,
+                verdict.next.revocations.as_ref().map(Held::have),
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, pin, have)| match have {
+            Some(have) => have.version != pin.version || have.hash != pin.hash,
+            None => pin.version > 0,
+        })
+        .find(|(kind, ..)| !verdict.refused.iter().any(|refused| refused.is_of(*kind)));
+        if missing.is_some() {
+            let header = &self.beacon.opened.header;
+            verdict.refused.push(Refused::of(header, Refusal::NotInSnapshot));
+        }
+    }
+
+    /// Takes a document of this node.
+    fn delivered(&self, delivered: &Delivered, verdict: &mut Verdict) {
+        let held = self.judge.held;
+        let taken = match claimed_kind(&delivered.document) {
+            Ok(Kind::SyntheticConfig) => self
+                .own(delivered, held.config.as_ref())
+                .map(|new| put(&mut verdict.next.config, new, &mut verdict.changed)),
+            Ok(Kind::Routes) => self
+                .own(delivered, held.routes.as_ref())
+                .map(|new| put(&mut verdict.next.routes, new, &mut verdict.changed)),
+            Ok(Kind::LeaseTable) => self
+                .own(delivered, held.leases.as_ref())
+                .map(|new| put(&mut verdict.next.leases, new, &mut verdict.changed)),
+            Ok(found) => Err(Refused::unread(Refusal::WrongKind { found })),
+            Err(refused) => Err(refused),
+        };
+        verdict.refused.extend(taken.err());
+    }
+
+    /// Opens a document that must be ours, in the beacon's tree, and no older than what was adopted. None if it is
+    /// in force already.
+    fn own<D: Bounded>(
+        &self,
+        delivered: &Delivered,
+        held: Option<&Held<D>>,
+    ) -> Result<Option<Held<D>>, Refused> {
+        let subject = Subject::Node(self.judge.node);
+        let new: Held<D> = Held::open(self.judge.trust, &delivered.document, subject)?;
+        let header = &new.opened.header;
+        let refused = |why| Refused::of(header, why);
+        self.judge
+            .marks
+            .compare(header, new.opened.hash)
+            .map_err(refused)?;
+        if !self.has_leaf(&new, delivered) {
+            return Err(refused(Refusal::NotInSnapshot));
+        }
+        if !new.opened.body.is_within_limits() {
+            return Err(refused(Refusal::Limits));
+        }
+
+        Ok(self.may_adopt(&new, held)?.then_some(new))
+    }
+
+    fn has_leaf<D: Document>(&self, new: &Held<D>, delivered: &Delivered) -> bool {
+        let leaf = Leaf {
+            node: self.judge.node,
+            kind: D::KIND,
+            version: new.opened.header.version,
+            hash: new.opened.hash,
+        };
+        let inclusion = Inclusion {
+            index: delivered.index,
+            path: delivered.path.clone(),
+        };
+        let beacon = &self.beacon.opened.body;
+
+        inclusion.proves(&leaf, &beacon.root, beacon.leaves)
+    }
+
+    /// Whether a document that verifies is news, and may come into force now.
+    fn may_adopt<D: Document>(&self, new: &Held<D>, held: Option<&Held<D>>) -> Result<bool, Refused> {
+        let header = &new.opened.header;
+        if held.is_some_and(|held| held.have() == new.have()) {
+            return Ok(false);
+        }
+        if self.frozen {
+            return Err(Refused::of(header, Refusal::Stale));
+        }
+        match header.valid_until.filter(|until| *until < self.wall) {
+            Some(valid_until) => Err(Refused::of(header, Refusal::Expired { valid_until })),
+            None => Ok(true),
+        }
+    }
+}
+
+/// Bodies with bounds that their types do not have.
+trait Bounded: Document {
+    fn is_within_limits(&self) -> bool;
+}
+
+impl Bounded for SyntheticConfig {
+    fn is_within_limits(&self) -> bool {
+        self.neighbours
+            .iter()
+            .all(|neighbour| neighbour.candidates.len() <= CANDIDATES)
+    }
+}
+
+impl Bounded for Routes {
+    fn is_within_limits(&self) -> bool {
+        self.decisions
+            .iter()
+            .all(|decision| decision.standbys.len() <= STANDBYS)
+    }
+}
+
+impl Bounded for LeaseTable {
+    fn is_within_limits(&self) -> bool {
+        self.rows.len() <= LEASE_ROWS
+    }
+}
+
+/// The kind that a document claims, which says whose rules to judge it by.
+fn claimed_kind(bytes: &[u8]) -> Result<Kind, Refused> {
+    Envelope::parse(bytes)
+        .map(|envelope| envelope.claimed().kind)
+        .map_err(|error| Refused::unread(error.into()))
+}
+
+fn put<D: Document>(place: &mut Option<Held<D>>, new: Option<Held<D>>, changed: &mut BTreeSet<Kind>) {
+    if new.is_some() {
+        *place = new;
+        changed.insert(D::KIND);
+    }
+}
+
+/// Whether everything that `old` revokes is revoked by `new` too.
+fn keeps_all(old: &RevocationList, new: &RevocationList) -> bool {
+    let certificates: BTreeSet<_> = new.certificates.iter().collect();
+    let issuers: BTreeSet<_> = new.issuers.iter().collect();
+    let mut nodes = BTreeMap::new();
+    for entry in &new.nodes {
+        let until = nodes.entry(entry.node).or_insert(entry.generation);
+        *until = entry.generation.max(*until);
+    }
+
+    old.certificates.iter().all(|entry| certificates.contains(entry))
+        && old.issuers.iter().all(|issuer| issuers.contains(issuer))
+        && old.nodes.iter().all(|entry| {
+            nodes
+                .get(&entry.node)
+                .is_some_and(|until| *until >= entry.generation)
+        })
+}

@@ -1,0 +1,420 @@
+//! What comes in at a member: welcomes, replies, finished writes, and what the mesh and the host say.
+
+use super::*;
+
+impl Membership {
+    pub(in crate::control) fn is(&self, connection: ConnectionId) -> bool {
+        self.session.dialler.is(connection)
+    }
+
+    pub(in crate::control) fn handle_connected(
+        &mut self,
+        server: crate::control::input::ServerLeaf,
+        exported: [u8; 32],
+        now: Now,
+    ) {
+        self.session.dialler.handle_connected(server, exported, now);
+    }
+
+    pub(in crate::control) fn handle_welcome(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+        let Some(server) = self.session.dialler.welcoming() else {
+            return;
+        };
+        let judgement = Judgement {
+            known: Known::Trust(&self.member.trust),
+            marks: self.documents.marks(),
+            revocations: &self.documents.revocations(&self.member.trust),
+            server,
+            wall: self.documents.wall(turn.now),
+        };
+        match judgement.welcome(bytes) {
+            Ok(verified) => self.open(verified, turn),
+            Err(why) => {
+                let endpoint = self.session.dialler.endpoint().to_owned();
+                turn.out.event(Event::WelcomeRefused { endpoint, why });
+                self.hang_up(SessionEnd::Untrustworthy, turn);
+            }
+        }
+        self.drive(turn);
+    }
+
+    fn open(&mut self, verified: Verified, turn: &mut Turn<'_>) {
+        self.session.open(verified.controller, turn);
+        if verified.trust.highest() > self.member.trust.highest() {
+            self.member.trust = verified.trust;
+            let epoch = self.member.trust.highest();
+            turn.out.event(Event::EpochReached { epoch });
+            // Before any document of the new epoch: writes keep their order.
+            turn.out.persist(vec![self.file()], Purpose::Quiet);
+        }
+        let endpoint = self.session.dialler.endpoint().to_owned();
+        match self.session.door {
+            Door::Node => turn.out.event(Event::SessionOpened {
+                controller: verified.controller,
+                endpoint,
+            }),
+            Door::Join => {
+                self.bundle_in_doubt = false;
+                self.anchors = Some(verified.anchors);
+                let write = self.documents.take_bundle(verified.bundle, &self.member.trust);
+                self.write(write, None, turn);
+            }
+        }
+    }
+
+    fn file(&self) -> (crate::control::file::FileName, crate::control::effect::Payload) {
+        Standing::Member(Box::new(self.member.clone())).file()
+    }
+
+    pub(in crate::control) fn handle_reply(
+        &mut self,
+        tag: Tag,
+        reply: Result<Vec<u8>, Lost>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(asked) = self.session.answered(tag) else {
+            return;
+        };
+        match reply {
+            Err(_) => self.hang_up(SessionEnd::NoReply, turn),
+            Ok(bytes) if self.session.door == Door::Join => self.handle_join_reply(&bytes, turn),
+            Ok(bytes) => match cbor::decode::<Answer<NodeReply>>(&bytes).map(Answer::into_result) {
+                Ok(Ok(reply)) => self.handle_answer(asked, reply, turn),
+                Ok(Err(error)) => self.handle_refused(asked, error, turn),
+                Err(_) => self.hang_up(SessionEnd::Untrustworthy, turn),
+            },
+        }
+        self.drive(turn);
+    }
+
+    fn handle_answer(&mut self, asked: Asked, reply: NodeReply, turn: &mut Turn<'_>) {
+        match (asked, reply) {
+            (Asked::Poll { sent_at, .. }, NodeReply::Poll(reply)) => {
+                self.handle_poll_reply(&reply, sent_at, turn);
+            }
+            (Asked::Heartbeat { told }, NodeReply::Heard { observed }) => {
+                self.session.dialler.prove();
+                self.ledger.told(&told);
+                if self.observed != observed {
+                    self.observed = observed;
+                    turn.out.event(Event::Observed(observed));
+                }
+            }
+            (Asked::Report(_), NodeReply::Reported) => self.session.dialler.prove(),
+            (Asked::Renew, NodeReply::Renewed(renewed)) => self.handle_renewed(renewed, turn),
+            (Asked::Leave, NodeReply::Left) => self.forget(turn),
+            (
+                Asked::Heartbeat { .. } | Asked::Leave | Asked::Poll { .. } | Asked::Renew | Asked::Report(_),
+                _,
+            ) => self.hang_up(SessionEnd::Untrustworthy, turn),
+        }
+    }
+
+    fn handle_poll_reply(&mut self, reply: &PollReply, sent_at: Boot, turn: &mut Turn<'_>) {
+        if self.adopting.is_some() {
+            self.session.hurry();
+            return;
+        }
+        match self.documents.handle_reply(reply, &self.member.trust, turn.now) {
+            Outcome::Discredited(refused) => {
+                self.note_refused(&refused, turn);
+                return self.hang_up(SessionEnd::Untrustworthy, turn);
+            }
+            Outcome::Settled { newer, refused } => {
+                self.note_refused(&refused, turn);
+                self.session.space_polls(sent_at);
+                if counts_as_fresh(&refused) {
+                    self.tell_fresh(sent_at, newer, turn);
+                }
+            }
+            Outcome::Write {
+                files,
+                adoption,
+                refused,
+            } => {
+                self.note_refused(&refused, turn);
+                turn.out.persist(files, Purpose::Snapshot);
+                self.adopting = Some(Adopting {
+                    adoption,
+                    sent_at: Some(sent_at),
+                    fresh: counts_as_fresh(&refused),
+                });
+            }
+        }
+        self.session.dialler.prove();
+        if let Some(within_ms) = reply.retry_within_ms {
+            self.move_away(within_ms, turn);
+        }
+    }
+
+    fn write(&mut self, outcome: Option<Outcome>, sent_at: Option<Boot>, turn: &mut Turn<'_>) {
+        if let Some(Outcome::Write { files, adoption, .. }) = outcome
+            && self.adopting.is_none()
+        {
+            turn.out.persist(files, Purpose::Snapshot);
+            self.adopting = Some(Adopting {
+                adoption,
+                sent_at,
+                fresh: false,
+            });
+        }
+    }
+
+    fn tell_fresh(&mut self, poll_sent_at: Boot, newer: bool, turn: &mut Turn<'_>) {
+        turn.out.push(Effect::Fresh { poll_sent_at, newer });
+        if self.documents.recover(turn.now) {
+            turn.out.event(Event::NoLongerStale);
+        }
+    }
+
+    fn note_refused(&mut self, refused: &[Refused], turn: &mut Turn<'_>) {
+        for refused in refused {
+            self.ledger.note(refused, Kind::Beacon, turn.out);
+        }
+    }
+
+    /// The controller goes away: another one is dialled, or this one again, within the time it names.
+    fn move_away(&mut self, within_ms: u64, turn: &mut Turn<'_>) {
+        turn.out.event(Event::MovedAway { within_ms });
+        self.hang_up(SessionEnd::MovedAway, turn);
+        let within = Duration::from_millis(within_ms).min(crate::control::MOVE_CAP);
+        let pause = turn.out.up_to(within);
+        self.session.dialler.rest_exactly(pause, turn.now);
+    }
+
+    fn handle_refused(&mut self, asked: Asked, error: WireError, turn: &mut Turn<'_>) {
+        let pause = match Weight::of(&error) {
+            Weight::Passing { pause } => pause,
+            Weight::ForGood => crate::control::REFUSED_PAUSE,
+        };
+        match asked {
+            Asked::Renew => self.handle_renewal_refused(error, turn),
+            Asked::Leave if error.known() == Some(Code::NodeRevoked) => self.forget(turn),
+            Asked::Poll { .. } | Asked::Leave => {
+                self.hang_up(SessionEnd::Refused(error.code), turn);
+                self.session.dialler.rest_longer(pause, turn.now);
+            }
+            // The next one may be taken; what must not be lost goes with it.
+            Asked::Heartbeat { .. } => {}
+            Asked::Report(report) if Weight::of(&error) != Weight::ForGood => {
+                self.session.queue_behind(report)
+            }
+            Asked::Report(_) => {}
+        }
+    }
+
+    fn handle_renewal_refused(&mut self, error: WireError, turn: &mut Turn<'_>) {
+        match Weight::of(&error) {
+            Weight::Passing { pause } => self.renewal.retry(pause, turn.now),
+            Weight::ForGood if error.known() == Some(Code::IdentityCloned) => self.renewal.stop(),
+            Weight::ForGood => self.renewal.retry(crate::control::REFUSED_PAUSE, turn.now),
+        }
+        turn.out
+            .event(Event::RenewalFailed(RenewalFailure::Refused(error)));
+    }
+
+    fn handle_join_reply(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+        match cbor::decode::<Answer<JoinReply>>(bytes).map(Answer::into_result) {
+            Ok(Ok(JoinReply::Renewed(renewed))) => self.handle_renewed(renewed, turn),
+            Ok(Ok(JoinReply::Rejected(error)) | Err(error)) => {
+                let code = error.code.clone();
+                self.handle_renewal_refused(error, turn);
+                self.hang_up(SessionEnd::Refused(code), turn);
+                self.session
+                    .dialler
+                    .rest_longer(crate::control::REFUSED_PAUSE, turn.now);
+            }
+            Ok(Ok(JoinReply::Approved(_) | JoinReply::Pending { .. } | JoinReply::Withdrawn)) | Err(_) => {
+                self.hang_up(SessionEnd::Untrustworthy, turn);
+            }
+        }
+    }
+
+    fn handle_renewed(&mut self, reply: Renewed, turn: &mut Turn<'_>) {
+        self.session.dialler.prove();
+        let Some(next) = self.member.renewal.clone() else {
+            return;
+        };
+        let holder = (self.member.node, self.member.cluster(), next.node.verify_key());
+        let known = self.documents.anchors(&self.member.trust);
+        let holds = std::iter::once(&known)
+            .chain(&self.anchors)
+            .any(|anchors| contract::certifies(&reply.certificate, holder, anchors, turn.now.wall));
+        if !holds {
+            self.renewal.retry(crate::control::REFUSED_PAUSE, turn.now);
+            turn.out.event(Event::RenewalFailed(RenewalFailure::Certificate));
+            return self.hang_up(SessionEnd::Untrustworthy, turn);
+        }
+        self.member = renewal::renewed(&self.member, &next, reply);
+        self.renewal.step = Step::Writing;
+        turn.out.persist(vec![self.file()], Purpose::Certificate);
+    }
+
+    /// The keys of the next certificate, once they are on disk.
+    pub(super) fn next_keys(&mut self, turn: &mut Turn<'_>) -> Option<crate::control::identity::Keys> {
+        match self.renewal.step {
+            Step::Ready => self.member.renewal.clone(),
+            Step::Saving | Step::Writing => None,
+            Step::Resting => {
+                self.member.renewal = Some(crate::control::identity::Keys::generate(turn.out.rng()));
+                self.renewal.step = Step::Saving;
+                turn.out.persist(vec![self.file()], Purpose::RenewalKeys);
+
+                None
+            }
+        }
+    }
+
+    /// What waited for a write goes on. Returns whether this node has left.
+    pub(in crate::control) fn handle_persisted(&mut self, purpose: Purpose, turn: &mut Turn<'_>) -> bool {
+        match purpose {
+            Purpose::Snapshot => self.adopt(turn),
+            Purpose::RenewalKeys => self.renewal.step = Step::Ready,
+            Purpose::Certificate => self.swap_identity(turn),
+            Purpose::Leave => {
+                self.session.dialler.close(turn.out);
+                return true;
+            }
+            Purpose::Contract | Purpose::JoinKeys | Purpose::JoinRequest | Purpose::Quiet => {}
+        }
+        self.drive(turn);
+
+        false
+    }
+
+    fn adopt(&mut self, turn: &mut Turn<'_>) {
+        let Some(Adopting {
+            adoption,
+            sent_at,
+            fresh,
+        }) = self.adopting.take()
+        else {
+            return;
+        };
+        let (handed, newer) = self.documents.adopt(*adoption, turn.now);
+        let has = |wanted: fn(&Adopted) -> bool| handed.iter().any(wanted);
+        let config = has(|adopted| matches!(adopted, Adopted::Config(_)));
+        let revocations = has(|adopted| matches!(adopted, Adopted::Revocations(_)));
+        turn.out.adopt(handed);
+        self.marks_at = turn.now.boot.after(crate::control::MARKS_INTERVAL);
+        if let Some(sent_at) = sent_at.filter(|_| fresh) {
+            self.tell_fresh(sent_at, newer, turn);
+        }
+        if config {
+            self.note_controllers(turn);
+        }
+        if revocations && self.is_revoked() {
+            turn.out.event(Event::Revoked);
+        }
+    }
+
+    /// Remembers where controllers are, should everything else be lost.
+    fn note_controllers(&mut self, turn: &mut Turn<'_>) {
+        let endpoints = self.endpoints(turn);
+        if endpoints != self.remembered {
+            turn.out
+                .persist(vec![addresses::file(&endpoints)], Purpose::Quiet);
+            turn.out
+                .event(Event::ControllersChanged(self.documents.controllers().to_vec()));
+            self.session.dialler.set_endpoints(endpoints.clone());
+            self.remembered = endpoints;
+        }
+    }
+
+    fn is_revoked(&self) -> bool {
+        let list = self.documents.snapshot().revocations.as_ref();
+
+        list.is_some_and(|list| {
+            list.opened
+                .body
+                .nodes
+                .iter()
+                .any(|entry| entry.node == self.member.node && entry.generation >= self.member.generation)
+        })
+    }
+
+    fn swap_identity(&mut self, turn: &mut Turn<'_>) {
+        let Ok(claimed) = self.member.claimed() else {
+            return;
+        };
+        self.renewal = Renewal::new(claimed.validity, false, turn.out);
+        turn.out
+            .adopt([Adopted::Identity(Box::new(self.member.identity()))]);
+        turn.out.event(Event::Renewed {
+            not_after: claimed.validity.not_after,
+        });
+    }
+
+    pub(in crate::control) fn handle_interfaces(&mut self, candidates: Vec<Candidate>, turn: &mut Turn<'_>) {
+        let candidates: Vec<Candidate> = candidates.into_iter().take(CANDIDATES).collect();
+        if candidates != self.candidates {
+            self.candidates = candidates;
+            self.session.heartbeat_now(turn);
+        }
+        self.drive(turn);
+    }
+
+    pub(in crate::control) fn handle_report(&mut self, report: Report, turn: &mut Turn<'_>) {
+        self.session.queue(report);
+        self.drive(turn);
+    }
+
+    pub(in crate::control) fn handle_refresh(&mut self, turn: &mut Turn<'_>) {
+        self.session.hurry();
+        self.drive(turn);
+    }
+
+    pub(in crate::control) fn handle_leave(&mut self, turn: &mut Turn<'_>) {
+        self.leaving = true;
+        self.drive(turn);
+    }
+
+    pub(in crate::control) fn handle_witness(&mut self, beacon: &ByteVec, turn: &mut Turn<'_>) {
+        match self.documents.handle_witness(beacon, &self.member.trust) {
+            Ok(None) => {}
+            Ok(Some(rank)) => {
+                turn.out.event(Event::WitnessAhead {
+                    epoch: rank.epoch,
+                    number: rank.number,
+                });
+                self.session.hurry();
+            }
+            Err(refused) => self.note_refused(&[refused], turn),
+        }
+        self.drive(turn);
+    }
+
+    fn forget(&mut self, turn: &mut Turn<'_>) {
+        self.gone = true;
+        turn.out.persist(vec![Standing::Stranger.file()], Purpose::Leave);
+    }
+
+    pub(in crate::control) fn handle_disconnected(&mut self, why: Disconnected, turn: &mut Turn<'_>) {
+        self.end_session(SessionEnd::Disconnected(why), turn);
+        self.drive(turn);
+    }
+
+    pub(super) fn hang_up(&mut self, why: SessionEnd, turn: &mut Turn<'_>) {
+        self.session.dialler.close(turn.out);
+        self.end_session(why, turn);
+    }
+
+    fn end_session(&mut self, why: SessionEnd, turn: &mut Turn<'_>) {
+        let endpoint = self.session.dialler.endpoint().to_owned();
+        let doubtful =
+            self.session.door == Door::Node && why == SessionEnd::Disconnected(Disconnected::Handshake);
+        turn.out.event(Event::SessionClosed { endpoint, why });
+        self.session.clear();
+        if self.session.dialler.end(turn) == Round::Complete {
+            self.bundle_in_doubt |= doubtful;
+            turn.out.push(Effect::TriedInVain);
+        }
+    }
+}
+
+/// Whether a reply with these left out still says that what a relay carries is right.
+fn counts_as_fresh(refused: &[Refused]) -> bool {
+    !refused
+        .iter()
+        .any(|refused| refused.is_of(Kind::LeaseTable) || refused.is_of(Kind::RevocationList))
+}
