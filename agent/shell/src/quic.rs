@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::error::Code;
 use protocol::limits;
 use protocol::wire::{self, FRAME_PREFIX};
 use quinn::congestion::{Controller, ControllerFactory};
-use quinn::{Connection, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 
 /// Settings of a connection between a controller and an agent, as the server has it. The receive window starts
@@ -205,6 +206,27 @@ pub fn negotiated(connection: &Connection) -> (Option<Vec<u8>>, Option<String>) 
         .unwrap_or_default()
 }
 
+/// Closes a connection, and says why: the code's number, and its text as the reason.
+pub fn close(connection: &Connection, why: Code) {
+    connection.close(VarInt::from_u32(u32::from(why.number())), why.text().as_bytes());
+}
+
+/// The code with which the other side closed a connection, if this version knows it.
+pub fn closed_with(error: &ConnectionError) -> Option<Code> {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            std::str::from_utf8(&close.reason).ok().and_then(Code::parse)
+        }
+        ConnectionError::VersionMismatch
+        | ConnectionError::TransportError(_)
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::Reset
+        | ConnectionError::TimedOut
+        | ConnectionError::LocallyClosed
+        | ConnectionError::CidsExhausted => None,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeFailed {
     /// The stream or connection was closed under the exchange.
@@ -212,7 +234,7 @@ pub enum ExchangeFailed {
     Closed,
     /// The connection is gone.
     #[error("the connection was lost")]
-    Connection(#[source] quinn::ConnectionError),
+    Connection(#[source] ConnectionError),
     /// The stream ended, or was reset, before the frame did.
     #[error("the frame could not be read")]
     Read(#[source] quinn::ReadExactError),

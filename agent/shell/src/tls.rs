@@ -4,24 +4,29 @@
 //! verifiers here delegate to it, so that a stranger's certificate already fails in the handshake.
 
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::admit::{self, Anchors, Revocations};
-use protocol::certificate::{ServerOf, controller_server_name};
-use protocol::id::ClusterId;
+use protocol::certificate::{ServerOf, controller_server_name, node_server_name};
+use protocol::id::{ClusterId, NodeId};
 use protocol::key::SigningKey;
 use protocol::time::Wall;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
+use crate::clock::Clock;
+
 /// What both sides are judged by; replaced whole when a new bundle or revocation list is adopted.
-#[derive(Clone, Debug, Default)]
-pub struct Trust(Arc<RwLock<Arc<TrustState>>>);
+#[derive(Clone, Default)]
+pub struct Trust {
+    state: Arc<RwLock<Arc<TrustState>>>,
+    clock: Option<Arc<dyn Clock>>,
+}
 
 #[derive(Debug, Default)]
 pub struct TrustState {
@@ -37,16 +42,55 @@ impl Trust {
         trust
     }
 
+    /// Judges certificates by the time of `clock` instead of the system's.
+    pub fn timed_by(self, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock: Some(clock),
+            ..self
+        }
+    }
+
     pub fn replace(&self, anchors: Anchors, revocations: Revocations) {
         let state = Arc::new(TrustState { anchors, revocations });
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = state;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     pub fn get(&self) -> Arc<TrustState> {
-        self.0
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn now(&self, system: UnixTime) -> Wall {
+        match &self.clock {
+            Some(clock) => clock.now().wall,
+            None => Wall(system.as_secs() * 1_000),
+        }
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Trust").field(&self.get()).finish()
+    }
+}
+
+/// The certificate that a server shows: none until the first is put in, another from the next handshake on. No
+/// connection is closed by that.
+#[derive(Clone, Debug, Default)]
+pub struct OwnLeaf(Arc<RwLock<Option<Arc<CertifiedKey>>>>);
+
+impl OwnLeaf {
+    pub fn replace(&self, leaf: Arc<CertifiedKey>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(leaf);
+    }
+
+    pub fn get(&self) -> Option<Arc<CertifiedKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ResolvesServerCert for OwnLeaf {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.get()
     }
 }
 
@@ -122,7 +166,7 @@ pub struct ClientDoors {
     pub trust: Trust,
     /// Whether some ALPN is open to strangers.
     pub strangers: bool,
-    /// The doors of which a shown certificate must open one: [`admit::NODE`], [`admit::PEER`].
+    /// The doors of which a shown certificate must open one: [`admit::NODE`], [`admit::PEER`], [`admit::MESH`].
     pub doors: &'static [&'static [u8]],
 }
 
@@ -151,13 +195,12 @@ impl ClientCertVerifier for ClientDoors {
     ) -> Result<ClientCertVerified, Error> {
         let trust = self.trust.get();
         let chain = std::slice::from_ref(leaf);
-        let now = Wall(now.as_secs() * 1_000);
+        let now = self.trust.now(now);
         let known = trust.anchors.clusters().any(|cluster| {
-            let name = controller_server_name(cluster);
             self.doors.iter().any(|alpn| {
                 admit::admit(
                     Some(alpn),
-                    Some(&name),
+                    Some(&name_at(alpn, cluster)),
                     chain,
                     &trust.anchors,
                     &trust.revocations,
@@ -230,8 +273,8 @@ impl ServerCertVerifier for ExpectedServer {
         else {
             return Ok(ServerCertVerified::assertion());
         };
+        let now = trust.now(now);
         let trust = trust.get();
-        let now = Wall(now.as_secs() * 1_000);
         let chain = std::slice::from_ref(leaf);
         admit::verify_server(
             chain,
@@ -272,6 +315,14 @@ impl ServerCertVerifier for ExpectedServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         vec![SignatureScheme::ED25519]
+    }
+}
+
+/// A server name that fits a door: whether it is ours is seen at admission, when the name that was asked for is known.
+fn name_at(alpn: &[u8], cluster: ClusterId) -> String {
+    match alpn == admit::MESH {
+        true => node_server_name(NodeId::from_bytes([0; 16]), cluster),
+        false => controller_server_name(cluster),
     }
 }
 
