@@ -255,3 +255,6 @@ fn cut(mut text: String) -> String {
 
 const HEAD_KEY: &[u8] = b"head";
 const DOMAIN: &[u8] = b"gabion audit record v1";
+
+#[cfg(test)]
+mod tests;

@@ -121,3 +121,6 @@ impl CreateClusterError {
 }
 
 fails!(CreateClusterError);
+
+#[cfg(test)]
+mod tests;

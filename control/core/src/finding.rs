@@ -238,3 +238,6 @@ impl FindingError {
 }
 
 fails!(FindingError);
+
+#[cfg(test)]
+mod tests;

@@ -391,3 +391,6 @@ const KEY: &[u8] = b"installation";
 
 /// As many signatures as one envelope can hold.
 pub const MAX_ROOTS: u32 = 8;
+
+#[cfg(test)]
+mod tests;

@@ -231,6 +231,7 @@ pub fn issue_controller_certificate(
         return Err(ControllerCertificateError::InvalidEndpoint);
     }
     let holder = CertificateHolder::Controller(new.controller);
+    supersede(desk, cluster, holder)?;
     let issued = issue(desk, cluster, holder, new.key)?;
     let row = ControllerIdentityRow {
         cluster,
@@ -377,6 +378,31 @@ pub(crate) fn issue(
         serial: leaf.serial,
         validity: leaf.validity,
     })
+}
+
+/// Notes that the certificates of `holder` have a successor, and forgets those that have expired. Returns how many are
+/// still valid.
+pub(crate) fn supersede(
+    desk: &mut Desk<'_>,
+    cluster: ClusterId,
+    holder: CertificateHolder,
+) -> Result<usize, StoreError> {
+    let now = desk.now.wall;
+    let mut valid = 0;
+    for mut row in certificates(desk.tx, cluster, holder)? {
+        if row.not_after < now {
+            desk.tx.delete::<CertificateRow>(&row.key())?;
+            continue;
+        }
+        valid += 1;
+        if row.state == CertificateState::Issued {
+            row.state = CertificateState::Superseded;
+            row.changed_at = now;
+            desk.tx.put(&row)?;
+        }
+    }
+
+    Ok(valid)
 }
 
 fn are_endpoints(endpoints: &[String]) -> bool {

@@ -79,11 +79,13 @@ impl Liveness {
         }
     }
 
-    /// Takes over what is stored of a node, at start or when it has just joined. A node that was there is given the
-    /// whole time to be heard again, since nobody listened meanwhile.
+    /// Takes over what is stored of a node: at start, when it has just joined, and when storing a change has failed,
+    /// so that the next heartbeat brings that change again. A node that was there is given the whole time to be heard
+    /// again, since nobody listened meanwhile.
     pub fn restore(&mut self, row: &NodeRow, now: Now) {
+        self.forget(row.cluster, row.id);
         if row.tenure == Tenure::Revoked {
-            return self.forget(row.cluster, row.id);
+            return;
         }
         let key = (row.cluster, row.id);
         let seen = Seen {

@@ -28,7 +28,7 @@ use crate::names::{self, NameHolder};
 use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, View};
 
 pub use renew::{
-    EXPIRED_RENEWAL, LastRenewal, RENEWALS_ON_RECORD, RenewError, Renewal, renew, renew_expired,
+    EXPIRED_RENEWAL, LastRenewal, RenewError, Renewal, VALID_CERTIFICATES, renew, renew_expired,
 };
 pub use revoke::{RevocationEntry, RevocationRow, leave, revocation_list, revocations, revoke};
 

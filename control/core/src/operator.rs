@@ -101,15 +101,15 @@ pub(crate) fn enter(
     if !is_printable(name) {
         return Err(OperatorError::InvalidName);
     }
-    if find(desk.tx, name)?.is_some_and(|other| other.id != id) {
-        return Err(OperatorError::NameTaken);
-    }
     let known = get(desk.tx, id)?;
     if known
         .as_ref()
         .is_some_and(|row| row.state == OperatorState::Removed)
     {
         return Err(OperatorError::Removed);
+    }
+    if find(desk.tx, name)?.is_some_and(|other| other.id != id) {
+        return Err(OperatorError::NameTaken);
     }
     let row = OperatorRow {
         id,

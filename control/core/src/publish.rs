@@ -347,3 +347,6 @@ fails!(PublishError, BeaconError);
 /// Subjects in keys: nodes behind all, so that a scan of one kind of subject is one range.
 const TO_ALL: u8 = 1;
 const TO_NODE: u8 = 2;
+
+#[cfg(test)]
+mod tests;

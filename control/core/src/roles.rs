@@ -30,7 +30,7 @@ use crate::installation::{self, open_code};
 use crate::operator::{self, OperatorError};
 use crate::store::{Row, RowsMut, StoreError, Table, View};
 
-pub use standing::{Fault, Grant, GrantState, Standings};
+pub use standing::{Fault, FaultReason, Grant, GrantSigner, GrantState, Standings};
 
 /// A grant as it was signed, with columns that are for looking up only.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -186,3 +186,6 @@ impl GrantError {
 }
 
 fails!(GrantError);
+
+#[cfg(test)]
+mod tests;

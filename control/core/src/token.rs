@@ -343,3 +343,6 @@ pub const MAX_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub const MAX_USES: u32 = 10_000;
 /// Blocks in one token: a few sites in two families.
 pub const MAX_SOURCES: usize = 16;
+
+#[cfg(test)]
+mod tests;

@@ -220,3 +220,6 @@ const WRAP: &[u8] = b"gabion data key v1";
 const BODY: &[u8] = b"gabion sealed v1";
 const KEY: usize = 32;
 const NONCE: usize = 24;
+
+#[cfg(test)]
+mod tests;

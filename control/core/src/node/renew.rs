@@ -20,9 +20,9 @@ use crate::audit::{Action, Target};
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
 use crate::finding::{self, Finding, FindingKind, Severity};
-use crate::issuing::{self, CertificateHolder, CertificateRow, CertificateState};
+use crate::issuing::{self, CertificateHolder};
 use crate::join::{JoinCaller, can_be_sealed_to};
-use crate::store::{Row, RowsMut, StoreError};
+use crate::store::{RowsMut, StoreError};
 
 use super::{NodeCaller, NodeRow, Tenure, get};
 
@@ -149,8 +149,11 @@ fn issue(desk: &mut Desk<'_>, mut row: NodeRow, step: &Step) -> Result<Renewal, 
     if !can_be_sealed_to(desk, &step.seal_key) {
         return Err(RenewError::InvalidSealKey);
     }
-    supersede(desk, &row)?;
-    let issued = issuing::issue(desk, row.cluster, CertificateHolder::Node(row.id), step.key)?;
+    let holder = CertificateHolder::Node(row.id);
+    if issuing::supersede(desk, row.cluster, holder)? >= VALID_CERTIFICATES {
+        return Err(RenewError::TooOften);
+    }
+    let issued = issuing::issue(desk, row.cluster, holder, step.key)?;
     row.renewal = Some(LastRenewal {
         nonce: step.nonce,
         csr: step.csr,
@@ -171,29 +174,6 @@ fn issue(desk: &mut Desk<'_>, mut row: NodeRow, step: &Step) -> Result<Renewal, 
     )?;
 
     renewed(desk, &row)
-}
-
-/// Notes that the current certificate has a successor, and forgets those that have expired.
-fn supersede(desk: &mut Desk<'_>, node: &NodeRow) -> Result<(), RenewError> {
-    let holder = CertificateHolder::Node(node.id);
-    let now = desk.now.wall;
-    let (expired, valid): (Vec<CertificateRow>, Vec<CertificateRow>) =
-        issuing::certificates(desk.tx, node.cluster, holder)?
-            .into_iter()
-            .partition(|row| row.not_after < now);
-    if valid.len() >= RENEWALS_ON_RECORD {
-        return Err(RenewError::TooOften);
-    }
-    for row in expired {
-        desk.tx.delete::<CertificateRow>(&row.key())?;
-    }
-    for mut row in valid.into_iter().filter(|row| row.serial == node.serial) {
-        row.state = CertificateState::Superseded;
-        row.changed_at = now;
-        desk.tx.put(&row)?;
-    }
-
-    Ok(())
 }
 
 fn renewed(desk: &Desk<'_>, row: &NodeRow) -> Result<Renewal, RenewError> {
@@ -238,7 +218,7 @@ pub enum RenewError {
     /// It was revoked, or has left.
     #[error("the node was revoked")]
     Revoked,
-    /// More than [`RENEWALS_ON_RECORD`] certificates of this node are valid at once.
+    /// More than [`VALID_CERTIFICATES`] certificates of this node are valid at once.
     #[error("the node renews too often")]
     TooOften,
     /// The cluster has no node of this id.
@@ -267,4 +247,4 @@ fails!(RenewError);
 pub const EXPIRED_RENEWAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Valid certificates of one node: two in normal life, the rest for agents that restart in a loop.
-pub const RENEWALS_ON_RECORD: usize = 16;
+pub const VALID_CERTIFICATES: usize = 16;
