@@ -1,1 +1,18 @@
-//! Placeholder head.
+//! The door to the controller: every request, from whoever, is answered here inside one open transaction.
+//!
+//! [`answer`] decides, [`publish`] compiles and signs what was touched, [`admin`] reads and acts for operators,
+//! [`routing`] joins the kernel's rows to the routing room. The shell brings bytes, time, chance and commits.
+
+pub mod action;
+pub mod admin;
+pub mod answer;
+pub mod failure;
+pub mod fleet;
+pub mod live;
+pub mod publication;
+pub mod publish;
+pub mod request;
+pub mod routing;
+pub mod touched;
+pub mod view;
+pub mod welcome;

@@ -1,1 +1,12 @@
-//! Placeholder head.
+//! What a controller does: the socket, the writer, timers, the admin API.
+
+pub mod admin;
+pub mod board;
+pub mod controller;
+pub mod init;
+pub mod leaves;
+pub mod listen;
+pub mod timers;
+pub mod writer;
+
+mod nodes;

@@ -1,0 +1,198 @@
+//! Every administrative action, defined once: its name (which is its path and its CLI verb), who may take it,
+//! and what the audit calls it.
+
+use std::collections::BTreeSet;
+
+use protocol::document::authority::Role;
+
+/// Declares the actions. The name's two words are the CLI's noun and verb and the last two parts of the path.
+macro_rules! actions {
+    ($($(#[doc = $summary:literal])* $name:ident = $text:literal, $access:ident, $effect:ident;)*) => {
+        /// An administrative action.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Action { $($(#[doc = $summary])* $name,)* }
+
+        impl Action {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// `noun/verb`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            pub const fn access(self) -> Access {
+                match self { $(Self::$name => Access::$access,)* }
+            }
+
+            pub const fn effect(self) -> Effect {
+                match self { $(Self::$name => Effect::$effect,)* }
+            }
+
+            /// One sentence for documentation.
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$name => concat!($($summary),*),)* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Show the installation: mode, product root, activation, first owner.
+    InstallationShow = "installation/show", Local, Read;
+    /// Consume the activation manifest and make the first owner.
+    InstallationActivate = "installation/activate", Local, Write;
+    /// Show this controller: leadership, store, fleet in numbers.
+    StatusShow = "status/show", Local, Read;
+    /// List the operators and their effective roles.
+    OperatorList = "operator/list", Look, Read;
+    /// Put a signed role grant into force, or the one that ends it.
+    RoleGrant = "role/grant", Administer, Write;
+    /// List the role grants, and say which of them verify.
+    RoleList = "role/list", Look, Read;
+    /// Create a cluster with its authority and issuing CAs.
+    ClusterCreate = "cluster/create", Administer, Write;
+    /// List the clusters.
+    ClusterList = "cluster/list", Look, Read;
+    /// Show one cluster.
+    ClusterShow = "cluster/show", Look, Read;
+    /// Show a cluster's authority: epoch, key, fingerprint.
+    AuthorityShow = "authority/show", Look, Read;
+    /// Create a join token; its text is in the reply and nowhere else.
+    TokenCreate = "token/create", Administer, Write;
+    /// List the join tokens and their states.
+    TokenList = "token/list", Look, Read;
+    /// Revoke a join token.
+    TokenRevoke = "token/revoke", Administer, Write;
+    /// List the join requests.
+    RequestList = "request/list", Look, Read;
+    /// Show one join request with its fingerprint and host facts.
+    RequestShow = "request/show", Look, Read;
+    /// Approve a join request: certificate and contract are signed.
+    RequestApprove = "request/approve", Approve, Write;
+    /// Reject a join request.
+    RequestReject = "request/reject", Approve, Write;
+    /// List the nodes.
+    NodeList = "node/list", Look, Read;
+    /// Show one node.
+    NodeShow = "node/show", Look, Read;
+    /// Set labels of a node.
+    NodeLabel = "node/label", Administer, Write;
+    /// Disable a node: it keeps its identity and is nobody's neighbour.
+    NodeDisable = "node/disable", Administer, Write;
+    /// Enable a disabled node.
+    NodeEnable = "node/enable", Administer, Write;
+    /// Revoke a node for ever.
+    NodeRevoke = "node/revoke", Administer, Write;
+    /// List the links between nodes as their ends report them.
+    LinkList = "link/list", Look, Read;
+    /// List the findings.
+    FindingList = "finding/list", Look, Read;
+    /// Acknowledge a finding.
+    FindingAck = "finding/ack", Approve, Write;
+    /// List the route policies.
+    PolicyList = "policy/list", Look, Read;
+    /// Put a set of route policies into force.
+    PolicyApply = "policy/apply", Administer, Write;
+    /// List the routes with their decisions.
+    RouteList = "route/list", Look, Read;
+    /// Show one route.
+    RouteShow = "route/show", Look, Read;
+    /// Explain one route: evidence, scores, candidates refused and why.
+    RouteExplain = "route/explain", Look, Read;
+    /// List the relays with their loads.
+    RelayList = "relay/list", Look, Read;
+    /// Show one relay.
+    RelayShow = "relay/show", Look, Read;
+    /// List the relay leases.
+    LeaseList = "lease/list", Look, Read;
+    /// Show one relay lease.
+    LeaseShow = "lease/show", Look, Read;
+    /// Say which step between two nodes fails, and why.
+    WhyShow = "why/show", Look, Read;
+    /// List audit records.
+    AuditList = "audit/list", Audit, Read;
+    /// Verify the audit chain.
+    AuditVerify = "audit/verify", Audit, Read;
+    /// Write a consistent copy of the store while it is in use.
+    StoreBackup = "store/backup", Administer, Maintain;
+}
+
+impl Action {
+    /// The action of a `noun/verb`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|action| action.name() == name)
+    }
+}
+
+/// Who may take an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever may open the local socket: what must work before there is an owner.
+    Local,
+    /// Any role.
+    Look,
+    Audit,
+    Approve,
+    Administer,
+    Own,
+}
+
+impl Access {
+    /// Whether one of `roles` allows this.
+    pub fn allows(self, roles: &BTreeSet<Role>) -> bool {
+        let any = |allowed: &[Role]| allowed.iter().any(|role| roles.contains(role));
+        match self {
+            Self::Local => true,
+            Self::Look => !roles.is_empty(),
+            Self::Audit => any(&[Role::Owner, Role::Admin, Role::Auditor]),
+            Self::Approve => any(&[Role::Owner, Role::Admin, Role::Approver]),
+            Self::Administer => any(&[Role::Owner, Role::Admin]),
+            Self::Own => any(&[Role::Owner]),
+        }
+    }
+}
+
+/// What an action does to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answered from a read-only view.
+    Read,
+    /// Runs in the writer, audited in the same transaction.
+    Write,
+    /// Carried out by the shell on the engine itself.
+    Maintain,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_two_words_and_unique() {
+        for action in Action::ALL {
+            assert_eq!(action.name().split('/').count(), 2, "{action:?}");
+            assert_eq!(Action::parse(action.name()), Some(*action));
+        }
+    }
+
+    #[test]
+    fn roles_open_what_they_name_and_no_more() {
+        let with = |role: Role| BTreeSet::from([role]);
+        let cases = [
+            (Access::Administer, Role::Admin, true),
+            (Access::Administer, Role::Approver, false),
+            (Access::Approve, Role::Approver, true),
+            (Access::Approve, Role::Viewer, false),
+            (Access::Audit, Role::Auditor, true),
+            (Access::Audit, Role::Viewer, false),
+            (Access::Own, Role::Admin, false),
+            (Access::Own, Role::Owner, true),
+            (Access::Look, Role::Viewer, true),
+        ];
+        for (access, role, expected) in cases {
+            assert_eq!(access.allows(&with(role)), expected, "{access:?} {role:?}");
+        }
+        assert!(!Access::Look.allows(&BTreeSet::new()));
+        assert!(Access::Local.allows(&BTreeSet::new()));
+    }
+}

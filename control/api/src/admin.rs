@@ -1,0 +1,159 @@
+//! Administrative actions: who may, what they take, what they show.
+
+mod input;
+mod joining;
+mod paths;
+mod resolve;
+mod status;
+mod trust;
+mod why;
+
+use std::collections::BTreeSet;
+
+use control_core::desk::Desk;
+use control_core::store::View;
+use control_core::{installation, roles};
+use protocol::document::authority::Role;
+use protocol::error::Code;
+use protocol::id::OperatorId;
+use protocol::time::{Now, Wall};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::action::{Access, Action};
+use crate::answer::Bench;
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::publish::Publications;
+
+/// What a reading action may look at.
+pub struct Reading<'a> {
+    pub view: &'a dyn View,
+    pub live: &'a Live,
+    pub publications: &'a Publications,
+    pub bench: &'a Bench,
+    pub now: Now,
+    /// The store revision that `view` shows.
+    pub revision: u64,
+    /// Why nothing is written at the moment.
+    pub read_only: Option<String>,
+}
+
+/// Takes a writing action.
+pub fn act(
+    desk: &mut Desk<'_>,
+    bench: &Bench,
+    operator: Option<OperatorId>,
+    action: Action,
+    input: Value,
+) -> Result<Value, Failure> {
+    admit(desk.tx, operator, action, desk.now.wall)?;
+    match action {
+        Action::InstallationActivate => trust::activate(desk, parse(input)?),
+        Action::RoleGrant => trust::grant(desk, parse(input)?),
+        Action::ClusterCreate => trust::create_cluster(desk, bench, parse(input)?),
+        Action::TokenCreate => joining::create_token(desk, parse(input)?),
+        Action::TokenRevoke => joining::revoke_token(desk, parse(input)?),
+        Action::RequestApprove => joining::approve(desk, parse(input)?),
+        Action::RequestReject => joining::reject(desk, parse(input)?),
+        Action::NodeLabel => joining::label(desk, parse(input)?),
+        Action::NodeDisable => joining::disable(desk, parse(input)?),
+        Action::NodeEnable => joining::enable(desk, parse(input)?),
+        Action::NodeRevoke => joining::revoke(desk, parse(input)?),
+        Action::FindingAck => status::acknowledge(desk, parse(input)?),
+        Action::PolicyApply => paths::apply_policies(desk, parse(input)?),
+        _ => Err(Failure::new(
+            Code::InvalidRequest,
+            format!("{} does not write", action.name()),
+        )),
+    }
+}
+
+/// Answers a reading action.
+pub fn read(
+    reading: &Reading<'_>,
+    operator: Option<OperatorId>,
+    action: Action,
+    input: Value,
+) -> Result<Value, Failure> {
+    admit(reading.view, operator, action, reading.now.wall)?;
+    match action {
+        Action::InstallationShow => trust::installation(reading),
+        Action::StatusShow => status::status(reading),
+        Action::OperatorList => trust::operators(reading),
+        Action::RoleList => trust::role_grants(reading),
+        Action::ClusterList => trust::clusters(reading),
+        Action::ClusterShow => trust::cluster(reading, parse(input)?),
+        Action::AuthorityShow => trust::authority(reading, parse(input)?),
+        Action::TokenList => joining::tokens(reading, parse(input)?),
+        Action::RequestList => joining::requests(reading, parse(input)?),
+        Action::RequestShow => joining::request(reading, parse(input)?),
+        Action::NodeList => joining::nodes(reading, parse(input)?),
+        Action::NodeShow => joining::node(reading, parse(input)?),
+        Action::LinkList => paths::links(reading, parse(input)?),
+        Action::FindingList => status::findings(reading),
+        Action::PolicyList => paths::policies(reading, parse(input)?),
+        Action::RouteList => paths::routes(reading, parse(input)?),
+        Action::RouteShow => paths::route(reading, parse(input)?),
+        Action::RouteExplain => paths::explain(reading, parse(input)?),
+        Action::RelayList => paths::relays(reading, parse(input)?),
+        Action::RelayShow => paths::relay(reading, parse(input)?),
+        Action::LeaseList => paths::leases(reading, parse(input)?),
+        Action::LeaseShow => paths::lease(reading, parse(input)?),
+        Action::WhyShow => why::why(reading, parse(input)?),
+        Action::AuditList => status::audit(reading, parse(input)?),
+        Action::AuditVerify => status::verify_audit(reading),
+        _ => Err(Failure::new(
+            Code::InvalidRequest,
+            format!("{} does not read", action.name()),
+        )),
+    }
+}
+
+/// Whether `operator` may take `action`, by grants whose signatures hold now.
+pub fn admit(
+    view: &dyn View,
+    operator: Option<OperatorId>,
+    action: Action,
+    now: Wall,
+) -> Result<(), Failure> {
+    let held = match action.access() {
+        Access::Local => BTreeSet::new(),
+        Access::Look | Access::Audit | Access::Approve | Access::Administer | Access::Own => {
+            roles_of(view, operator, now)?
+        }
+    };
+    match action.access().allows(&held) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Code::RoleDenied,
+            format!(
+                "{} needs a role that no valid grant of this operator gives",
+                action.name()
+            ),
+        )),
+    }
+}
+
+/// The roles of an operator; of the first owner, when none is named.
+fn roles_of(view: &dyn View, operator: Option<OperatorId>, now: Wall) -> Result<BTreeSet<Role>, Failure> {
+    let first = || installation::find(view).map(|row| row.and_then(|row| row.first_owner));
+    let operator = match operator {
+        Some(operator) => Some(operator),
+        None => first()?,
+    };
+
+    Ok(match operator {
+        Some(operator) => roles::effective_roles(view, operator, None, now)?,
+        None => BTreeSet::new(),
+    })
+}
+
+fn parse<I: DeserializeOwned>(input: Value) -> Result<I, Failure> {
+    serde_json::from_value(input).map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))
+}
+
+fn show(view: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(view).map_err(|error| Failure::of(Code::Internal, &error))
+}

@@ -1,0 +1,126 @@
+//! What actions take, as JSON. Unknown members are refused, so that a typing error is not ignored.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Names a cluster; it may be left out when there is exactly one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfCluster {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Activate {
+    /// base64url.
+    pub(super) manifest: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grant {
+    /// base64url.
+    pub(super) grant: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateCluster {
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateToken {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    #[serde(default)]
+    pub(super) roles: Vec<String>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) max_uses: Option<u32>,
+    #[serde(default)]
+    pub(super) ttl_seconds: Option<u64>,
+    #[serde(default)]
+    pub(super) approval: Option<String>,
+    #[serde(default)]
+    pub(super) sources: Vec<String>,
+    #[serde(default)]
+    pub(super) controllers: Vec<String>,
+}
+
+/// Something by its id or name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Item {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Approve {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Label {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) set: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) unset: Vec<String>,
+}
+
+/// Two nodes by id or name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pair {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    pub(super) source: String,
+    pub(super) target: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Policies {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    pub(super) policies: Vec<Policy>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Policy {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) priority: u8,
+    pub(super) source: String,
+    pub(super) target: String,
+    #[serde(default)]
+    pub(super) cadence: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    #[serde(default)]
+    pub(super) after: u64,
+    #[serde(default)]
+    pub(super) limit: Option<usize>,
+}

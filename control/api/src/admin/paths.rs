@@ -1,0 +1,402 @@
+//! Links, policies, routes, relays, leases.
+
+use std::time::Duration;
+
+use control_core::desk::Desk;
+use control_core::store::{Rows, RowsMut};
+use control_routing::explain;
+use control_routing::lease::{LeaseState, RelayLease};
+use control_routing::observations::PathSeen;
+use control_routing::policy::PolicyRow;
+use control_routing::pool::RelayStanding;
+use control_routing::route::RouteRow;
+use control_routing::via::Via;
+use protocol::document::routes::{Cadence, Path};
+use protocol::error::Code;
+use protocol::id::{NodeId, RouteId};
+use protocol::wire::Drift;
+use serde_json::{Value, json};
+
+use super::input::{Item, OfCluster, Pair, Policies};
+use super::{Reading, joining, resolve, show};
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+use crate::live::ClusterLife;
+use crate::view::{LeaseView, LinkView, RelayView, RouteView, time};
+
+/// A cluster as it is stored, beside what memory holds of it.
+pub(super) struct Scene<'a> {
+    pub(super) reading: &'a Reading<'a>,
+    pub(super) fleet: Fleet,
+    nothing: ClusterLife,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn of(reading: &'a Reading<'a>, cluster: Option<&str>) -> Result<Self, Failure> {
+        let cluster = resolve::cluster(reading.view, cluster)?;
+
+        Ok(Self {
+            reading,
+            fleet: Fleet::read(reading.view, cluster.id)?,
+            nothing: ClusterLife::default(),
+        })
+    }
+
+    pub(super) fn life(&self) -> &ClusterLife {
+        self.reading.live.of(self.fleet.cluster).unwrap_or(&self.nothing)
+    }
+
+    pub(super) fn node(&self, named: &str) -> Result<NodeId, Failure> {
+        resolve::node(self.reading.view, self.fleet.cluster, named).map(|row| row.id)
+    }
+
+    fn names(&self, hops: &[NodeId]) -> Vec<String> {
+        hops.iter().map(|hop| self.fleet.name(*hop)).collect()
+    }
+
+    /// The nodes of a path in order, ends included.
+    pub(super) fn hops(&self, low: NodeId, high: NodeId, path: &Path) -> Vec<String> {
+        let hops: Vec<NodeId> = [Some(low), path.relay(), Some(high)]
+            .into_iter()
+            .flatten()
+            .collect();
+
+        self.names(&hops)
+    }
+}
+
+pub(super) fn links(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let observations = &scene.life().observations;
+    let links = observations.links().map(|(source, target, link)| {
+        let (from, to) = (scene.fleet.name(source), scene.fleet.name(target));
+        LinkView {
+            id: format!("{source}/{target}"),
+            name: format!("{from} {to}"),
+            state: if link.connected { "up" } else { "down" }.to_owned(),
+            effective_path: vec![from.clone(), to.clone()],
+            observed_path: Vec::new(),
+            source: from,
+            target: to,
+            observation: "link".to_owned(),
+            relay: None,
+            drift: Drift::None.name().to_owned(),
+            rtt_ms: link.rtt_us.map(millis),
+            loss: None,
+            age_ms: age(reading, link.at),
+        }
+    });
+    let mut views: Vec<LinkView> = links.collect();
+    for row in scene.fleet.routes.iter() {
+        for source in [row.low, row.high] {
+            let seen = observations.paths(source, row.route);
+            views.extend(seen.map(|(via, seen)| path_link(&scene, row, source, via, seen)));
+        }
+    }
+
+    show(&views)
+}
+
+fn path_link(scene: &Scene<'_>, row: &RouteRow, source: NodeId, via: Via, seen: &PathSeen) -> LinkView {
+    let target = if source == row.low { row.high } else { row.low };
+    let (from, to) = (scene.fleet.name(source), scene.fleet.name(target));
+
+    LinkView {
+        id: format!(
+            "{}/{source}/{}",
+            row.route,
+            via.relay().map_or("direct".to_owned(), |relay| relay.to_string())
+        ),
+        name: format!("{from} {to}"),
+        state: if seen.is_down() { "down" } else { "up" }.to_owned(),
+        source: from,
+        target: to,
+        observation: "path".to_owned(),
+        relay: via.relay().map(|relay| scene.fleet.name(relay)),
+        effective_path: scene.names(&seen.expected_hops),
+        observed_path: scene.names(&seen.observed_hops),
+        drift: seen.drift.name().to_owned(),
+        rtt_ms: seen.rtt_us.map(millis),
+        loss: loss(seen),
+        age_ms: age(scene.reading, seen.at),
+    }
+}
+
+pub(super) fn policies(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
+    let cluster = resolve::cluster(reading.view, input.cluster.as_deref())?;
+    let rows = reading.view.scan::<PolicyRow>(cluster.id.as_bytes())?;
+
+    show(&rows.iter().map(policy_view).collect::<Vec<_>>())
+}
+
+fn policy_view(row: &PolicyRow) -> Value {
+    json!({
+        "id": row.name.to_string(),
+        "name": row.name.to_string(),
+        "state": "active",
+        "priority": row.priority,
+        "source": row.source.to_string(),
+        "target": row.target.to_string(),
+        "cadence": cadence_name(row.cadence),
+    })
+}
+
+/// Puts exactly these policies into force; with none, the default holds.
+pub(super) fn apply_policies(desk: &mut Desk<'_>, input: Policies) -> Result<Value, Failure> {
+    let cluster = resolve::cluster(desk.tx, input.cluster.as_deref())?;
+    let rows: Vec<PolicyRow> = input
+        .policies
+        .iter()
+        .map(|policy| {
+            Ok(PolicyRow {
+                cluster: cluster.id,
+                name: resolve::value("the policy's name", &policy.name)?,
+                priority: policy.priority,
+                source: resolve::value("the source", &policy.source)?,
+                target: resolve::value("the target", &policy.target)?,
+                cadence: cadence(policy.cadence.as_deref())?,
+            })
+        })
+        .collect::<Result<_, Failure>>()?;
+    for known in desk.tx.scan::<PolicyRow>(cluster.id.as_bytes())? {
+        desk.tx
+            .delete::<PolicyRow>(&PolicyRow::key_of(cluster.id, &known.name))?;
+    }
+    for row in &rows {
+        desk.tx.put(row)?;
+    }
+    let action = control_core::audit::Action::named("policy.applied");
+    let target = control_core::audit::Target::Cluster(cluster.id);
+    desk.record(action, target, format!("{} policies", rows.len()))?;
+
+    show(&rows.iter().map(policy_view).collect::<Vec<_>>())
+}
+
+fn cadence(text: Option<&str>) -> Result<Cadence, Failure> {
+    match text {
+        None => Ok(Cadence::Auto),
+        Some(text) => [Cadence::Auto, Cadence::Fast, Cadence::Normal, Cadence::Rest]
+            .into_iter()
+            .find(|cadence| cadence_name(*cadence) == text)
+            .ok_or_else(|| Failure::new(Code::ValidationFailed, "cadence is auto, fast, normal or rest")),
+    }
+}
+
+const fn cadence_name(cadence: Cadence) -> &'static str {
+    match cadence {
+        Cadence::Auto => "auto",
+        Cadence::Fast => "fast",
+        Cadence::Normal => "normal",
+        Cadence::Rest => "rest",
+    }
+}
+
+pub(super) fn routes(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let views: Vec<RouteView> = scene
+        .fleet
+        .routes
+        .iter()
+        .map(|row| route_view(&scene, row))
+        .collect();
+
+    show(&views)
+}
+
+pub(super) fn route(reading: &Reading<'_>, input: Pair) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let row = scene.fleet.routes.find(route_id(&scene, &input)?);
+    let row = row.ok_or_else(|| no_route(&input))?;
+
+    show(&route_view(&scene, row))
+}
+
+pub(super) fn explain(reading: &Reading<'_>, input: Pair) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let (source, target) = (scene.node(&input.source)?, scene.node(&input.target)?);
+    let name = |node: NodeId| scene.fleet.name(node);
+    let snapshot = scene.fleet.snapshot(scene.life());
+    let explanation = explain::explain(&snapshot, source, target, reading.now, &name);
+    let mut view = show(&explanation.ok_or_else(|| no_route(&input))?)?;
+    if let (Some(publication), Some(members)) = (
+        reading.publications.get(&scene.fleet.cluster),
+        view.as_object_mut(),
+    ) {
+        members.insert(
+            "signer".to_owned(),
+            json!(publication.authority.fingerprint().to_string()),
+        );
+        members.insert("epoch".to_owned(), json!(publication.rank.epoch));
+    }
+
+    Ok(view)
+}
+
+pub(super) fn route_view(scene: &Scene<'_>, row: &RouteRow) -> RouteView {
+    let via = row.path.as_ref().map(Via::from);
+    let seen: Vec<&PathSeen> = [row.low, row.high]
+        .into_iter()
+        .filter_map(|end| scene.life().observations.path(end, row.route, via?))
+        .collect();
+    let state = match (
+        row.is_withdrawn(),
+        seen.is_empty(),
+        seen.iter().any(|seen| seen.is_down()),
+    ) {
+        (true, _, _) => "withdrawn",
+        (false, true, _) => "unmeasured",
+        (false, false, true) => "down",
+        (false, false, false) => "healthy",
+    };
+    let hops = |path: &Path| scene.hops(row.low, row.high, path);
+
+    RouteView {
+        id: row.route.to_string(),
+        name: format!("{} {}", scene.fleet.name(row.low), scene.fleet.name(row.high)),
+        state: state.to_owned(),
+        source: scene.fleet.name(row.low),
+        target: scene.fleet.name(row.high),
+        path: row.path.as_ref().map(hops).unwrap_or_default(),
+        path_kind: row.path.map(|path| path.kind().to_owned()),
+        generation: row.generation,
+        action: row.action.name().to_owned(),
+        reasons: row
+            .reasons
+            .iter()
+            .map(|reason| reason.name().to_owned())
+            .collect(),
+        standbys: row.standbys.iter().map(hops).collect(),
+        rtt_ms: seen.iter().filter_map(|seen| seen.rtt_us).max().map(millis),
+        loss: seen.iter().filter_map(|seen| loss(seen)).reduce(f64::max),
+    }
+}
+
+fn route_id(scene: &Scene<'_>, pair: &Pair) -> Result<RouteId, Failure> {
+    Ok(RouteId::between(
+        scene.fleet.cluster,
+        scene.node(&pair.source)?,
+        scene.node(&pair.target)?,
+    ))
+}
+
+fn no_route(pair: &Pair) -> Failure {
+    Failure::new(
+        Code::NotFound,
+        format!("there is no route between {} and {}", pair.source, pair.target),
+    )
+}
+
+pub(super) fn relays(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let views: Vec<RelayView> = scene
+        .fleet
+        .relays
+        .iter()
+        .map(|relay| relay_view(&scene, relay.node))
+        .collect();
+
+    show(&views)
+}
+
+pub(super) fn relay(reading: &Reading<'_>, input: Item) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let node = scene.node(&input.id)?;
+    if scene.fleet.relays.find(node).is_none() {
+        return Err(Failure::not_found("relay", &input.id));
+    }
+
+    show(&relay_view(&scene, node))
+}
+
+fn relay_view(scene: &Scene<'_>, node: NodeId) -> RelayView {
+    let standing = scene.fleet.relays.find(node).map(|relay| relay.standing);
+    let labels = scene
+        .fleet
+        .members
+        .get(&node)
+        .map(|member| joining::pairs(&member.labels));
+    let leases = scene.fleet.leases.carried_by(node);
+    let active = leases.filter(|lease| lease.state == LeaseState::Active).count();
+
+    RelayView {
+        id: node.to_string(),
+        name: scene.fleet.name(node),
+        state: standing.map_or("unknown", standing_name).to_owned(),
+        labels: labels.unwrap_or_default(),
+        leases: scene.fleet.leases.rows(node),
+        active_leases: active,
+        routes: usize::try_from(scene.fleet.routes.carried_by(node)).unwrap_or(usize::MAX),
+        last_seen: scene.reading.live.last_seen(scene.fleet.cluster, node).map(time),
+    }
+}
+
+const fn standing_name(standing: RelayStanding) -> &'static str {
+    match standing {
+        RelayStanding::Ready => "ready",
+        RelayStanding::Draining => "draining",
+        RelayStanding::Offline => "offline",
+    }
+}
+
+pub(super) fn leases(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let views: Vec<LeaseView> = scene
+        .fleet
+        .leases
+        .iter()
+        .map(|lease| lease_view(&scene, lease))
+        .collect();
+
+    show(&views)
+}
+
+pub(super) fn lease(reading: &Reading<'_>, input: Item) -> Result<Value, Failure> {
+    let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let id = resolve::value("the lease id", &input.id)?;
+    let lease = scene
+        .fleet
+        .leases
+        .find(id)
+        .ok_or_else(|| Failure::not_found("lease", &input.id))?;
+
+    show(&lease_view(&scene, lease))
+}
+
+fn lease_view(scene: &Scene<'_>, lease: &RelayLease) -> LeaseView {
+    let fresh = scene
+        .reading
+        .live
+        .last_poll(scene.fleet.cluster, lease.relay)
+        .and_then(|poll| poll.at);
+    let grace = Duration::from_secs(60 * u64::from(lease.grace_minutes));
+
+    LeaseView {
+        id: lease.lease.to_string(),
+        name: format!("{} {}", scene.fleet.name(lease.low), scene.fleet.name(lease.high)),
+        state: lease.state.name().to_owned(),
+        kind: "relay".to_owned(),
+        relay: scene.fleet.name(lease.relay),
+        source: scene.fleet.name(lease.low),
+        target: scene.fleet.name(lease.high),
+        generation: u64::from(lease.generation),
+        budget_kib: u32::from(lease.budget_kib),
+        fresh_at: fresh.map(|now| time(now.wall)),
+        grace_ends_at: fresh.map(|now| time(now.wall.after(grace))),
+        granted_at: time(lease.granted_at),
+    }
+}
+
+/// The worse direction's share of lost probes.
+fn loss(seen: &PathSeen) -> Option<f64> {
+    let worse = f64::from(seen.lost_out.max(seen.lost_in));
+
+    (seen.window > 0).then(|| worse / f64::from(seen.window))
+}
+
+fn millis(micros: u32) -> f64 {
+    f64::from(micros) / 1_000.0
+}
+
+fn age(reading: &Reading<'_>, at: protocol::time::Boot) -> u64 {
+    protocol::time::millis(reading.now.boot.since(at))
+}

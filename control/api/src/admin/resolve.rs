@@ -1,0 +1,59 @@
+//! Ids and names to rows.
+
+use control_core::cluster::{self, ClusterRow};
+use control_core::node::{self, NodeRow};
+use control_core::store::View;
+use data_encoding::BASE64URL_NOPAD;
+use protocol::error::Code;
+use protocol::id::{ClusterId, NodeId};
+use protocol::node::Name;
+
+use crate::failure::Failure;
+
+/// The cluster called so, or the only one.
+pub(super) fn cluster(view: &dyn View, named: Option<&str>) -> Result<ClusterRow, Failure> {
+    let mut all = cluster::list(view)?;
+    match named {
+        Some(name) => all
+            .into_iter()
+            .find(|row| row.name.as_str() == name || row.id.to_string() == name)
+            .ok_or_else(|| Failure::not_found("cluster", name)),
+        None if all.len() == 1 => Ok(all.remove(0)),
+        None if all.is_empty() => Err(Failure::new(Code::NotFound, "there is no cluster yet")),
+        None => Err(Failure::new(
+            Code::ValidationFailed,
+            "there are several clusters: name one",
+        )),
+    }
+}
+
+/// A node by name, or by id: a revoked one has only its id.
+pub(super) fn node(view: &dyn View, cluster: ClusterId, named: &str) -> Result<NodeRow, Failure> {
+    if let Ok(id) = named.parse::<NodeId>()
+        && let Some(row) = node::get(view, cluster, id)?
+    {
+        return Ok(row);
+    }
+    let by_name = named
+        .parse::<Name>()
+        .ok()
+        .map(|name| node::find(view, cluster, &name))
+        .transpose()?;
+
+    by_name.flatten().ok_or_else(|| Failure::not_found("node", named))
+}
+
+/// A value that parses, or a refusal that says which and why.
+pub(super) fn value<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Failure>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error| Failure::new(Code::ValidationFailed, format!("{what} {text:?}: {error}")))
+}
+
+pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    BASE64URL_NOPAD
+        .decode(text.as_bytes())
+        .map_err(|_| Failure::new(Code::InvalidRequest, format!("{what} is not base64url")))
+}

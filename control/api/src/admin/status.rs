@@ -1,0 +1,197 @@
+//! The controller in one look, findings, and the audit.
+
+use std::collections::BTreeMap;
+
+use control_core::audit::{self, Actor, Outcome, Record, Target, VerifyFailure};
+use control_core::authority;
+use control_core::cluster::{self, ClusterRow};
+use control_core::desk::Desk;
+use control_core::finding::{self, FindingRow, FindingState};
+use control_core::installation;
+use control_core::join::{self, RequestState};
+use control_core::node;
+use data_encoding::HEXLOWER;
+use protocol::error::Code;
+use protocol::key::Digest;
+use serde_json::Value;
+
+use super::input::{Item, Page};
+use super::paths::{Scene, route_view};
+use super::{Reading, show, trust};
+use crate::failure::Failure;
+use crate::view::{AuditVerdict, AuditView, ClusterStatus, FindingView, StatusView, time};
+
+pub(super) fn status(reading: &Reading<'_>) -> Result<Value, Failure> {
+    let installation = installation::find(reading.view)?;
+    let clusters = cluster::list(reading.view)?;
+    let clusters = clusters
+        .iter()
+        .map(|row| cluster_status(reading, row))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mode = installation.as_ref().map_or("none", |row| row.mode.name());
+
+    show(&StatusView {
+        id: reading.bench.controller.to_string(),
+        name: "controller".to_owned(),
+        state: if reading.read_only.is_some() {
+            "read_only"
+        } else {
+            "leading"
+        }
+        .to_owned(),
+        version: reading.bench.version.to_owned(),
+        mode: mode.to_owned(),
+        activated: installation
+            .as_ref()
+            .is_some_and(|row| row.activated_at.is_some()),
+        clusters,
+        revision: reading.revision,
+        read_only: reading.read_only.clone(),
+        warning: installation.as_ref().and_then(trust::warning),
+    })
+}
+
+fn cluster_status(reading: &Reading<'_>, row: &ClusterRow) -> Result<ClusterStatus, Failure> {
+    let scene = Scene::of(reading, Some(row.name.as_str()))?;
+    let authority = authority::current(reading.view, row.id)?;
+    let mut nodes = BTreeMap::new();
+    for node in node::list(reading.view, row.id)? {
+        *nodes.entry(node.state().name().to_owned()).or_insert(0) += 1;
+    }
+    let mut routes = BTreeMap::new();
+    for route in scene.fleet.routes.iter().filter(|route| !route.is_withdrawn()) {
+        *routes.entry(route_view(&scene, route).state).or_insert(0) += 1;
+    }
+    let now = reading.now.wall;
+    let pending = join::list(reading.view, row.id)?;
+    let findings = finding::list(reading.view)?;
+
+    Ok(ClusterStatus {
+        name: row.name.to_string(),
+        fingerprint: authority.key.fingerprint().to_string(),
+        epoch: authority.epoch,
+        beacon: reading
+            .publications
+            .get(&row.id)
+            .map_or(0, |publication| publication.rank.number),
+        nodes,
+        relays: scene.fleet.relays.len(),
+        routes,
+        pending_requests: pending
+            .iter()
+            .filter(|row| row.state(now) == RequestState::Pending)
+            .count(),
+        findings: findings
+            .iter()
+            .filter(|row| row.state == FindingState::Open)
+            .count(),
+    })
+}
+
+pub(super) fn findings(reading: &Reading<'_>) -> Result<Value, Failure> {
+    let rows = finding::list(reading.view)?;
+
+    show(&rows.iter().map(finding_view).collect::<Vec<_>>())
+}
+
+fn finding_view(row: &FindingRow) -> FindingView {
+    FindingView {
+        id: row.fingerprint.to_string(),
+        name: row.kind.as_str().to_owned(),
+        state: row.state.name().to_owned(),
+        severity: row.severity.name().to_owned(),
+        subject: row.subject.clone(),
+        detail: row.text.clone(),
+        raised_at: time(row.opened_at),
+    }
+}
+
+pub(super) fn acknowledge(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure> {
+    let bytes = HEXLOWER
+        .decode(input.id.as_bytes())
+        .ok()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let fingerprint = bytes
+        .map(Digest::from_bytes)
+        .ok_or_else(|| Failure::not_found("finding", &input.id))?;
+    let row = finding::acknowledge(desk, &fingerprint)?;
+
+    show(&finding_view(&row))
+}
+
+pub(super) fn audit(reading: &Reading<'_>, page: Page) -> Result<Value, Failure> {
+    let limit = page.limit.unwrap_or(PAGE).min(PAGE);
+    let records = audit::list(reading.view, page.after, limit)?;
+
+    show(&records.iter().map(audit_view).collect::<Vec<_>>())
+}
+
+fn audit_view(record: &Record) -> AuditView {
+    let outcome = match &record.outcome {
+        Outcome::Done => "done".to_owned(),
+        Outcome::Refused(code) => code.clone(),
+    };
+
+    AuditView {
+        id: record.seq,
+        name: record.action.as_str().to_owned(),
+        state: outcome.clone(),
+        at: time(record.at),
+        actor: actor(&record.actor),
+        target: target(&record.target),
+        outcome,
+        detail: record.detail.clone(),
+        hash: record.hash().to_string(),
+    }
+}
+
+fn actor(actor: &Actor) -> String {
+    match actor {
+        Actor::Local => "local".to_owned(),
+        Actor::Operator(id) => format!("operator/{id}"),
+        Actor::Node(id) => format!("node/{id}"),
+        Actor::Joiner => "joiner".to_owned(),
+        Actor::Controller => "controller".to_owned(),
+    }
+}
+
+fn target(target: &Target) -> String {
+    match target {
+        Target::Installation(id) => format!("installation/{id}"),
+        Target::Operator(id) => format!("operator/{id}"),
+        Target::Cluster(id) => format!("cluster/{id}"),
+        Target::Controller(id) => format!("controller/{id}"),
+        Target::Token(id) => format!("token/{id}"),
+        Target::Request(id) => format!("request/{id}"),
+        Target::Node(id) => format!("node/{id}"),
+        Target::Route(id) => format!("route/{id}"),
+        Target::Finding(fingerprint) => format!("finding/{fingerprint}"),
+        Target::Named(name) => name.clone(),
+    }
+}
+
+/// Reads the whole chain; what is wrong is the answer, not a failure.
+pub(super) fn verify_audit(reading: &Reading<'_>) -> Result<Value, Failure> {
+    let verdict = match audit::verify(reading.view, None) {
+        Ok(head) => AuditVerdict {
+            ok: true,
+            records: head.count,
+            head: head.hash.to_string(),
+            first_bad: None,
+            reason: None,
+        },
+        Err(VerifyFailure::Broken(bad)) => AuditVerdict {
+            ok: false,
+            records: audit::head(reading.view)?.count,
+            head: audit::head(reading.view)?.hash.to_string(),
+            first_bad: Some(bad.seq),
+            reason: Some(bad.why.to_string()),
+        },
+        Err(failure) => return Err(Failure::of(Code::Unavailable, &failure)),
+    };
+
+    show(&verdict)
+}
+
+/// Records of one answer.
+const PAGE: usize = 1_000;

@@ -1,0 +1,97 @@
+//! The rows of one cluster in the form that routing and compiling want.
+
+use std::collections::BTreeMap;
+
+use control_core::node::{self, NodeRow, Presence, Tenure};
+use control_core::store::{Rows, StoreError, View};
+use control_routing::decide::Snapshot;
+use control_routing::lease::{LeaseBook, RelayLease};
+use control_routing::member::{Endpoint, Member, MemberState};
+use control_routing::policy::{PolicyRow, Wanted};
+use control_routing::pool::RelayPool;
+use control_routing::route::{RouteBook, RouteRow};
+use protocol::document::config::{Candidate, CandidateKind};
+use protocol::id::{ClusterId, NodeId};
+
+use crate::live::ClusterLife;
+
+/// Members, routes and leases of a cluster, as one view has them.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    pub cluster: ClusterId,
+    pub members: BTreeMap<NodeId, Member>,
+    pub relays: RelayPool,
+    pub wanted: Wanted,
+    pub leases: LeaseBook,
+    pub routes: RouteBook,
+}
+
+impl Fleet {
+    pub fn read(view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
+        let members: BTreeMap<NodeId, Member> = node::list(view, cluster)?
+            .into_iter()
+            .map(member)
+            .map(|member| (member.node, member))
+            .collect();
+        let policies = view.scan::<PolicyRow>(cluster.as_bytes())?;
+
+        Ok(Self {
+            cluster,
+            relays: RelayPool::of(&members),
+            wanted: Wanted::select(cluster, &policies, &members),
+            leases: view.scan::<RelayLease>(cluster.as_bytes())?.into_iter().collect(),
+            routes: view.scan::<RouteRow>(cluster.as_bytes())?.into_iter().collect(),
+            members,
+        })
+    }
+
+    /// As routing wants it, beside what `life` holds in memory.
+    pub fn snapshot<'a>(&'a self, life: &'a ClusterLife) -> Snapshot<'a> {
+        Snapshot {
+            cluster: self.cluster,
+            members: &self.members,
+            relays: &self.relays,
+            wanted: &self.wanted,
+            leases: &self.leases,
+            routes: &self.routes,
+            observations: &life.observations,
+            trends: &life.trends,
+        }
+    }
+
+    /// A node's name, or its id if it is gone.
+    pub fn name(&self, node: NodeId) -> String {
+        self.members
+            .get(&node)
+            .map_or_else(|| node.to_string(), |member| member.name.to_string())
+    }
+}
+
+fn member(row: NodeRow) -> Member {
+    let state = match (row.tenure, row.presence) {
+        (Tenure::Revoked, _) => MemberState::Revoked,
+        (Tenure::Disabled, _) => MemberState::Disabled,
+        (Tenure::Enabled, Presence::Active) => MemberState::Active,
+        (Tenure::Enabled, Presence::Degraded) => MemberState::Degraded,
+        (Tenure::Enabled, Presence::Offline) => MemberState::Offline,
+    };
+
+    Member {
+        node: row.id,
+        name: row.name,
+        generation: row.generation,
+        roles: row.roles,
+        labels: row.labels,
+        seal_key: row.seal_key,
+        endpoints: row.candidates.into_iter().map(endpoint).collect(),
+        state,
+    }
+}
+
+/// An address that the controller has seen the node come from was confirmed by that very handshake.
+fn endpoint(candidate: Candidate) -> Endpoint {
+    Endpoint {
+        candidate,
+        confirmed: candidate.kind == CandidateKind::Reflexive,
+    }
+}

@@ -1,0 +1,147 @@
+//! What the controller knows and does not store: who was heard, what was measured, what relays said they have.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use control_core::liveness::{Addresses, Change, HeartbeatRefused, Liveness, Seen};
+use control_core::node;
+use control_core::store::{StoreError, View};
+use control_core::{cluster, liveness};
+use control_routing::lease::TableVersion;
+use control_routing::observations::Observations;
+use control_routing::trend::Trends;
+use protocol::envelope::Kind;
+use protocol::id::{ClusterId, NodeId, RouteId};
+use protocol::time::{Boot, Now, Wall};
+use protocol::wire::{Have, Heartbeat, Poll, Report};
+
+/// Memory of one controller process, for all its clusters.
+#[derive(Clone, Debug)]
+pub struct Live {
+    liveness: Liveness,
+    clusters: BTreeMap<ClusterId, ClusterLife>,
+}
+
+/// Memory of one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterLife {
+    pub observations: Observations,
+    pub trends: Trends,
+    polls: BTreeMap<NodeId, LastPoll>,
+}
+
+/// What the newest poll of a node said.
+#[derive(Clone, Debug, Default)]
+pub struct LastPoll {
+    pub at: Option<Now>,
+    pub have: Vec<Have>,
+}
+
+impl Live {
+    pub fn new(addresses: Addresses) -> Self {
+        Self {
+            liveness: Liveness::new(addresses),
+            clusters: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over what is stored of every node: at start, and for those who joined since.
+    pub fn restore(&mut self, view: &dyn View, now: Now) -> Result<(), StoreError> {
+        for cluster in cluster::list(view)? {
+            for row in node::list(view, cluster.id)? {
+                if self.liveness.get(row.cluster, row.id).is_none() || row.tenure == node::Tenure::Revoked {
+                    self.liveness.restore(&row, now);
+                }
+            }
+        }
+
+        Ok(())
+    }
+
+    pub fn handle_heartbeat(
+        &mut self,
+        key: liveness::Key,
+        observed: SocketAddr,
+        heartbeat: &Heartbeat,
+        now: Now,
+    ) -> Result<Option<Change>, HeartbeatRefused> {
+        self.liveness
+            .handle_heartbeat(key, heartbeat, Some(observed), now)
+    }
+
+    /// Takes a report in; the routes that it says something new and bad about want a decision at once.
+    pub fn handle_report(
+        &mut self,
+        cluster: ClusterId,
+        node: NodeId,
+        report: &Report,
+        now: Boot,
+    ) -> Vec<RouteId> {
+        let life = self.clusters.entry(cluster).or_default();
+        let touched = life.observations.handle_report(cluster, node, report, now);
+        let bad = report
+            .paths
+            .iter()
+            .filter(|row| row.misses > 0 || row.drift != Default::default());
+        let mut urgent: Vec<RouteId> = bad.map(|row| row.route).collect();
+        urgent.extend(report.switches.iter().map(|switch| switch.route));
+        urgent.retain(|route| touched.contains(route));
+
+        urgent
+    }
+
+    /// Notes what a node has in force. Returns the lease table it has, if that is another than last time.
+    pub fn handle_poll(
+        &mut self,
+        cluster: ClusterId,
+        node: NodeId,
+        poll: &Poll,
+        now: Now,
+    ) -> Option<TableVersion> {
+        let life = self.clusters.entry(cluster).or_default();
+        let last = life.polls.entry(node).or_default();
+        let before = last.have.iter().find_map(table_version);
+        last.at = Some(now);
+        last.have.clone_from(&poll.have);
+        let has = poll.have.iter().find_map(table_version);
+
+        has.filter(|has| before != Some(*has))
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Now) -> Vec<Change> {
+        self.liveness.handle_timeout(now)
+    }
+
+    pub fn seen(&self, cluster: ClusterId, node: NodeId) -> Option<&Seen> {
+        self.liveness.get(cluster, node)
+    }
+
+    /// When a node was last heard, by heartbeat or by poll.
+    pub fn last_seen(&self, cluster: ClusterId, node: NodeId) -> Option<Wall> {
+        let heard = self.seen(cluster, node).and_then(|seen| seen.last);
+        let polled = self.last_poll(cluster, node).and_then(|poll| poll.at);
+
+        heard.into_iter().chain(polled).map(|now| now.wall).max()
+    }
+
+    pub fn last_poll(&self, cluster: ClusterId, node: NodeId) -> Option<&LastPoll> {
+        self.clusters.get(&cluster)?.polls.get(&node)
+    }
+
+    pub fn of(&self, cluster: ClusterId) -> Option<&ClusterLife> {
+        self.clusters.get(&cluster)
+    }
+
+    pub fn of_mut(&mut self, cluster: ClusterId) -> &mut ClusterLife {
+        self.clusters.entry(cluster).or_default()
+    }
+}
+
+/// The lease table that a [`Have`] names, if it is one.
+pub fn table_version(have: &Have) -> Option<TableVersion> {
+    (have.kind == Kind::LeaseTable).then_some(TableVersion {
+        epoch: have.epoch,
+        version: have.version,
+    })
+}

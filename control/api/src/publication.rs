@@ -1,0 +1,139 @@
+//! What a cluster shows the world at one moment: signed documents, one beacon, one tree. Polls read nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use minicbor::bytes::ByteVec;
+use protocol::document::beacon::{Beacon, BeaconRank};
+use protocol::envelope::{Envelope, Expected, Kind, Subject};
+use protocol::id::{ClusterId, NodeId};
+use protocol::key::{Digest, VerifyKey};
+use protocol::merkle::Tree;
+use protocol::wire::{Delivered, Have, Poll, PollReply};
+
+/// A document as it leaves the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedDocument {
+    pub kind: Kind,
+    pub epoch: u64,
+    pub version: u64,
+    pub hash: Digest,
+    pub bytes: Vec<u8>,
+}
+
+impl SignedDocument {
+    /// Whether a reader that has `have` in force lacks this.
+    fn is_news(&self, have: &[Have]) -> bool {
+        have.iter()
+            .find(|have| have.kind == self.kind)
+            .is_none_or(|have| (have.epoch, have.version, have.hash) != (self.epoch, self.version, self.hash))
+    }
+}
+
+/// Immutable: a change makes a new one that shares what stayed.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    pub cluster: ClusterId,
+    pub authority: VerifyKey,
+    pub rank: BeaconRank,
+    pub beacon_hash: Digest,
+    pub beacon: Vec<u8>,
+    pub bundle: Arc<SignedDocument>,
+    pub revocations: Arc<SignedDocument>,
+    pub documents: BTreeMap<NodeId, Vec<Arc<SignedDocument>>>,
+    pub tree: Tree,
+}
+
+impl Publication {
+    /// What a node with `poll.have` in force lacks; nothing if it has everything.
+    pub fn news(&self, node: NodeId, poll: &Poll) -> Option<PollReply> {
+        let have = poll.have.as_slice();
+        let documents: Vec<Delivered> = self
+            .of(node)
+            .filter(|document| document.is_news(have))
+            .filter_map(|document| self.deliver(node, document))
+            .collect();
+        let shared: Vec<ByteVec> = [&self.bundle, &self.revocations]
+            .into_iter()
+            .filter(|document| document.is_news(have))
+            .map(|document| document.bytes.clone().into())
+            .collect();
+        if documents.is_empty() && shared.is_empty() {
+            return None;
+        }
+
+        Some(PollReply {
+            documents,
+            shared,
+            ..self.not_modified()
+        })
+    }
+
+    /// The beacon alone.
+    pub fn not_modified(&self) -> PollReply {
+        PollReply {
+            beacon: self.beacon.clone().into(),
+            documents: Vec::new(),
+            shared: Vec::new(),
+            retry_within_ms: None,
+        }
+    }
+
+    /// The documents of one node.
+    pub fn of(&self, node: NodeId) -> impl Iterator<Item = &Arc<SignedDocument>> {
+        self.documents.get(&node).into_iter().flatten()
+    }
+
+    /// Judges the newest beacon that an agent has. Only one that this cluster's authority signed says anything.
+    pub fn witness(&self, presented: &[u8]) -> Witness {
+        let Ok(envelope) = Envelope::parse(presented) else {
+            return Witness::Unproven;
+        };
+        // Cheap first: nearly every agent presents what is, or was, published here.
+        if envelope.hash() == self.beacon_hash {
+            return Witness::Agrees;
+        }
+        let expected = Expected {
+            realm: self.cluster.into(),
+            subject: Subject::All,
+        };
+        let claimed = envelope.claimed();
+        if (claimed.epoch, claimed.version) < (self.rank.epoch, self.rank.number)
+            && claimed.epoch == self.rank.epoch
+        {
+            return Witness::Agrees;
+        }
+        let Ok(opened) = envelope.open::<Beacon>(&expected, &self.authority) else {
+            return Witness::Unproven;
+        };
+        let rank = opened.body.rank(&opened.header);
+        match rank.cmp(&self.rank) {
+            std::cmp::Ordering::Less => Witness::Agrees,
+            std::cmp::Ordering::Equal => Witness::Fork { rank },
+            std::cmp::Ordering::Greater => Witness::Ahead { rank },
+        }
+    }
+
+    fn deliver(&self, node: NodeId, document: &SignedDocument) -> Option<Delivered> {
+        let inclusion = self.tree.prove(node, document.kind)?;
+
+        Some(Delivered {
+            document: document.bytes.clone().into(),
+            index: inclusion.index,
+            path: inclusion.path,
+        })
+    }
+}
+
+/// What an agent's newest beacon says about this controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// It is ours, or older than ours.
+    Agrees,
+    /// The fleet has seen a newer one: this store was rolled back.
+    Ahead { rank: BeaconRank },
+    /// Another content under our own triple: somebody else signs with this authority.
+    Fork { rank: BeaconRank },
+    /// Not signed by this cluster's authority; says nothing.
+    Unproven,
+}

@@ -1,0 +1,194 @@
+//! The admin API: HTTP on a unix socket that only root and the service's own user may open.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use control_api::action::{Action, Effect};
+use control_api::admin::{self, Reading};
+use control_api::answer::Bench;
+use control_api::failure::Failure;
+use control_api::request::{Caller, Reply, Request};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use protocol::error::Code;
+use protocol::id::OperatorId;
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::listen::Service;
+use crate::nodes;
+
+/// What the admin API needs besides the service.
+#[derive(Clone)]
+pub struct Admin {
+    pub service: Service,
+    pub bench: Bench,
+    /// Renders the metrics in Prometheus text.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Opens the socket: mode 0600, in place of one that nobody listens on any more.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+
+    Ok(listener)
+}
+
+/// Serves until the task is ended.
+pub async fn serve(listener: UnixListener, admin: Admin) {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/v1/{noun}/{verb}", post(take))
+        .with_state(admin);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket does not accept");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if !is_trusted(&stream) {
+            tracing::warn!("refused a user who is neither root nor the service's own");
+            continue;
+        }
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an admin connection ended early");
+            }
+        });
+    }
+}
+
+/// Whether the kernel says that root or our own user is at the other end.
+fn is_trusted(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+}
+
+async fn metrics(State(admin): State<Admin>) -> String {
+    (admin.metrics)()
+}
+
+async fn take(
+    State(admin): State<Admin>,
+    UrlPath((noun, verb)): UrlPath<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match answer(&admin, &format!("{noun}/{verb}"), &headers, &body).await {
+        Ok(view) => axum::Json(view).into_response(),
+        Err(failure) => {
+            let status =
+                StatusCode::from_u16(failure.code.number()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let error = json!({
+                "number": failure.code.number(),
+                "code": failure.code.text(),
+                "message": failure.message,
+            });
+            (status, axum::Json(error)).into_response()
+        }
+    }
+}
+
+async fn answer(admin: &Admin, name: &str, headers: &HeaderMap, body: &[u8]) -> Result<Value, Failure> {
+    let action = Action::parse(name).ok_or_else(|| Failure::not_found("action", name))?;
+    let operator = operator(headers)?;
+    let input = match body.is_empty() {
+        true => json!({}),
+        false => serde_json::from_slice(body)
+            .map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))?,
+    };
+    match action.effect() {
+        Effect::Read => read(admin, operator, action, input),
+        Effect::Write => {
+            let caller = Caller::Local { operator };
+            match nodes::write(&admin.service, caller, Request::Act { action, input }).await? {
+                Reply::View(view) => Ok(view),
+                Reply::Join(_) | Reply::Node(_) | Reply::Done => Ok(Value::Null),
+            }
+        }
+        Effect::Maintain => backup(admin, operator, action, &input).await,
+    }
+}
+
+fn read(admin: &Admin, operator: Option<OperatorId>, action: Action, input: Value) -> Result<Value, Failure> {
+    let board = &admin.service.board;
+    let snapshot = board.snapshot();
+    let publications = board.watch().borrow().clone();
+    let reading = Reading {
+        view: &snapshot,
+        live: &board.live(),
+        publications: &publications,
+        bench: &admin.bench,
+        now: admin.service.clock.now(),
+        revision: snapshot.revision().get(),
+        read_only: board.read_only(),
+    };
+
+    admin::read(&reading, operator, action, input)
+}
+
+/// Copies the store while it is in use.
+async fn backup(
+    admin: &Admin,
+    operator: Option<OperatorId>,
+    action: Action,
+    input: &Value,
+) -> Result<Value, Failure> {
+    let board = admin.service.board.clone();
+    admin::admit(
+        &board.snapshot(),
+        operator,
+        action,
+        admin.service.clock.now().wall,
+    )?;
+    let path = input.get("path").and_then(Value::as_str).map(PathBuf::from);
+    let path = path.filter(|path| path.is_absolute()).ok_or_else(|| {
+        Failure::new(
+            Code::ValidationFailed,
+            "path must be an absolute path on the controller's host",
+        )
+    })?;
+    let target = path.clone();
+    let done = tokio::task::spawn_blocking(move || board.reader().backup(&target)).await;
+    match done {
+        Ok(Ok(())) => Ok(json!({ "path": path, "state": "done" })),
+        Ok(Err(error)) => Err(Failure::new(
+            Code::ConflictState,
+            format!("no backup was made: {error}"),
+        )),
+        Err(_) => Err(Failure::new(Code::Internal, "the backup was cut short")),
+    }
+}
+
+fn operator(headers: &HeaderMap) -> Result<Option<OperatorId>, Failure> {
+    let Some(value) = headers.get("x-gabion-operator") else {
+        return Ok(None);
+    };
+    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+
+    parsed
+        .map(Some)
+        .ok_or_else(|| Failure::new(Code::InvalidRequest, "x-gabion-operator is not an operator id"))
+}

@@ -1,0 +1,177 @@
+//! What every reader shares: the publications in force, the store's snapshots, and what lives in memory alone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use agent_shell::quic;
+use agent_shell::tls::Trust;
+use control_api::live::Live;
+use control_api::publication::Publication;
+use control_api::publish::Publications;
+use control_api::touched::Touched;
+use control_store::{Snapshot, StoreReader};
+use protocol::admit::{Anchors, Revocations};
+use protocol::certificate::Identity;
+use protocol::document::authority::{RevocationList, TrustBundle};
+use protocol::envelope::{Envelope, Expected, Subject};
+use protocol::error::Code;
+use protocol::id::{ClusterId, NodeId};
+use tokio::sync::watch;
+
+use crate::leaves::Leaves;
+
+/// Written by the writer alone, after each commit.
+pub struct Board {
+    publications: watch::Sender<Publications>,
+    reader: StoreReader,
+    live: Mutex<Live>,
+    trust: Trust,
+    leaves: Leaves,
+    connections: Mutex<BTreeMap<(ClusterId, NodeId), Vec<(Identity, quinn::Connection)>>>,
+    /// Why nothing is written at the moment, if something stands against it.
+    read_only: RwLock<Option<String>>,
+}
+
+impl Board {
+    pub fn new(reader: StoreReader, live: Live, trust: Trust, leaves: Leaves) -> Self {
+        Self {
+            publications: watch::Sender::new(Publications::default()),
+            reader,
+            live: Mutex::new(live),
+            trust,
+            leaves,
+            connections: Mutex::default(),
+            read_only: RwLock::default(),
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.reader.snapshot()
+    }
+
+    pub fn reader(&self) -> &StoreReader {
+        &self.reader
+    }
+
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    pub fn publication(&self, cluster: ClusterId) -> Option<Arc<Publication>> {
+        self.publications.borrow().get(&cluster).cloned()
+    }
+
+    /// Tells when something new is published.
+    pub fn watch(&self) -> watch::Receiver<Publications> {
+        self.publications.subscribe()
+    }
+
+    /// Why this controller writes nothing, if it does not.
+    pub fn read_only(&self) -> Option<String> {
+        let full = self.reader.is_full().then(|| "the disk is full".to_owned());
+
+        full.or_else(|| {
+            self.read_only
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        })
+    }
+
+    pub fn set_read_only(&self, why: String) {
+        *self.read_only.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Puts a commit in front of every reader.
+    pub(crate) fn show(&self, publications: Publications, touched: &Touched) {
+        if touched.all || !touched.trust.is_empty() {
+            self.retrust(&publications);
+            self.leaves.refresh(&self.snapshot());
+        }
+        self.publications.send_replace(publications);
+    }
+
+    /// Remembers a node's connection, so that revocation can close it.
+    pub(crate) fn connected(&self, node: NodeId, identity: Identity, connection: quinn::Connection) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_node = connections.entry((identity.cluster, node)).or_default();
+        of_node.retain(|(_, known)| known.close_reason().is_none());
+        of_node.push((identity, connection));
+    }
+
+    /// Forgets connections that have ended.
+    pub(crate) fn disconnected(&self, cluster: ClusterId, node: NodeId) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_node) = connections.get_mut(&(cluster, node)) {
+            of_node.retain(|(_, known)| known.close_reason().is_none());
+            if of_node.is_empty() {
+                connections.remove(&(cluster, node));
+            }
+        }
+    }
+
+    /// Nodes that are connected now.
+    pub fn connected_nodes(&self) -> usize {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Takes anchors and revocations from what is published, and asks every live connection again.
+    fn retrust(&self, publications: &Publications) {
+        let (mut anchors, mut revocations) = (Anchors::default(), Revocations::default());
+        for (cluster, publication) in publications {
+            let opened = open(publication);
+            let Some((bundle, list)) = opened else {
+                tracing::error!(?cluster, "what this controller published does not open");
+                continue;
+            };
+            if let Err(error) = anchors.put(*cluster, &bundle) {
+                tracing::error!(?cluster, %error, "the published trust bundle cannot be used");
+            }
+            revocations.add(*cluster, &list);
+        }
+        self.trust.replace(anchors, revocations);
+        self.close_revoked();
+    }
+
+    /// Revocation closes live connections: TLS judged them when they were made, and nobody has since.
+    fn close_revoked(&self) {
+        let trust = self.trust.get();
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((_, node), of_node) in connections.iter() {
+            for (identity, connection) in of_node {
+                if let Some(by) = trust.revocations.revoked(identity) {
+                    tracing::info!(
+                        ?node,
+                        by = by.name(),
+                        "closed the connection of a revoked identity"
+                    );
+                    quic::close(connection, Code::NodeRevoked);
+                }
+            }
+        }
+    }
+}
+
+fn open(publication: &Publication) -> Option<(TrustBundle, RevocationList)> {
+    let expected = Expected {
+        realm: publication.cluster.into(),
+        subject: Subject::All,
+    };
+    let bundle = Envelope::parse(&publication.bundle.bytes)
+        .ok()?
+        .open(&expected, &publication.authority)
+        .ok()?;
+    let list = Envelope::parse(&publication.revocations.bytes)
+        .ok()?
+        .open(&expected, &publication.authority)
+        .ok()?;
+
+    Some((bundle.body, list.body))
+}

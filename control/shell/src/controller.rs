@@ -1,0 +1,247 @@
+//! Runs a controller from its parts: store, keys, socket, time.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_shell::clock::Clock;
+use agent_shell::tls::{self, ClientDoors, TlsUnusable, Trust};
+use agent_shell::{parts::Supervisor, quic};
+use control_api::answer::Bench;
+use control_api::failure::Failure;
+use control_api::live::Live;
+use control_core::installation::{self, Mode};
+use control_core::liveness::Addresses;
+use control_core::store::StoreError;
+use control_core::vault::{Kek, Vault};
+use control_store::{Engine, Store, StoreOpenFailed};
+use protocol::admit;
+use protocol::id::ControllerId;
+use protocol::key::SigningKey;
+use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, VarInt};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::admin::{self, Admin};
+use crate::board::Board;
+use crate::leaves::Leaves;
+use crate::listen::{self, Service};
+use crate::timers::{self, Nudge};
+use crate::writer::{self, Job, Writer};
+
+/// What the operator configured.
+#[derive(Clone, Debug)]
+pub struct ControllerConfig {
+    /// `host:port` at which agents reach this controller.
+    pub endpoints: Vec<String>,
+    /// Where the admin API listens; none in a simulation.
+    pub admin_socket: Option<PathBuf>,
+    pub version: &'static str,
+}
+
+/// The world a controller runs in; the simulator has others.
+pub struct Parts<E: Engine> {
+    pub clock: Arc<dyn Clock>,
+    pub socket: Arc<dyn AsyncUdpSocket>,
+    pub runtime: Arc<dyn Runtime>,
+    pub engine: E,
+    pub kek: Kek,
+    pub controller: ControllerId,
+    pub key: SigningKey,
+    pub supervisor: Arc<dyn Supervisor>,
+    pub metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Where all chance comes from.
+    pub seed: Zeroizing<[u8; 32]>,
+    pub writing: Writing,
+}
+
+/// Where the writer runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// On a thread of its own: commits wait for the disk.
+    Thread,
+    /// As a task, for runs that must be a function of their seed.
+    Task,
+}
+
+/// Runs until `shutdown` is ready, then closes connections and waits for the writer.
+pub async fn run<E: Engine>(
+    config: ControllerConfig,
+    parts: Parts<E>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ControllerFailed> {
+    let supervisor = parts.supervisor.clone();
+    let mut running = start(config, parts)?;
+    supervisor.ready();
+    let mut work = tokio::time::interval(WORK);
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            ended = running.tasks.join_next() => {
+                tracing::error!(?ended, "a part of the controller ended by itself");
+                break;
+            }
+            _ = work.tick() => supervisor.worked(),
+        }
+    }
+    running.endpoint.close(VarInt::from_u32(0), b"stopping");
+    running.tasks.shutdown().await;
+    running.endpoint.wait_idle().await;
+
+    Ok(())
+}
+
+/// A controller that serves.
+struct Running {
+    endpoint: Endpoint,
+    tasks: JoinSet<()>,
+}
+
+fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running, ControllerFailed> {
+    let store = Store::open(parts.engine).map_err(ControllerFailed::Store)?;
+    let installed = installation::find(&store.snapshot())?.ok_or(ControllerFailed::NotInitialised)?;
+    let addresses = match installed.mode {
+        Mode::Dev => Addresses::AlsoLoopback,
+        Mode::Strict => Addresses::Routable,
+    };
+    let mut rng = StdRng::from_seed(*parts.seed);
+    let bench = Bench {
+        controller: parts.controller,
+        key: parts.key.verify_key(),
+        endpoints: config.endpoints.clone(),
+        version: config.version,
+    };
+    let trust = Trust::default().timed_by(parts.clock.clone());
+    let leaves = Leaves::new(parts.controller, parts.key.clone());
+    let board = Arc::new(Board::new(
+        store.reader(),
+        Live::new(addresses),
+        trust,
+        leaves.clone(),
+    ));
+    let endpoint = listen_on(&board, leaves, parts.socket, parts.runtime, &mut rng)?;
+    let mut writer = Writer {
+        store,
+        signer: Arc::new(Vault::new(BTreeMap::from([(1, parts.kek)]))),
+        bench: bench.clone(),
+        rng,
+        clock: parts.clock.clone(),
+        board: board.clone(),
+        publications: BTreeMap::new(),
+    };
+    writer.open().map_err(ControllerFailed::Publish)?;
+    let (door, waiting) = writer::door();
+    let mut tasks = JoinSet::new();
+    spawn_writer(writer, waiting, parts.writing, &mut tasks).map_err(ControllerFailed::Thread)?;
+    let service = Service {
+        controller: parts.controller,
+        board,
+        door,
+        clock: parts.clock,
+        routing: Nudge::default(),
+    };
+    if let Some(path) = &config.admin_socket {
+        let listener = admin::bind(path).map_err(|source| ControllerFailed::AdminSocket {
+            path: path.clone(),
+            source,
+        })?;
+        let admin = Admin {
+            service: service.clone(),
+            bench: bench.clone(),
+            metrics: parts.metrics_text,
+        };
+        tasks.spawn(admin::serve(listener, admin));
+    }
+    tasks.spawn(listen::accept(endpoint.clone(), service.clone()));
+    tasks.spawn(timers::presence(service.clone()));
+    tasks.spawn(timers::beacons(service.clone()));
+    tasks.spawn(timers::routes(service.clone()));
+    tasks.spawn(timers::certificates(service, bench.key, bench.endpoints));
+
+    Ok(Running { endpoint, tasks })
+}
+
+fn spawn_writer<E: Engine>(
+    writer: Writer<E>,
+    waiting: mpsc::Receiver<Job>,
+    writing: Writing,
+    tasks: &mut JoinSet<()>,
+) -> std::io::Result<()> {
+    match writing {
+        Writing::Task => {
+            tasks.spawn(writer.run(waiting));
+        }
+        Writing::Thread => {
+            std::thread::Builder::new()
+                .name("writer".to_owned())
+                .spawn(|| writer.run_blocking(waiting))?;
+        }
+    }
+
+    Ok(())
+}
+
+fn listen_on(
+    board: &Board,
+    leaves: Leaves,
+    socket: Arc<dyn AsyncUdpSocket>,
+    runtime: Arc<dyn Runtime>,
+    rng: &mut StdRng,
+) -> Result<Endpoint, ControllerFailed> {
+    let doors = ClientDoors {
+        trust: board.trust().clone(),
+        strangers: true,
+        doors: &[admit::NODE],
+    };
+    let crypto = tls::server_config(&[admit::JOIN, admit::NODE], Arc::new(leaves), doors)?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    server.transport_config(Arc::new(quic::controller_transport()));
+    quic::harden(&mut server);
+    let mut config = EndpointConfig::default();
+    let mut seed = [0; 32];
+    rand::Rng::fill_bytes(rng, &mut seed);
+    config.rng_seed(Some(seed));
+
+    Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
+        .map_err(ControllerFailed::Socket)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerFailed {
+    /// The socket's place is taken by something else, or its directory is missing.
+    #[error("the admin socket {} cannot be opened", path.display())]
+    AdminSocket {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The data directory holds no installation.
+    #[error("there is no installation here: run gabion controller init")]
+    NotInitialised,
+    /// What the store holds cannot be compiled, signed or written at start.
+    #[error("the controller cannot publish: {}", .0.message)]
+    Publish(Failure),
+    /// The store holds something unreadable.
+    #[error("the store cannot be read")]
+    Read(#[from] StoreError),
+    /// The UDP socket cannot be used.
+    #[error("the UDP socket cannot be used")]
+    Socket(#[source] std::io::Error),
+    /// The store cannot be opened, or somebody else leads.
+    #[error("the store cannot be opened")]
+    Store(#[source] StoreOpenFailed),
+    /// No thread for the writer.
+    #[error("the writer's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsUnusable),
+}
+
+/// How often the supervisor hears that work goes on.
+const WORK: std::time::Duration = std::time::Duration::from_secs(1);

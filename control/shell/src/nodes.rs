@@ -1,0 +1,222 @@
+//! Requests of nodes and joiners: what needs no write is answered from memory, the rest goes to the writer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_shell::quic;
+use control_api::failure::Failure;
+use control_api::publication::{Publication, Witness};
+use control_api::request::{Caller, Reply, Request};
+use control_core::join::JoinCaller;
+use control_core::node::NodeCaller;
+use protocol::envelope::Kind;
+use protocol::error::Code;
+use protocol::id::{ClusterId, NodeId};
+use protocol::net::Address;
+use protocol::wire::{Heartbeat, JoinReply, JoinRequest, NodeReply, NodeRequest, Poll, PollReply, Report};
+use quinn::Connection;
+
+use crate::listen::Service;
+use crate::timers;
+
+/// Answers at the join door.
+pub(crate) async fn join(
+    service: &Service,
+    connection: &Connection,
+    cluster: ClusterId,
+    request: JoinRequest,
+) -> Result<JoinReply, Failure> {
+    let exported = quic::exported(connection).map_err(|_| unavailable("the connection is closing"))?;
+    let source = connection.remote_address();
+    let caller = Caller::Joiner(JoinCaller {
+        cluster,
+        exported,
+        source,
+    });
+    match write(service, caller, Request::Join(request)).await? {
+        Reply::Join(reply) => Ok(reply),
+        Reply::Node(_) | Reply::View(_) | Reply::Done => Err(mismatch()),
+    }
+}
+
+/// Answers at the node door.
+pub(crate) async fn serve(
+    service: &Service,
+    connection: &Connection,
+    caller: NodeCaller,
+    request: NodeRequest,
+) -> Result<NodeReply, Failure> {
+    let NodeCaller { cluster, node, .. } = caller;
+    // A disabled node keeps its identity and hears nothing new.
+    control_core::node::admitted(&service.board.snapshot(), &caller).map_err(Failure::from)?;
+    let source = connection.remote_address();
+    let caller = Caller::Node(caller);
+    match request {
+        NodeRequest::Poll(poll) => self::poll(service, cluster, node, poll)
+            .await
+            .map(NodeReply::Poll),
+        NodeRequest::Heartbeat(heartbeat) => heard(service, (cluster, node), source, &heartbeat),
+        NodeRequest::Report(report) => reported(service, cluster, node, &report),
+        NodeRequest::Renew(renew) => node_reply(write(service, caller, Request::Renew(renew)).await?),
+        NodeRequest::Leave => node_reply(write(service, caller, Request::Leave).await?),
+    }
+}
+
+/// Answers at once when there is news, else when there is, or with the beacon alone when waiting has lasted enough.
+async fn poll(service: &Service, cluster: ClusterId, node: NodeId, poll: Poll) -> Result<PollReply, Failure> {
+    let publication = published(service, cluster)?;
+    witness(service, &publication, node, &poll);
+    let table = service
+        .board
+        .live()
+        .handle_poll(cluster, node, &poll, service.clock.now());
+    if let Some(table) = table {
+        let request = Request::Carried {
+            cluster,
+            relay: node,
+            table,
+        };
+        service.door.call(Caller::Controller, request).await?;
+        service.routing.now();
+    }
+    let is_relay = publication
+        .of(node)
+        .any(|document| document.kind == Kind::LeaseTable);
+    let longest = if is_relay { RELAY_WAIT } else { NODE_WAIT };
+    let wait = longest.min(Duration::from_millis(u64::from(poll.wait_ms)));
+
+    park(service, cluster, node, &poll, wait).await
+}
+
+async fn park(
+    service: &Service,
+    cluster: ClusterId,
+    node: NodeId,
+    poll: &Poll,
+    wait: Duration,
+) -> Result<PollReply, Failure> {
+    let mut watch = service.board.watch();
+    let deadline = tokio::time::sleep(wait);
+    tokio::pin!(deadline);
+    loop {
+        let publication = watch.borrow_and_update().get(&cluster).cloned();
+        let publication = publication.ok_or_else(|| unavailable("nothing is published for this cluster"))?;
+        if let Some(news) = publication.news(node, poll) {
+            metrics::counter!("gabion_controller_polls_total", "outcome" => "news").increment(1);
+            return Ok(news);
+        }
+        tokio::select! {
+            changed = watch.changed() => changed.map_err(|_| unavailable("the controller is stopping"))?,
+            () = &mut deadline => {
+                metrics::counter!("gabion_controller_polls_total", "outcome" => "not_modified").increment(1);
+                return Ok(publication.not_modified());
+            }
+        }
+    }
+}
+
+/// Looks at the beacon that the agent has. One that is ahead of this store makes the controller read-only: agents
+/// are witnesses of what was published, and a restored backup must not speak for the fleet.
+fn witness(service: &Service, publication: &Publication, node: NodeId, poll: &Poll) {
+    let Some(beacon) = &poll.beacon else { return };
+    let (rank, fork) = match publication.witness(beacon) {
+        Witness::Agrees | Witness::Unproven => return,
+        Witness::Ahead { rank } => (rank, false),
+        Witness::Fork { rank } => (rank, true),
+    };
+    if service.board.read_only().is_some() {
+        return;
+    }
+    let kind = if fork { "a forked" } else { "a newer" };
+    tracing::warn!(
+        ?node,
+        ?rank,
+        "an agent has {kind} beacon: this controller goes read-only"
+    );
+    service.board.set_read_only(format!(
+        "node {node} has {kind} beacon of epoch {}, term {}, number {}: this store is older than its fleet",
+        rank.epoch, rank.term, rank.number
+    ));
+}
+
+fn heard(
+    service: &Service,
+    key: (ClusterId, NodeId),
+    source: SocketAddr,
+    heartbeat: &Heartbeat,
+) -> Result<NodeReply, Failure> {
+    let now = service.clock.now();
+    let change = service.board.live().handle_heartbeat(key, source, heartbeat, now);
+    let change = change.map_err(|refused| Failure::of(refused.code(), &refused))?;
+    for refused in &heartbeat.refused {
+        tracing::warn!(node = ?key.1, kind = refused.kind.name(), code = refused.code, "an agent refused a document");
+        metrics::counter!("gabion_controller_refused_documents_total", "kind" => refused.kind.name())
+            .increment(1);
+    }
+    timers::submit(service, change.into_iter().collect());
+
+    Ok(NodeReply::Heard {
+        observed: Some(Address(source)),
+    })
+}
+
+fn reported(
+    service: &Service,
+    cluster: ClusterId,
+    node: NodeId,
+    report: &Report,
+) -> Result<NodeReply, Failure> {
+    let urgent = service
+        .board
+        .live()
+        .handle_report(cluster, node, report, service.clock.now().boot);
+    if !urgent.is_empty() {
+        service.routing.now();
+    }
+
+    Ok(NodeReply::Reported)
+}
+
+/// Hands a write on, unless nothing may be written.
+pub(crate) async fn write(service: &Service, caller: Caller, request: Request) -> Result<Reply, Failure> {
+    if let Some(why) = service.board.read_only() {
+        let code = if service.board.reader().is_full() {
+            Code::StoreFull
+        } else {
+            Code::ReadOnly
+        };
+        return Err(Failure::new(
+            code,
+            format!("the controller writes nothing: {why}"),
+        ));
+    }
+
+    service.door.call(caller, request).await
+}
+
+fn published(service: &Service, cluster: ClusterId) -> Result<Arc<Publication>, Failure> {
+    service
+        .board
+        .publication(cluster)
+        .ok_or_else(|| unavailable("nothing is published for this cluster yet"))
+}
+
+fn node_reply(reply: Reply) -> Result<NodeReply, Failure> {
+    match reply {
+        Reply::Node(reply) => Ok(reply),
+        Reply::Join(_) | Reply::View(_) | Reply::Done => Err(mismatch()),
+    }
+}
+
+fn mismatch() -> Failure {
+    Failure::new(Code::Internal, "the controller answered another question")
+}
+
+fn unavailable(why: &str) -> Failure {
+    Failure::new(Code::Unavailable, why)
+}
+
+/// How long a poll may be parked; relays come back sooner, since their freshness hangs on it.
+const NODE_WAIT: Duration = Duration::from_secs(50);
+const RELAY_WAIT: Duration = Duration::from_secs(10);
