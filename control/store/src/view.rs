@@ -188,6 +188,40 @@ mod tests {
     }
 
     #[test]
+    fn tables_that_are_not_resident_take_no_memory() {
+        let mut view = ResidentView::default();
+        let writes = [
+            Table::Beacons,
+            Table::Audit,
+            Table::AuditHead,
+            Table::Journal,
+            Table::ControllerIdentities,
+        ];
+        let keys = writes.map(|table| Key::new(table, b"row"));
+        view.apply(
+            &keys
+                .iter()
+                .map(|key| (key.clone(), Write::Put(value(0))))
+                .collect(),
+        );
+
+        let held: Vec<_> = view
+            .range(&Span::everything())
+            .map(|(key, _)| key.clone())
+            .collect();
+        assert_eq!(held, [keys[0].clone(), keys[2].clone(), keys[4].clone()]);
+        let loaded = |key: &Key| {
+            ResidentView::spans()
+                .iter()
+                .any(|span| (span.from()..span.to()).contains(&key.as_bytes()))
+        };
+        assert_eq!(
+            keys.iter().filter(|key| loaded(key)).cloned().collect::<Vec<_>>(),
+            held
+        );
+    }
+
+    #[test]
     fn deleting_nearly_everything_leaves_no_crumbs() {
         let mut view = ResidentView::default();
         view.extend((0..10_000).map(|row| (key(row), value(0))));

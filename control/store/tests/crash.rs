@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::io::{self, BufRead, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -54,12 +55,7 @@ fn killed_at_any_commit_boundary_the_store_keeps_what_it_acknowledged() {
 
 #[test]
 fn killed_at_any_write_or_sync_the_store_keeps_what_it_acknowledged() {
-    if !Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        eprintln!("skipped: strace is missing or may not trace (apt-get install strace)");
+    if !may_trace() {
         return;
     }
     let counted = count_calls();
@@ -74,16 +70,30 @@ fn killed_at_any_write_or_sync_the_store_keeps_what_it_acknowledged() {
     }
 
     eprintln!("killed at: {counted:?}");
-    let (writes, syncs) = counted.iter().fold((0, 0), |(writes, syncs), (call, count)| {
-        match call.contains("sync") {
-            true => (writes, syncs + count),
-            false => (writes + count, syncs),
+    let count = |call| counted.iter().find(|(name, _)| *name == call).unwrap().1;
+    assert!(count("pwrite64") > COMMITS && count("fsync") + count("fdatasync") > COMMITS);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_synced() {
+    if !may_trace() {
+        return;
+    }
+    let mut synced = true;
+    let mut acks = 0;
+    for call in trace(&["pwrite64", "fdatasync", "fsync", "write"]).lines() {
+        match call {
+            _ if call.contains(" pwrite64(") => synced = false,
+            _ if call.contains("sync(") => synced = true,
+            _ if call.contains("acked") => {
+                assert!(synced, "acknowledgement {acks} before its sync");
+                acks += 1;
+            }
+            _ => {}
         }
-    });
-    assert!(
-        writes > COMMITS && syncs >= COMMITS,
-        "every commit writes and syncs"
-    );
+    }
+
+    assert_eq!(acks, REQUESTS / GROUP);
 }
 
 /// The process that the tests above kill.
@@ -176,17 +186,36 @@ fn run(wrapper: &[String], directory: &Path, boundary: usize) -> Run {
     Run { acked, signal }
 }
 
+fn may_trace() -> bool {
+    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
+    let may = traced.is_ok_and(|status| status.success());
+    if !may {
+        eprintln!("skipped: strace is missing or may not trace (apt-get install strace)");
+    }
+
+    may
+}
+
 /// How often an undisturbed writer makes each of [`CALLS`].
 fn count_calls() -> Vec<(&'static str, usize)> {
+    let log = trace(&CALLS);
+
+    CALLS
+        .map(|call| (call, log.matches(&format!(" {call}(")).count()))
+        .to_vec()
+}
+
+/// The calls of an undisturbed writer, one on each line.
+fn trace(calls: &[&str]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("calls");
-    let trace = format!("trace={}", CALLS.join(","));
+    let calls = format!("trace={}", calls.join(","));
     let wrapper = [
         "strace",
         "-f",
         "-qq",
         "-e",
-        &trace,
+        &calls,
         "-e",
         "signal=none",
         "-o",
@@ -194,11 +223,8 @@ fn count_calls() -> Vec<(&'static str, usize)> {
     ];
     let run = run(&wrapper.map(str::to_owned), directory.path(), NEVER);
     assert_eq!(run.acked, REQUESTS);
-    let log = std::fs::read_to_string(log).unwrap();
 
-    CALLS
-        .map(|call| (call, log.matches(&format!(" {call}(")).count()))
-        .to_vec()
+    fs::read_to_string(log).unwrap()
 }
 
 fn killing(call: &str, nth: usize) -> Vec<String> {
@@ -302,10 +328,10 @@ fn requests_after(commits: usize) -> usize {
 const CALLS: [&str; 5] = ["pwrite64", "fdatasync", "fsync", "ftruncate", "unlink"];
 const COUNTER: &[u8] = b"counter";
 const GROUP: usize = 3;
-const REQUESTS: usize = 9;
+const REQUESTS: usize = 6;
 const COMMITS: usize = REQUESTS / GROUP * 2;
-/// More than fits one page, so that commits touch several.
-const ROW_BYTES: usize = 1_500;
+/// Two requests fill a page, so that commits touch several.
+const ROW_BYTES: usize = 700;
 const STORE: &str = "store";
 const SIGKILL: i32 = 9;
 const NEVER: usize = 0;

@@ -1,6 +1,10 @@
 //! A store on a disk that is full, on a real one: a small tmpfs in a mount namespace of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 use std::io::{self, BufRead, Write};

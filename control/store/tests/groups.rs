@@ -235,6 +235,28 @@ fn a_key_written_by_two_requests_takes_no_more_room_than_one() {
 }
 
 #[test]
+fn the_newest_of_several_parts_is_what_a_request_reads() {
+    let mut store = narrow(&MemoryDisk::default());
+    let mut group = store.begin();
+    for part in 0..3 {
+        group.request(|tx| fill(tx, 9, part)).unwrap();
+        group
+            .request(|tx| tx.put_bytes(Table::Policies, b"newest", vec![part]))
+            .unwrap();
+    }
+    let read = group.request(|tx| {
+        let scanned = tx.scan_bytes(Table::Policies, &[], None, 10)?;
+        Ok::<_, StoreError>((tx.get_bytes(Table::Policies, b"newest")?, scanned))
+    });
+
+    assert_eq!(
+        read.unwrap(),
+        (Some(vec![2]), vec![(b"newest".to_vec(), vec![2])])
+    );
+    assert_eq!(group.commit().unwrap(), Revision::new(3));
+}
+
+#[test]
 fn when_a_later_part_fails_the_parts_before_it_are_durable_and_shown() {
     for failing in 0..3 {
         let disk = MemoryDisk::default();

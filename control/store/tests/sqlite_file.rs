@@ -173,18 +173,27 @@ fn a_file_that_is_no_database_is_refused() {
 }
 
 #[test]
-fn damaged_pages_are_found_at_opening() {
+fn a_damaged_page_that_opening_does_not_need_is_found_all_the_same() {
     let (_root, directory) = place();
     let mut store = open(&directory).unwrap();
     (1..=200).for_each(|number| commit(&mut store, number));
-    let path = database(store);
-    let pages = fs::metadata(&path).unwrap().len() / PAGE;
-    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.seek(SeekFrom::Start(pages / 2 * PAGE)).unwrap();
-    file.write_all(&[0xa5; 512]).unwrap();
+    damage_a_record(&database(store));
 
-    let refused = open(&directory).err().unwrap();
+    let refused = SqliteEngine::open(&directory).unwrap_err();
     assert!(matches!(refused, OpenFailed::Damaged { .. }), "{refused:?}");
+}
+
+#[test]
+fn a_check_finds_a_page_damaged_while_the_store_is_open() {
+    let (_root, directory) = place();
+    let mut store = open(&directory).unwrap();
+    (1..=200).for_each(|number| commit(&mut store, number));
+    drop(store);
+    let mut store = open(&directory).unwrap();
+    damage_a_record(store.engine().path());
+
+    let found = store.reader().check();
+    assert!(matches!(found, Err(CheckFailed::Damaged { .. })), "{found:?}");
 }
 
 #[test]
@@ -245,6 +254,11 @@ fn a_backup_taken_while_commits_go_on_is_one_commit_whole() {
         assert_eq!(mode(&target), 0o600);
         let beside = fs::read_dir(target.parent().unwrap()).unwrap().count();
         assert_eq!(beside, 1, "a copy is one file");
+        assert_eq!(
+            fs::read(&target).unwrap()[18..20],
+            [1, 1],
+            "and needs none beside it to be read"
+        );
         let mut copy = open(target.parent().unwrap()).unwrap();
         copy.reader().check().unwrap();
         let revision = copy.snapshot().revision();
@@ -311,11 +325,27 @@ fn commit(store: &mut Store<SqliteEngine>, number: u64) {
     let mut group = store.begin();
     let put = group.request(|tx| {
         tx.put_bytes(Table::Nodes, &number.to_be_bytes(), vec![1; 500])?;
-        tx.put_bytes(Table::Audit, &number.to_be_bytes(), vec![2; 500])?;
+        tx.put_bytes(Table::Audit, &number.to_be_bytes(), RECORD.to_vec())?;
         Ok::<_, StoreError>(())
     });
     put.unwrap();
     group.commit().unwrap();
+}
+
+/// Overwrites the head of the last page of `kv` that holds an audit record; no other table is left to hold one.
+fn damage_a_record(path: &Path) {
+    Connection::open(path)
+        .unwrap()
+        .execute_batch("DELETE FROM changes; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    let bytes = fs::read(path).unwrap();
+    let last = bytes
+        .windows(RECORD.len())
+        .rposition(|found| found == RECORD)
+        .unwrap() as u64;
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(last / PAGE * PAGE)).unwrap();
+    file.write_all(&[0xa5; 64]).unwrap();
 }
 
 /// The numbers committed, which both tables must agree on.
@@ -335,5 +365,6 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+const RECORD: &[u8] = &[2; 500];
 const OPENED: &str = "opened";
 const PAGE: u64 = 4_096;
