@@ -328,6 +328,17 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_holds_for_the_trees_own_count_of_leaves() {
+        for count in [1, 4, 8] {
+            let tree = Tree::new((0..count).map(leaf));
+            let proof = inclusion(&tree, 0);
+
+            assert!(proof.proves(&leaf(0), &tree.root(), count));
+            assert!(!proof.proves(&leaf(0), &tree.root(), 2 * count));
+        }
+    }
+
+    #[test]
     fn an_inner_node_is_not_a_leaf() {
         let tree = Tree::new((0..2).map(leaf));
         let unprefixed = Digest::of_parts(&[leaf(0).digest().as_bytes(), leaf(1).digest().as_bytes()]);

@@ -280,6 +280,7 @@ mod tests {
         let text = token().reveal();
         for wrong in [
             text.to_uppercase(),
+            format!("gbj1_{}", text[5..].to_uppercase()),
             text.replacen("gbj1_", "gbj2_", 1),
             format!("{}====", text.as_str()),
             String::new(),

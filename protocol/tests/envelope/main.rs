@@ -424,9 +424,17 @@ proptest! {
         prop_assert!(cbor::encode(&lease_row(generation, budget, grace)).len() <= 64);
     }
 
+    /// As the whole, and where the authority itself signed them: as the payload, a body, and the header of a slot.
     #[test]
-    fn arbitrary_bytes_do_not_open(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn arbitrary_bytes_do_not_open_wherever_they_stand(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        let as_body = forge::payload(&forge::header(), &bytes);
+        let as_slot = Slot { protected: Some(bytes.clone()), ..Slot::by(authority()) };
+        let in_slot = Forgery { slots: vec![as_slot], ..Forgery::default() };
+
         prop_assert!(open(&bytes).is_err());
+        prop_assert!(open(&Forgery::of(bytes).bytes()).is_err());
+        prop_assert!(open(&Forgery::of(as_body).bytes()).is_err());
+        prop_assert!(open(&in_slot.bytes()).is_err());
     }
 
     /// Bytes put into, taken out of or changed in a good document.
