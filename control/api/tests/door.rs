@@ -1,0 +1,465 @@
+//! The door from end to end, without a shell: what is asked, what is published, what an agent would accept.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use control_api::action::Action;
+use control_api::admin::{self, Reading};
+use control_api::answer::{self, Bench, Call};
+use control_api::failure::Failure;
+use control_api::fleet::Fleet;
+use control_api::live::Live;
+use control_api::publication::Witness;
+use control_api::publish::{self, Place, Publications};
+use control_api::request::{Caller, Reply, Request};
+use control_api::routing;
+use control_api::touched::Touched;
+use control_core::join::JoinCaller;
+use control_core::liveness::Addresses;
+use control_core::testing::{MemoryTx, World};
+use protocol::certificate;
+use protocol::document::config::{Candidate, CandidateKind, SyntheticConfig};
+use protocol::document::routes::{LeaseTable, Path, Routes};
+use protocol::envelope::{Envelope, Expected, Kind, Subject};
+use protocol::error::Code;
+use protocol::id::{BootId, ClusterId, ControllerId, NodeId, RouteId};
+use protocol::key::{Digest, SealSecret, SigningKey};
+use protocol::merkle::{self, Leaf};
+use protocol::token::JoinToken;
+use protocol::wire::{
+    Enroll, Have, Heartbeat, HostFacts, JoinReply, JoinRequest, LinkObservation, Poll, Proof, Report,
+};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+#[test]
+fn a_host_joins_and_its_documents_verify_under_the_beacon() {
+    let mut desk = Controller::new(1);
+    let cluster = desk.create_cluster();
+    let node = desk.join("web-1", &["member"]);
+
+    let publication = desk.publications[&cluster].clone();
+    let news = publication
+        .news(node, &poll(Vec::new()))
+        .expect("a new node lacks everything");
+    let expected = Expected {
+        realm: cluster.into(),
+        subject: Subject::Node(node),
+    };
+    for delivered in &news.documents {
+        let envelope = Envelope::parse(&delivered.document).expect("an envelope");
+        let claimed = envelope.claimed().clone();
+        let leaf = Leaf {
+            node,
+            kind: claimed.kind,
+            version: claimed.version,
+            hash: envelope.hash(),
+        };
+        assert!(envelope.is_signed_by(claimed.kind, &expected, &publication.authority));
+        let (root, leaves) = (publication.tree.root(), publication.tree.len());
+        assert!(
+            merkle::verify(&root, leaves, delivered.index, &leaf, &delivered.path),
+            "{claimed:?}"
+        );
+    }
+    assert_eq!(news.documents.len(), 2, "a config and routes");
+    assert_eq!(news.shared.len(), 2, "the bundle and the revocation list");
+    let has_all = poll(desk.have(node));
+    assert!(
+        publication.news(node, &has_all).is_none(),
+        "nothing is news to who has everything"
+    );
+}
+
+#[test]
+fn an_unchanged_store_publishes_the_same_bytes_after_a_restart() {
+    let mut desk = Controller::new(2);
+    let cluster = desk.create_cluster();
+    let node = desk.join("web-1", &["member"]);
+    let before = desk.publications[&cluster].clone();
+    desk.publications = Publications::new();
+    desk.publish(&mut Touched::everything());
+    let after = &desk.publications[&cluster];
+
+    assert_eq!(before.documents[&node], after.documents[&node]);
+    assert_eq!(before.bundle, after.bundle);
+    assert!(
+        after.rank > before.rank,
+        "a beacon is never made twice under one number"
+    );
+    assert_eq!(before.witness(&after.beacon), Witness::Ahead { rank: after.rank });
+    assert_eq!(after.witness(&before.beacon), Witness::Agrees);
+}
+
+#[test]
+fn a_lease_reaches_its_relay_before_the_ends_hear_of_it() {
+    let mut desk = Controller::new(3);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    let relay = desk.join("r", &["relay"]);
+    for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
+        desk.heartbeat(cluster, node, port);
+    }
+    desk.links(cluster, &[(a, relay), (b, relay)]);
+    desk.decide(cluster);
+
+    let table: LeaseTable = desk.document(relay, Kind::LeaseTable);
+    assert_eq!(table.rows.len(), 1, "the pair is offered to the relay");
+    assert!(
+        !desk.names_relay(a, b, relay),
+        "no decision names a lease that the relay has not shown to know"
+    );
+
+    desk.acknowledge(cluster, relay);
+    desk.pass(30);
+    desk.links(cluster, &[(a, relay), (b, relay)]);
+    desk.decide(cluster);
+
+    assert!(
+        desk.names_relay(a, b, relay),
+        "once acknowledged, the decision may name it"
+    );
+}
+
+#[test]
+fn an_operator_without_a_role_is_refused_and_nothing_is_kept() {
+    let mut desk = Controller::new(4);
+    desk.create_cluster();
+    let stranger = protocol::id::OperatorId::from_bytes([9; 16]);
+    let request = Request::Act {
+        action: Action::TokenCreate,
+        input: json!({}),
+    };
+    let refused = desk.ask(
+        &Caller::Local {
+            operator: Some(stranger),
+        },
+        &request,
+    );
+
+    assert_eq!(refused.expect_err("no grant, no token").code, Code::RoleDenied);
+    assert_eq!(desk.read(Action::TokenList, json!({})), json!([]));
+}
+
+#[test]
+fn callers_cannot_ask_at_another_door() {
+    let mut desk = Controller::new(5);
+    let cluster = desk.create_cluster();
+    let joiner = Caller::Joiner(JoinCaller {
+        cluster,
+        exported: [0; 32],
+        source: address(1),
+    });
+    for request in [
+        Request::Leave,
+        Request::Tick,
+        Request::Act {
+            action: Action::TokenCreate,
+            input: json!({}),
+        },
+        Request::Decide {
+            cluster,
+            outcomes: Vec::new(),
+        },
+    ] {
+        assert_eq!(
+            desk.ask(&joiner, &request).expect_err("refused").code,
+            Code::WrongCertKind,
+            "{request:?}"
+        );
+    }
+}
+
+#[test]
+fn revoking_a_node_withdraws_its_documents_and_lists_it() {
+    let mut desk = Controller::new(6);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    desk.act(Action::NodeRevoke, json!({ "id": "b", "reason": "stolen" }));
+    let publication = desk.publications[&cluster].clone();
+
+    assert!(
+        publication.of(b).next().is_none(),
+        "a revoked node has no documents"
+    );
+    assert_eq!(publication.revocations.version, 2, "the list has one entry more");
+    let config: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+    assert!(config.neighbours.iter().all(|neighbour| neighbour.node != b));
+}
+
+#[test]
+fn why_names_the_step_that_fails() {
+    let mut desk = Controller::new(7);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    let verdict = |desk: &Controller| desk.read(Action::WhyShow, json!({ "source": "a", "target": "b" }));
+    assert_eq!(
+        verdict(&desk)["verdict"],
+        "controller_unreachable",
+        "nobody was heard yet"
+    );
+    for (node, port) in [(a, 1), (b, 2)] {
+        desk.heartbeat(cluster, node, port);
+    }
+    desk.act(
+        Action::PolicyApply,
+        json!({ "policies": [{ "name": "p", "source": "site=x", "target": "site=y" }] }),
+    );
+    assert_eq!(verdict(&desk)["verdict"], "no_policy");
+    desk.act(Action::PolicyApply, json!({ "policies": [] }));
+    desk.act(Action::NodeDisable, json!({ "id": "b" }));
+    assert_eq!(verdict(&desk)["verdict"], "node_disabled");
+}
+
+/// A controller without a shell: one transaction a request, published at once.
+struct Controller {
+    tx: MemoryTx,
+    world: World,
+    bench: Bench,
+    rng: StdRng,
+    live: Live,
+    publications: Publications,
+    cluster: Option<ClusterId>,
+    have: BTreeMap<NodeId, Vec<Have>>,
+}
+
+impl Controller {
+    fn new(seed: u64) -> Self {
+        let world = World::activated(seed);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let bench = Bench {
+            controller: ControllerId::random(&mut rng),
+            key: SigningKey::generate(&mut rng).verify_key(),
+            endpoints: vec!["127.0.0.1:7443".to_owned()],
+            version: "test",
+        };
+
+        Self {
+            tx: world.tx.clone(),
+            world,
+            bench,
+            rng,
+            live: Live::new(Addresses::AlsoLoopback),
+            publications: Publications::new(),
+            cluster: None,
+            have: BTreeMap::new(),
+        }
+    }
+
+    fn ask(&mut self, caller: &Caller, request: &Request) -> Result<Reply, Failure> {
+        let mut tx = self.tx.clone();
+        let mut touched = Touched::default();
+        let call = Call {
+            bench: &self.bench,
+            tx: &mut tx,
+            signer: &self.world.vault,
+            now: self.world.now,
+            rng: &mut self.rng,
+            touched: &mut touched,
+        };
+        let reply = answer::answer(call, caller, request)?;
+        self.tx = tx;
+        self.publish(&mut touched);
+
+        Ok(reply)
+    }
+
+    fn publish(&mut self, touched: &mut Touched) {
+        let call = Call {
+            bench: &self.bench,
+            tx: &mut self.tx,
+            signer: &self.world.vault,
+            now: self.world.now,
+            rng: &mut self.rng,
+            touched,
+        };
+        let place = Place { term: 1, revision: 1 };
+        self.publications = publish::publish(call, &self.publications, place).expect("publishes");
+        self.live.restore(&self.tx, self.world.now).expect("reads");
+    }
+
+    fn act(&mut self, action: Action, input: Value) -> Value {
+        let request = Request::Act { action, input };
+        match self
+            .ask(&Caller::Local { operator: None }, &request)
+            .expect("the owner may")
+        {
+            Reply::View(view) => view,
+            other => panic!("not a view: {other:?}"),
+        }
+    }
+
+    fn read(&self, action: Action, input: Value) -> Value {
+        let reading = Reading {
+            view: &self.tx,
+            live: &self.live,
+            publications: &self.publications,
+            bench: &self.bench,
+            now: self.world.now,
+            revision: 1,
+            read_only: None,
+        };
+
+        admin::read(&reading, None, action, input).expect("the owner may look")
+    }
+
+    fn create_cluster(&mut self) -> ClusterId {
+        let view = self.act(Action::ClusterCreate, json!({ "name": "prod" }));
+        let cluster = view["id"].as_str().expect("an id").parse().expect("an id");
+        self.cluster = Some(cluster);
+
+        cluster
+    }
+
+    fn join(&mut self, name: &str, roles: &[&str]) -> NodeId {
+        let cluster = self.cluster.expect("a cluster");
+        let created = self.act(Action::TokenCreate, json!({ "roles": roles, "approval": "auto" }));
+        let token = JoinToken::parse(created["token"].as_str().expect("a text")).expect("a token");
+        let key = SigningKey::generate(&mut self.rng);
+        let csr = certificate::csr(&key);
+        let exported = [7; 32];
+        let enroll = Enroll {
+            claims: token.claims_bytes().to_vec().into(),
+            secret: control_core::testing::secret_of(&token),
+            proof: Proof::new(&key, &exported, Digest::of(&csr).as_bytes()),
+            csr: csr.into(),
+            seal_key: SealSecret::generate(&mut self.rng).seal_key(),
+            name: name.to_owned(),
+            facts: HostFacts::default(),
+        };
+        let caller = Caller::Joiner(JoinCaller {
+            cluster,
+            exported,
+            source: address(9),
+        });
+        let reply = self
+            .ask(&caller, &Request::Join(JoinRequest::Enroll(enroll)))
+            .expect("joins");
+        assert!(matches!(reply, Reply::Join(JoinReply::Approved(_))), "{reply:?}");
+        let view = self.read(Action::NodeShow, json!({ "id": name }));
+
+        view["id"].as_str().expect("an id").parse().expect("an id")
+    }
+
+    fn heartbeat(&mut self, cluster: ClusterId, node: NodeId, port: u16) {
+        let heartbeat = Heartbeat {
+            boot: BootId::from_bytes([port as u8; 16]),
+            candidates: vec![Candidate::new(CandidateKind::Lan, address(port))],
+            epoch: 1,
+            applied: Vec::new(),
+            agent_version: "test".to_owned(),
+            refused: Vec::new(),
+        };
+        let change = self
+            .live
+            .handle_heartbeat((cluster, node), address(port), &heartbeat, self.world.now);
+        let changes = change.expect("taken").into_iter().collect();
+        self.ask(&Caller::Controller, &Request::Heard { changes })
+            .expect("stored");
+    }
+
+    /// Both ends of each pair say that they are connected, and no pair has a direct path.
+    fn links(&mut self, cluster: ClusterId, links: &[(NodeId, NodeId)]) {
+        let now = self.world.now.boot;
+        for (node, peer) in links {
+            let link = LinkObservation {
+                peer: *peer,
+                connected: true,
+                rtt_us: Some(2_000),
+            };
+            let report = Report {
+                links: vec![link],
+                ..Report::default()
+            };
+            self.live.handle_report(cluster, *node, &report, now);
+        }
+    }
+
+    fn decide(&mut self, cluster: ClusterId) {
+        let fleet = Fleet::read(&self.tx, cluster).expect("reads");
+        let outcomes = routing::decide(&fleet, self.live.of_mut(cluster), self.world.now);
+        self.ask(&Caller::Controller, &Request::Decide { cluster, outcomes })
+            .expect("stored");
+    }
+
+    fn acknowledge(&mut self, cluster: ClusterId, relay: NodeId) {
+        let have = self.have(relay);
+        let table = self
+            .live
+            .handle_poll(cluster, relay, &poll(have), self.world.now)
+            .expect("a table");
+        self.ask(
+            &Caller::Controller,
+            &Request::Carried {
+                cluster,
+                relay,
+                table,
+            },
+        )
+        .expect("stored");
+    }
+
+    fn have(&self, node: NodeId) -> Vec<Have> {
+        let publication = &self.publications[&self.cluster.expect("a cluster")];
+        let shared = [&publication.bundle, &publication.revocations];
+        let all = publication.of(node).chain(shared);
+
+        all.map(|document| Have {
+            kind: document.kind,
+            epoch: document.epoch,
+            version: document.version,
+            hash: document.hash,
+        })
+        .collect()
+    }
+
+    fn document<D: protocol::envelope::Document>(&self, node: NodeId, kind: Kind) -> D {
+        let cluster = self.cluster.expect("a cluster");
+        let publication = &self.publications[&cluster];
+        let document = publication
+            .of(node)
+            .find(|document| document.kind == kind)
+            .expect("published");
+        let expected = Expected {
+            realm: cluster.into(),
+            subject: Subject::Node(node),
+        };
+
+        Envelope::parse(&document.bytes)
+            .expect("parses")
+            .open(&expected, &publication.authority)
+            .expect("opens")
+            .body
+    }
+
+    fn names_relay(&self, a: NodeId, b: NodeId, relay: NodeId) -> bool {
+        let routes: Routes = self.document(a, Kind::Routes);
+        let route = RouteId::between(self.cluster.expect("a cluster"), a, b);
+        let decision = routes.decisions.iter().find(|decision| decision.route == route);
+
+        decision.is_some_and(|decision| {
+            decision
+                .path
+                .iter()
+                .chain(&decision.standbys)
+                .any(|path| Path::relay(path) == Some(relay))
+        })
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.world.pass(std::time::Duration::from_secs(seconds));
+    }
+}
+
+fn poll(have: Vec<Have>) -> Poll {
+    Poll {
+        beacon: None,
+        have,
+        wait_ms: 0,
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
