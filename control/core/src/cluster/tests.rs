@@ -200,10 +200,12 @@ fn no_private_key_is_in_any_row() {
     assert_ne!(Digest::of(&authority.sealed.body), Digest::default());
 }
 
-fn create_in(world: &mut World, name: &str) -> Result<ClusterRow, CreateClusterError> {
-    let name: Name = name.parse().expect("a name");
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
 
-    world.desk(Actor::Local, |desk| create(desk, name))
+fn create_in(world: &mut World, text: &str) -> Result<ClusterRow, CreateClusterError> {
+    world.desk(Actor::Local, |desk| create(desk, name(text)))
 }
 
 fn certify(

@@ -94,10 +94,8 @@ fn every_wrong_manifest_has_its_code() {
         role: Role::Viewer,
         ..good.clone()
     };
-    let nameless = ActivationManifest {
-        owner_name: "\n".to_owned(),
-        ..good.clone()
-    };
+    let mut nameless = good.clone();
+    nameless.owner_name = "\n".to_owned();
     let elsewhere = ActivationManifest {
         installation: other,
         ..good.clone()

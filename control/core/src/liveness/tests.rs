@@ -1,1 +1,315 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_node_is_degraded_after_40_seconds_and_offline_after_5_minutes() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let heard = beat(&mut liveness, at(0)).expect("the first sign of life is news");
+    assert_eq!(heard.presence, Presence::Active);
+
+    assert_eq!(liveness.poll_timeout(), Some(at(40_000).boot));
+    assert_eq!(liveness.handle_timeout(at(39_999)), []);
+    assert_eq!(presences(&mut liveness, at(40_000)), [Presence::Degraded]);
+    assert_eq!(liveness.poll_timeout(), Some(at(300_000).boot));
+    assert_eq!(presences(&mut liveness, at(300_000)), [Presence::Offline]);
+    assert_eq!(liveness.poll_timeout(), None);
+}
+
+#[test]
+fn a_heartbeat_brings_a_node_back() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    beat(&mut liveness, at(0));
+    liveness.handle_timeout(at(40_000));
+    let back = beat(&mut liveness, at(50_000)).expect("a change");
+
+    assert_eq!(back.presence, Presence::Active);
+    assert_eq!(back.boot, None, "only what changed is to be stored");
+    assert_eq!(back.candidates, None);
+    assert_eq!(liveness.handle_timeout(at(89_999)), []);
+    assert_eq!(presences(&mut liveness, at(90_000)), [Presence::Degraded]);
+}
+
+#[test]
+fn a_heartbeat_that_says_nothing_new_is_no_change() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    beat(&mut liveness, at(0));
+    for second in 1..30 {
+        assert_eq!(beat(&mut liveness, at(second * 10_000)), None);
+        assert_eq!(liveness.handle_timeout(at(second * 10_000)), []);
+    }
+}
+
+#[test]
+fn both_steps_are_reported_when_time_has_jumped() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    beat(&mut liveness, at(0));
+
+    assert_eq!(
+        presences(&mut liveness, at(900_000)),
+        [Presence::Degraded, Presence::Offline]
+    );
+}
+
+#[test]
+fn a_restarted_agent_and_a_new_version_are_changes() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    beat(&mut liveness, at(0));
+    let restarted = Heartbeat {
+        boot: BootId::from_bytes([2; 16]),
+        agent_version: "0.2.0".to_owned(),
+        epoch: 2,
+        ..heartbeat(&[])
+    };
+    let change = liveness
+        .handle_heartbeat(KEY, &restarted, None, at(10_000))
+        .unwrap()
+        .expect("a change");
+
+    assert_eq!(change.boot, Some(restarted.boot));
+    assert_eq!(change.agent_version.as_deref(), Some("0.2.0"));
+    assert_eq!(change.epoch, Some(2));
+    assert_eq!(change.candidates, None);
+}
+
+#[test]
+fn the_address_that_a_node_is_seen_from_is_a_candidate() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let lan = Candidate::new(CandidateKind::Lan, v4([10, 0, 0, 1], 4433));
+    let seen = v4([203, 0, 113, 9], 50_000);
+    let mapped = SocketAddr::new(Ipv4Addr::new(203, 0, 113, 9).to_ipv6_mapped().into(), 50_000);
+    for (observed, candidates) in [
+        (
+            Some(seen),
+            vec![lan, Candidate::new(CandidateKind::Reflexive, seen)],
+        ),
+        (
+            Some(mapped),
+            vec![lan, Candidate::new(CandidateKind::Reflexive, seen)],
+        ),
+        (Some(lan.address.0), vec![lan]),
+        (None, vec![lan]),
+    ] {
+        liveness
+            .handle_heartbeat(KEY, &heartbeat(&[lan]), observed, at(0))
+            .unwrap();
+        assert_eq!(liveness.get(KEY.0, KEY.1).unwrap().candidates, candidates);
+    }
+}
+
+#[test]
+fn a_node_cannot_claim_what_the_controller_observes() {
+    let claimed = Candidate::new(CandidateKind::Reflexive, v4([203, 0, 113, 1], 1));
+
+    assert_eq!(Addresses::Routable.choose(&[claimed], None), []);
+}
+
+#[test]
+fn addresses_that_nobody_should_send_to_are_left_out() {
+    let v6 = |text: &str| SocketAddr::new(text.parse::<Ipv6Addr>().unwrap().into(), 1);
+    for address in [
+        v4([0, 0, 0, 0], 1),
+        v4([224, 0, 0, 1], 1),
+        v4([255, 255, 255, 255], 1),
+        v4([169, 254, 1, 1], 1),
+        v4([127, 0, 0, 1], 1),
+        v4([203, 0, 113, 1], 0),
+        v6("::"),
+        v6("::1"),
+        v6("ff02::1"),
+        v6("fe80::1"),
+        v6("::ffff:224.0.0.1"),
+        v6("::ffff:127.0.0.1"),
+    ] {
+        assert!(!Addresses::Routable.allow(address), "{address}");
+        assert_eq!(
+            Addresses::AlsoLoopback.allow(address),
+            address.ip().to_canonical().is_loopback(),
+            "{address}"
+        );
+    }
+    for address in [
+        v4([10, 0, 0, 1], 1),
+        v4([203, 0, 113, 1], 1),
+        v6("2001:db8::1"),
+        v6("fd00::1"),
+    ] {
+        assert!(Addresses::Routable.allow(address), "{address}");
+    }
+}
+
+#[test]
+fn at_most_eight_candidates_are_kept_and_the_observed_one_is_among_them() {
+    let many: Vec<Candidate> = (1..=8)
+        .map(|n| Candidate::new(CandidateKind::Lan, v4([10, 0, 0, n], 1)))
+        .collect();
+    let seen = v4([203, 0, 113, 9], 1);
+    let chosen = Addresses::Routable.choose(&many, Some(seen));
+
+    assert_eq!(chosen.len(), CANDIDATES);
+    assert_eq!(chosen[7], Candidate::new(CandidateKind::Reflexive, seen));
+}
+
+#[test]
+fn a_heartbeat_that_is_too_long_is_refused_and_changes_nothing() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let candidate = Candidate::new(CandidateKind::Lan, v4([10, 0, 0, 1], 1));
+    let long = Heartbeat {
+        agent_version: "x".repeat(257),
+        ..heartbeat(&[])
+    };
+    for (wrong, why) in [
+        (heartbeat(&[candidate; 9]), HeartbeatRefused::TooManyCandidates),
+        (long, HeartbeatRefused::VersionTooLong),
+    ] {
+        assert_eq!(liveness.handle_heartbeat(KEY, &wrong, None, at(0)), Err(why));
+        assert_eq!(why.code(), Code::ValidationFailed);
+    }
+
+    assert_eq!(liveness.get(KEY.0, KEY.1), None);
+}
+
+#[test]
+fn a_node_that_was_forgotten_is_not_missed() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    beat(&mut liveness, at(0));
+    liveness.forget(KEY.0, KEY.1);
+
+    assert_eq!(liveness.poll_timeout(), None);
+    assert_eq!(liveness.handle_timeout(at(900_000)), []);
+}
+
+#[test]
+fn a_controller_that_starts_gives_everybody_the_whole_time() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    for presence in [Presence::Active, Presence::Degraded, Presence::Offline] {
+        liveness.restore(&row(presence), at(5_000_000));
+        let deadline = match presence {
+            Presence::Active => Some(at(5_040_000).boot),
+            Presence::Degraded => Some(at(5_300_000).boot),
+            Presence::Offline => None,
+        };
+        assert_eq!(liveness.poll_timeout(), deadline, "{presence:?}");
+    }
+    let revoked = NodeRow {
+        tenure: Tenure::Revoked,
+        ..row(Presence::Active)
+    };
+    liveness.restore(&revoked, at(5_000_000));
+
+    assert_eq!(liveness.get(KEY.0, KEY.1), None);
+}
+
+#[test]
+fn a_change_that_was_not_stored_comes_again() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let row = row(Presence::Offline);
+    liveness.restore(&row, at(0));
+    let lost = beat(&mut liveness, at(1_000)).expect("a change");
+    liveness.restore(&row, at(1_000));
+    let again = beat(&mut liveness, at(11_000)).expect("the same change");
+
+    assert_eq!((again.presence, again.boot), (lost.presence, lost.boot));
+}
+
+proptest! {
+    /// The machine agrees with a model that looks at the last heartbeat alone.
+    #[test]
+    fn presence_follows_the_last_heartbeat(steps in prop::collection::vec((0u8..3, 0u64..400, any::<bool>()), 1..80)) {
+        let mut liveness = Liveness::new(Addresses::Routable);
+        let mut heard: BTreeMap<u8, u64> = BTreeMap::new();
+        let mut stored: BTreeMap<u8, Presence> = BTreeMap::new();
+        let mut now = 0;
+        for (who, pause, speaks) in steps {
+            now += pause * 1_000;
+            for change in liveness.handle_timeout(at(now)) {
+                stored.insert(change.node.as_bytes()[0], change.presence);
+            }
+            if speaks {
+                let node = NodeId::from_bytes([who; 16]);
+                let change = liveness.handle_heartbeat((KEY.0, node), &heartbeat(&[]), None, at(now)).unwrap();
+                if let Some(change) = change {
+                    stored.insert(who, change.presence);
+                }
+                heard.insert(who, now);
+            }
+            for (who, last) in &heard {
+                let silent = now - last;
+                let expected = match silent {
+                    ..40_000 => Presence::Active,
+                    40_000..300_000 => Presence::Degraded,
+                    _ => Presence::Offline,
+                };
+                prop_assert_eq!(stored[who], expected, "{} was silent for {} ms", who, silent);
+            }
+        }
+    }
+}
+
+fn presences(liveness: &mut Liveness, now: Now) -> Vec<Presence> {
+    let changes = liveness.handle_timeout(now);
+
+    changes.iter().map(|change| change.presence).collect()
+}
+
+fn beat(liveness: &mut Liveness, now: Now) -> Option<Change> {
+    liveness
+        .handle_heartbeat(KEY, &heartbeat(&[]), None, now)
+        .expect("a good heartbeat")
+}
+
+fn heartbeat(candidates: &[Candidate]) -> Heartbeat {
+    Heartbeat {
+        boot: BootId::from_bytes([1; 16]),
+        candidates: candidates.to_vec(),
+        epoch: 1,
+        applied: Vec::new(),
+        agent_version: "0.1.0".to_owned(),
+        refused: Vec::new(),
+    }
+}
+
+fn row(presence: Presence) -> NodeRow {
+    let key = protocol::key::SigningKey::from_seed(&[1; 32]).verify_key();
+    NodeRow {
+        cluster: KEY.0,
+        id: KEY.1,
+        name: "web-1".parse().expect("a name"),
+        roles: Vec::new(),
+        labels: Default::default(),
+        generation: 1,
+        key,
+        seal_key: protocol::key::SealSecret::from_bytes([1; 32]).seal_key(),
+        issuer: Default::default(),
+        serial: protocol::document::authority::Serial::from_bytes([0x40; 16]),
+        certificate: Vec::new().into(),
+        not_after: Wall(0),
+        renewal: None,
+        tenure: Tenure::Enabled,
+        presence,
+        presence_since: Wall(0),
+        boot: None,
+        candidates: Vec::new(),
+        agent_version: String::new(),
+        epoch: 0,
+        machine: None,
+        request: protocol::id::RequestId::from_bytes([1; 16]),
+        joined_at: Wall(0),
+        ended_at: None,
+    }
+}
+
+fn at(millis: u64) -> Now {
+    Now {
+        boot: Boot(1_000 + millis),
+        wall: Wall(1_800_000_000_000 + millis),
+    }
+}
+
+fn v4(octets: [u8; 4], port: u16) -> SocketAddr {
+    SocketAddr::from((octets, port))
+}
+
+const KEY: Key = (ClusterId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));

@@ -252,7 +252,7 @@ impl Run {
                 let id = self.tokens[token].row.id;
                 self.world
                     .desk(Actor::Local, |desk| token::revoke(desk, cluster, id))
-                    .unwrap();
+                    .map_err(|error| error.code())?;
                 Ok("revoked")
             }
             Step::Wait => {
@@ -265,7 +265,7 @@ impl Run {
     fn revoke_node(&mut self, machine: usize, token: usize) -> Outcome {
         let cluster = self.cluster;
         let request = self.request(machine, token);
-        let row = get(&self.world.tx, cluster, request).unwrap();
+        let row = get(&self.world.tx, cluster, request).map_err(|error| error.code())?;
         let id = row.and_then(|row| row.node).ok_or(Code::NotFound)?;
         self.world
             .desk(Actor::Local, |desk| node::revoke(desk, cluster, id, ""))
