@@ -1,36 +1,430 @@
 //! What one node does with its neighbours: which connections it keeps, what it probes, over which path its traffic
 //! goes, and, as a relay, what it carries for others.
 //!
-//! Documents come in verified. Time is `CLOCK_BOOTTIME`, chance a seeded generator. The host calls a `handle_*`, then
-//! takes every effect from [`Mesh::poll_effect`], then waits until [`Mesh::poll_timeout`] at the latest.
+//! Documents come in verified. Time is `CLOCK_BOOTTIME`, chance a seeded generator. The host calls a `handle_*` or
+//! [`Mesh::send_synthetic`], then takes every effect from [`Mesh::poll_effect`], then waits until
+//! [`Mesh::poll_timeout`] at the latest. That is never more than a second away, so that a longer gap between two
+//! calls means that this process stood still.
 //!
 //! ```text
-//! Mesh::new(MeshIdentity { node, cluster, boot, seal_secret }, rng: StdRng, dev: bool)
-//! handle_config(&SyntheticConfig, now)       handle_routes(&Routes, now)
-//! handle_lease_table(&LeaseTable, now)       handle_revocations(&RevocationList, now)
-//! handle_seal_secret(SealSecret, now)        handle_beacon(Vec<u8>)
-//! handle_fresh(poll_sent_at: Boot, now)      handle_controllers_tried_in_vain(now)
-//! handle_link_up(LinkUp { link, peer, dialled_by_us }, now)   handle_link_down(LinkId, now)
-//! handle_link_rtt(LinkId, Duration)          handle_dial_failed(NodeId, now)
-//! handle_datagram(LinkId, &[u8], now)        handle_timeout(now)
-//! send_synthetic(NodeId, &[u8], now) -> Result<(), NotSent>
-//! poll_timeout() -> Option<Boot>             poll_effect() -> Option<Effect>
-//! wants_report(now) -> bool                  take_report(now) -> Report
-//! routes(now) -> Vec<RouteView>              links() -> Vec<LinkView>
-//! relay(now) -> RelayView                    flow(NodeId) -> Option<FlowView>
-//! take_flow_log() -> BTreeMap<NodeId, FlowView>   stats() -> &Stats
+//!  documents ──▶ RouteTable ── wants ──▶ Links ──▶ Dial, CloseLink
+//!                  │  ▲ health             │ ▲
+//!                  ▼  │                    ▼ │ up, down
+//!  datagram ──▶ Pair (open) ◀── probes, answers, traffic ──▶ Pair (seal) ──▶ Send
+//!      └─────▶ Relay (a row names it: same bytes) ─────────────────────────▶ Send
 //! ```
 
+mod arrive;
 mod bucket;
 mod cadence;
 mod decision;
+mod depart;
+mod documents;
 pub mod effect;
 mod flow;
+pub mod links;
+mod pair;
 pub mod probe;
 pub mod queue;
+mod relay;
 mod route;
 pub mod standstill;
 pub mod stats;
+mod table;
 mod track;
 pub mod view;
 mod window;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use protocol::document::config::Transport;
+use protocol::frame::{BootTag, Sequence};
+use protocol::id::{BootId, ClusterId, NodeId};
+use protocol::key::SealSecret;
+use protocol::time::Boot;
+use protocol::wire::{LinkObservation, Report};
+use rand::rngs::StdRng;
+
+pub use depart::NotSent;
+use effect::{CloseReason, Effect, Event, LinkId};
+use flow::Flow;
+use links::{LinkEffect, Links, Probing};
+use pair::{Ours, Pair};
+use probe::Health;
+use relay::Relay;
+use route::RouteEffect;
+use standstill::Standstill;
+use stats::Stats;
+use table::RouteTable;
+use view::{FlowView, LinkView, RelayView, RouteView};
+
+/// What one node does with its neighbours. See the module's head for how to drive it.
+#[derive(Debug)]
+pub struct Mesh {
+    node: NodeId,
+    cluster: ClusterId,
+    boot: BootTag,
+    /// Newest first.
+    secrets: Vec<SealSecret>,
+    /// Loopback addresses are dialled in dev mode alone.
+    dev: bool,
+    rng: StdRng,
+    transport: Transport,
+    neighbours: BTreeMap<NodeId, u64>,
+    revocations: BTreeMap<NodeId, u64>,
+    pairs: BTreeMap<NodeId, Pair>,
+    links: Links,
+    routes: RouteTable,
+    relay: Relay,
+    flows: BTreeMap<NodeId, Flow>,
+    /// Our newest signed beacon, shown to every neighbour that connects.
+    beacon: Option<Vec<u8>>,
+    /// Of frames for the other end of a link.
+    link_sequence: Sequence,
+    standstill: Standstill,
+    deadline: Option<Boot>,
+    reported_at: Option<Boot>,
+    effects: VecDeque<Effect>,
+    stats: Stats,
+    /// Working space for opening bodies.
+    scratch: Vec<u8>,
+}
+
+/// Who this node is to its neighbours.
+#[derive(Clone, Debug)]
+pub struct MeshIdentity {
+    pub node: NodeId,
+    pub cluster: ClusterId,
+    /// This run of the process; never the same twice.
+    pub boot: BootId,
+    pub seal_secret: SealSecret,
+}
+
+/// A handshake that went through, with the peer that its certificate names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkUp {
+    pub link: LinkId,
+    pub peer: NodeId,
+    /// Whether it answers an [`Effect::Dial`].
+    pub dialled_by_us: bool,
+}
+
+impl Mesh {
+    /// A mesh that knows nobody. `dev` allows loopback candidates.
+    pub fn new(identity: MeshIdentity, rng: StdRng, dev: bool) -> Self {
+        let transport = Transport::default();
+
+        Self {
+            node: identity.node,
+            cluster: identity.cluster,
+            boot: identity.boot.into(),
+            secrets: vec![identity.seal_secret],
+            dev,
+            rng,
+            transport,
+            neighbours: BTreeMap::new(),
+            revocations: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            links: Links::new(identity.node, probing(&transport)),
+            routes: RouteTable::new(identity.node),
+            relay: Relay::new(),
+            flows: BTreeMap::new(),
+            beacon: None,
+            link_sequence: Sequence::default(),
+            standstill: Standstill::default(),
+            deadline: None,
+            reported_at: None,
+            effects: VecDeque::new(),
+            stats: Stats::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// A poll of this node's own, sent at `poll_sent_at`, brought the newest beacon: leases are fresh from then.
+    pub fn handle_fresh(&mut self, poll_sent_at: Boot, now: Boot) {
+        self.turn(now);
+        self.relay.handle_fresh(poll_sent_at, now);
+        self.settle(now);
+    }
+
+    /// Since this process last stood still, every controller was tried, and none answered.
+    pub fn handle_controllers_tried_in_vain(&mut self, now: Boot) {
+        self.turn(now);
+        self.relay.handle_controllers_tried_in_vain(now);
+        self.settle(now);
+    }
+
+    /// A connection came up: one that this node dialled, or one that it accepted.
+    pub fn handle_link_up(&mut self, up: LinkUp, now: Boot) {
+        self.turn(now);
+        self.links
+            .handle_link_up(up.link, (up.peer, up.dialled_by_us), &mut self.rng, now);
+        if self.is_revoked(up.peer) {
+            self.links.close_all(up.peer, CloseReason::Revoked, now);
+        } else {
+            self.show_beacon(up.link);
+        }
+        self.settle(now);
+    }
+
+    /// A connection ended, however it did.
+    pub fn handle_link_down(&mut self, link: LinkId, now: Boot) {
+        self.turn(now);
+        self.links.handle_link_down(link, &mut self.rng, now);
+        self.settle(now);
+    }
+
+    /// A dial ended without a connection.
+    pub fn handle_dial_failed(&mut self, peer: NodeId, now: Boot) {
+        self.turn(now);
+        self.stats.dials_failed += 1;
+        self.links.handle_dial_failed(peer, &mut self.rng, now);
+        self.settle(now);
+    }
+
+    /// The transport's own estimate of a connection's round trip.
+    pub fn handle_link_rtt(&mut self, link: LinkId, rtt: Duration) {
+        self.links.handle_rtt(link, rtt);
+    }
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout), or anything else woke the host.
+    pub fn handle_timeout(&mut self, now: Boot) {
+        self.turn(now);
+        let late = self.standstill.is_late(now);
+        let routes = self.routes.handle_timeout(&self.transport, late, now);
+        let links = self.links.handle_timeout(late, &mut self.rng, now);
+        self.stats.probes_missed += u64::from(routes.missed + links.missed);
+        self.stats.probes_unjudged += u64::from(routes.unjudged + links.unjudged);
+        self.relay.handle_timeout(now);
+        self.settle(now);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest. None before the first call of any kind.
+    pub fn poll_timeout(&self) -> Option<Boot> {
+        self.deadline
+    }
+
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether a report is due: at once after a local switch or a change of health, else every 5 s.
+    pub fn wants_report(&self, now: Boot) -> bool {
+        let Some(reported) = self.reported_at else {
+            return true;
+        };
+        let urgent = self.routes.iter().any(|route| route.is_urgent());
+        let pause = if urgent { URGENT_REPORT } else { REPORT };
+
+        now.since(reported) >= pause
+    }
+
+    /// What this node measured. Switches are told once.
+    pub fn take_report(&mut self, now: Boot) -> Report {
+        self.reported_at = Some(now);
+        let mut report = Report::default();
+        for route in self.routes.iter_mut() {
+            let (mut paths, mut switches) = route.take_report(now);
+            report.paths.append(&mut paths);
+            report.switches.append(&mut switches);
+        }
+        let needed = self.links.views().into_iter().filter(|view| view.needed);
+        report.links = needed
+            .map(|view| LinkObservation {
+                peer: view.peer,
+                connected: view.link.is_some(),
+                rtt_us: view
+                    .rtt
+                    .map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
+            })
+            .collect();
+
+        report
+    }
+
+    /// Every route, in the order of the nodes at their far ends.
+    pub fn routes(&self, now: Boot) -> Vec<RouteView> {
+        self.routes.iter().map(|route| route.view(now)).collect()
+    }
+
+    /// Every neighbour that is needed or connected.
+    pub fn links(&self) -> Vec<LinkView> {
+        let proven = |peer| self.pairs.get(&peer).and_then(Pair::proven_boot);
+
+        self.links
+            .views()
+            .into_iter()
+            .map(|view| LinkView {
+                boot: proven(view.peer),
+                ..view
+            })
+            .collect()
+    }
+
+    pub fn relay(&self, now: Boot) -> RelayView {
+        self.relay.view(now)
+    }
+
+    /// The receiver's log of what came from `peer`.
+    pub fn flow(&self, peer: NodeId) -> Option<FlowView> {
+        self.flows.get(&peer).map(Flow::view)
+    }
+
+    /// The receiver's log of every peer, begun anew.
+    pub fn take_flow_log(&mut self) -> BTreeMap<NodeId, FlowView> {
+        self.flows
+            .iter_mut()
+            .map(|(peer, flow)| (*peer, flow.take()))
+            .collect()
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Every way in begins here: a gap since the last one means that this process stood still.
+    fn turn(&mut self, now: Boot) {
+        if let Some(still) = self.standstill.turn(now) {
+            self.stats.stalls += 1;
+            self.relay.handle_still(now);
+            self.effects.push_back(Effect::Event(Event::Stalled { still }));
+        }
+    }
+
+    /// Every way in but a forwarded frame ends here: what the parts want is done, until none wants anything.
+    fn settle(&mut self, now: Boot) {
+        loop {
+            if self.links.take_changed() {
+                let links = &self.links;
+                self.routes
+                    .handle_links(&|node| links.current(node).is_some(), now);
+            }
+            if let Some(effect) = self.links.poll_effect() {
+                self.perform_link(effect, now);
+            } else if let Some((peer, effect)) = self.routes.poll_effect() {
+                self.perform_route(peer, effect, now);
+            } else {
+                break;
+            }
+        }
+        while let Some(pause) = self.relay.poll_change() {
+            let event = pause.map_or(Event::RelayStarted, |why| Event::RelayStopped { why });
+            self.effects.push_back(Effect::Event(event));
+        }
+        self.deadline = [
+            self.links.poll_timeout(),
+            self.routes.poll_timeout(),
+            self.relay.poll_timeout(),
+            self.standstill.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        self.standstill.expect(self.deadline);
+    }
+
+    fn perform_link(&mut self, effect: LinkEffect, now: Boot) {
+        match effect {
+            LinkEffect::Ask { peer, link, probe } => self.ask_link(peer, link, probe),
+            LinkEffect::Close { peer, link, why } => {
+                if self.links.current(peer).is_none() {
+                    self.relay.handle_peer_gone(peer);
+                }
+                if why == CloseReason::Duplicate {
+                    self.stats.duplicates_closed += 1;
+                    let closed = Event::LinkDuplicateClosed { peer, link };
+                    self.effects.push_back(Effect::Event(closed));
+                }
+                self.effects.push_back(Effect::CloseLink { link, why });
+            }
+            LinkEffect::Dial { peer, candidates } => {
+                self.stats.dials += 1;
+                self.effects.push_back(Effect::Dial { peer, candidates });
+            }
+            LinkEffect::Probe { peer } => self.probe_link(peer, now),
+        }
+    }
+
+    fn perform_route(&mut self, peer: NodeId, effect: RouteEffect, now: Boot) {
+        match effect {
+            RouteEffect::Announce => self.announce(peer),
+            RouteEffect::Probe(path) => self.probe_path(peer, path, now),
+            RouteEffect::Event(event) => {
+                self.take_note(peer, &event, now);
+                self.effects.push_back(Effect::Event(event));
+            }
+        }
+    }
+
+    /// What a fact about a route means to the other parts.
+    fn take_note(&mut self, peer: NodeId, event: &Event, now: Boot) {
+        match event {
+            Event::PathChanged { path, to, .. } if path.relay().is_none() => match to {
+                Health::Down => self.links.handle_path(peer, true, now),
+                Health::Up | Health::Recovering => self.links.handle_path(peer, false, now),
+                Health::Doubtful | Health::Unproven => {}
+            },
+            Event::Switched { .. } => self.stats.switches += 1,
+            Event::Moved { from: Some(_), .. } => self.stats.moves += 1,
+            Event::Moved { from: None, .. }
+            | Event::BeaconShown { .. }
+            | Event::DecisionRefused { .. }
+            | Event::LinkDuplicateClosed { .. }
+            | Event::PathChanged { .. }
+            | Event::PathDown { .. }
+            | Event::RelayRefuses { .. }
+            | Event::RelayStarted
+            | Event::RelayStopped { .. }
+            | Event::Stalled { .. }
+            | Event::Withdrawn { .. } => {}
+        }
+    }
+
+    fn is_revoked(&self, node: NodeId) -> bool {
+        let known = self.neighbours.get(&node);
+
+        self.revocations
+            .get(&node)
+            .is_some_and(|revoked| known.is_none_or(|generation| generation <= revoked))
+    }
+
+    fn revoked(&self) -> BTreeSet<NodeId> {
+        self.revocations
+            .keys()
+            .copied()
+            .filter(|node| self.is_revoked(*node))
+            .collect()
+    }
+
+    /// The pair with `peer`, its keys derived.
+    fn pair(&mut self, peer: NodeId) -> Option<&mut Pair> {
+        let pair = self.pairs.get_mut(&peer)?;
+        pair.derive_once(
+            Ours {
+                cluster: self.cluster,
+                node: self.node,
+                secrets: &self.secrets,
+            },
+            peer,
+        );
+
+        Some(pair)
+    }
+}
+
+/// A relay that no path probes directly is asked as often as a route at rest.
+fn probing(transport: &Transport) -> Probing {
+    Probing {
+        rest: Duration::from_millis(u64::from(transport.probe_rest)),
+        doubt: Duration::from_millis(u64::from(transport.probe_normal)),
+    }
+}
+
+const REPORT: Duration = Duration::from_secs(5);
+
+/// Changes that come in one burst share a report.
+const URGENT_REPORT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

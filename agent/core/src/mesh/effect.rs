@@ -166,12 +166,14 @@ pub enum Refusal {
     StoodStill,
     /// No neighbour of that id.
     UnknownPeer,
+    /// The neighbour sealed it, and this version does not understand it.
+    Unreadable,
     /// The sender's run of its process has not been proven yet: only probes are heard.
     UnprovenBoot,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BudgetSpent,
         Self::EndRevoked,
         Self::FarEndAway,
@@ -182,6 +184,7 @@ impl Refusal {
         Self::PayloadForwardingDisabled,
         Self::StoodStill,
         Self::UnknownPeer,
+        Self::Unreadable,
         Self::UnprovenBoot,
     ];
 
@@ -191,7 +194,7 @@ impl Refusal {
             Self::BudgetSpent => Some(RefusalReason::OverBudget),
             Self::EndRevoked | Self::NotLeased => Some(RefusalReason::NotLeased),
             Self::FarEndAway => Some(RefusalReason::FarEndAbsent),
-            Self::Forged | Self::UnknownPeer | Self::UnprovenBoot => None,
+            Self::Forged | Self::UnknownPeer | Self::Unreadable | Self::UnprovenBoot => None,
             Self::GenerationStale => Some(RefusalReason::GenerationStale),
             Self::NotFresh | Self::StoodStill => Some(RefusalReason::NotFresh),
             Self::PayloadForwardingDisabled => Some(RefusalReason::PayloadForwardingDisabled),
@@ -210,6 +213,7 @@ impl Refusal {
             Self::PayloadForwardingDisabled => "payload_forwarding_disabled",
             Self::StoodStill => "stood_still",
             Self::UnknownPeer => "unknown_peer",
+            Self::Unreadable => "unreadable",
             Self::UnprovenBoot => "unproven_boot",
         }
     }

@@ -233,12 +233,14 @@ impl Route {
         }
     }
 
-    /// The path's relay does not carry it.
-    pub(super) fn handle_refused(&mut self, path: PathTag, reason: RefusalReason, now: Boot) {
-        if let Some(track) = self.track_mut(path) {
-            track.handle_refused(reason);
-        }
+    /// The path's relay does not carry it. Says whether that is news.
+    pub(super) fn handle_refused(&mut self, path: PathTag, reason: RefusalReason, now: Boot) -> bool {
+        let is_news = self
+            .track_mut(path)
+            .is_some_and(|track| track.handle_refused(reason));
         self.settle(now);
+
+        is_news
     }
 
     /// A frame that is no probe went over the route, either way.
@@ -306,19 +308,9 @@ impl Route {
         self.carried_at.is_some_and(|carried| now.since(carried) <= BUSY)
     }
 
-    /// Paths of the decision in force.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Track> {
-        self.paths.iter()
-    }
-
     /// Every path on which frames of the peer are taken.
     pub(super) fn accepted(&self) -> impl Iterator<Item = &Track> {
         self.paths.iter().chain(&self.previous)
-    }
-
-    /// Health of a path by our own probes.
-    pub(super) fn health(&self, path: PathTag) -> Option<Health> {
-        self.track(path).map(|track| track.probe.health())
     }
 
     pub(super) fn is_urgent(&self) -> bool {
@@ -382,10 +374,11 @@ impl Route {
 fn tracks(legs: &[Leg], known: &mut Vec<Track>, rng: &mut impl Rng, now: Boot) -> Vec<Track> {
     legs.iter()
         .map(|leg| match known.iter().position(|track| track.tag == leg.tag) {
-            Some(place) => Track {
-                path: leg.path,
-                ..known.remove(place)
-            },
+            Some(place) => {
+                let mut track = known.remove(place);
+                track.path = leg.path;
+                track
+            }
             None => Track::new(leg.path, leg.tag, leg.first_hop, Probe::new(rng.next_u64(), now)),
         })
         .collect()

@@ -24,8 +24,8 @@ impl Standstill {
     }
 
     /// Notes the next deadline that the host was told.
-    pub(super) fn expect(&mut self, due: Boot) {
-        self.due = Some(due);
+    pub(super) fn expect(&mut self, due: Option<Boot>) {
+        self.due = due;
     }
 
     /// The latest time to turn again, so that a gap between turns means a standstill.
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_timer_handled_more_than_a_tenth_of_a_second_late_is_late() {
         let mut standstill = Standstill::default();
-        standstill.expect(Boot(1_000));
+        standstill.expect(Some(Boot(1_000)));
 
         assert!(!standstill.is_late(Boot(1_100)));
         assert!(standstill.is_late(Boot(1_101)));

@@ -21,8 +21,10 @@ pub struct Stats {
     pub refusals_answered: u64,
     /// Refusals that relays told us.
     pub refusals_heard: u64,
-    /// Frames whose sequence was taken already: second copies of what was sent on both paths, and replays.
+    /// Frames whose sequence was taken already.
     pub replayed: u64,
+    /// Second copies of what was sent on two paths.
+    pub duplicates: u64,
     /// Datagrams that are no frame; each closes its connection.
     pub malformed: u64,
     pub probes_sent: u64,

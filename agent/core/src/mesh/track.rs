@@ -103,8 +103,9 @@ impl Track {
         self.linked = linked;
     }
 
-    pub(super) fn handle_refused(&mut self, reason: RefusalReason) {
-        self.refused = Some(reason);
+    /// Says whether that is news.
+    pub(super) fn handle_refused(&mut self, reason: RefusalReason) -> bool {
+        self.refused.replace(reason) != Some(reason)
     }
 
     /// `brought_by`: the far side of our link; `observed_from`: what the peer saw on its own.

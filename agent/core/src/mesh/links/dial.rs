@@ -1,0 +1,190 @@
+//! When to dial one neighbour: at once when it is wanted, then ever more rarely, and never more than three times a
+//! minute as long as no handshake has confirmed that it is where others say it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use protocol::time::Boot;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dial {
+    /// A handshake that we began has succeeded with the addresses we have.
+    confirmed: bool,
+    /// Dials in a row that failed, and connections that ended soon.
+    failures: u32,
+    next: Option<Boot>,
+    /// Since when a dial is under way.
+    under_way: Option<Boot>,
+    /// The last dials, at most [`UNCONFIRMED_DIALS`].
+    recent: VecDeque<Boot>,
+}
+
+impl Dial {
+    /// A connection is needed: it is dialled at once, or when a dial is due anyway.
+    pub(super) fn wish(&mut self, now: Boot) {
+        if self.under_way.is_none() && self.next.is_none() {
+            self.schedule(now);
+        }
+    }
+
+    /// No dial is needed any more; one that is under way may still succeed.
+    pub(super) fn rest(&mut self) {
+        self.next = None;
+    }
+
+    /// Says whether to dial now, and if so takes that as done.
+    pub(super) fn take_due(&mut self, now: Boot) -> bool {
+        if self.under_way.is_some_and(|since| now.since(since) >= GIVEN_UP) {
+            self.under_way = None;
+            self.schedule(now);
+        }
+        let due = self.under_way.is_none() && self.next.is_some_and(|next| next <= now);
+        if due {
+            self.next = None;
+            self.under_way = Some(now);
+            if self.recent.len() == UNCONFIRMED_DIALS {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(now);
+        }
+
+        due
+    }
+
+    /// A dial failed. `permille`: 800 to 1,200, drawn by chance.
+    pub(super) fn handle_failed(&mut self, wanted: bool, permille: u32, now: Boot) {
+        self.under_way = None;
+        self.back_off(wanted, permille, now);
+    }
+
+    /// A dial of ours succeeded.
+    pub(super) fn handle_succeeded(&mut self) {
+        self.confirmed = true;
+        self.under_way = None;
+        self.next = None;
+    }
+
+    /// The last connection is gone after `lasted`.
+    pub(super) fn handle_lost(&mut self, lasted: Duration, wanted: bool, permille: u32, now: Boot) {
+        if lasted >= LASTING {
+            self.failures = 0;
+        }
+        self.back_off(wanted, permille, now);
+    }
+
+    /// There are addresses that were not there before.
+    pub(super) fn handle_new_addresses(&mut self) {
+        self.confirmed = false;
+        self.failures = 0;
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Boot> {
+        self.under_way
+            .map(|since| since.after(GIVEN_UP))
+            .or(self.next)
+    }
+
+    pub(super) fn next(&self) -> Option<Boot> {
+        self.next
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
+    fn back_off(&mut self, wanted: bool, permille: u32, now: Boot) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(DOUBLINGS));
+        self.failures = self.failures.saturating_add(1);
+        if wanted {
+            self.schedule(now.after(pause.min(LONGEST_PAUSE) * permille / 1_000));
+        }
+    }
+
+    fn schedule(&mut self, at: Boot) {
+        let full = self.recent.len() == UNCONFIRMED_DIALS;
+        let held_back = self.recent.front().filter(|_| full && !self.confirmed);
+        let earliest = held_back.map(|first| first.after(UNCONFIRMED_SPAN));
+
+        self.next = Some(earliest.map_or(at, |earliest| at.max(earliest)));
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Doublings of the first pause that reach the longest.
+const DOUBLINGS: u32 = 5;
+
+/// A connection that lasted this long was no failure.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// A liar must not aim a fleet at a victim.
+const UNCONFIRMED_DIALS: usize = 3;
+const UNCONFIRMED_SPAN: Duration = Duration::from_secs(60);
+
+/// A dial that the host has not ended by then is taken for failed; its handshake limit is 5 s.
+const GIVEN_UP: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_from_one_second_to_thirty() {
+        let mut dial = Dial::default();
+        dial.handle_succeeded();
+        let mut pauses = Vec::new();
+        let mut now = Boot(0);
+        for _ in 0..7 {
+            dial.handle_failed(true, 1_000, now);
+            pauses.push(dial.next().unwrap().since(now).as_secs());
+            now = dial.next().unwrap();
+            assert!(dial.take_due(now));
+        }
+
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn an_unconfirmed_address_is_dialled_three_times_a_minute_at_most() {
+        let (mut dial, mut dials) = (Dial::default(), Vec::new());
+        dial.wish(Boot(0));
+        for at in 0..600_000 {
+            if dial.take_due(Boot(at)) {
+                dials.push(at);
+                dial.handle_new_addresses();
+                dial.handle_failed(true, 800, Boot(at));
+            }
+        }
+
+        assert!(dials.len() > 20);
+        assert!(dials.windows(4).all(|four| four[3] - four[0] >= 60_000), "{dials:?}");
+    }
+
+    #[test]
+    fn a_connection_that_ends_at_once_counts_as_a_failure() {
+        let mut dial = Dial::default();
+        for expected in [1, 2, 4] {
+            dial.handle_succeeded();
+            dial.handle_lost(Duration::from_millis(10), true, 1_000, Boot(0));
+            assert_eq!(dial.next(), Some(Boot(expected * 1_000)));
+        }
+        dial.handle_succeeded();
+        dial.handle_lost(LASTING, true, 1_000, Boot(0));
+
+        assert_eq!(dial.next(), Some(Boot(1_000)));
+    }
+
+    #[test]
+    fn a_dial_that_the_host_forgot_is_given_up() {
+        let mut dial = Dial::default();
+        dial.wish(Boot(0));
+        assert!(dial.take_due(Boot(0)));
+        assert!(!dial.take_due(Boot(29_999)));
+
+        assert!(dial.take_due(Boot(30_000)));
+    }
+}

@@ -1,0 +1,426 @@
+//! One neighbour: its connections, which of them is in use, and the probing and dialling that keep one alive.
+//!
+//! When a second connection comes up, both are asked. One that does not answer goes; of two that live, the one that
+//! the lower node id dialled stays, and of two by the same dialler the later. Meanwhile the newest is used: its
+//! dialler had a reason.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use protocol::frame::{PathTag, ProbeReply};
+use protocol::id::NodeId;
+use protocol::time::Boot;
+use rand::Rng;
+
+use super::dial::Dial;
+use super::{LinkEffect, Probing};
+use crate::mesh::effect::{CloseReason, LinkId};
+use crate::mesh::probe::{Health, Judged, Probe, Reply};
+use crate::mesh::view::LinkView;
+
+#[derive(Debug, Default)]
+pub(super) struct Neighbour {
+    candidates: Vec<SocketAddr>,
+    want: Want,
+    unwanted_since: Option<Boot>,
+    connections: BTreeMap<LinkId, Connection>,
+    current: Option<LinkId>,
+    contest: Option<Contest>,
+    /// Runs while the link is wanted and no path of a route probes it.
+    probe: Option<Probe>,
+    /// Probes say that the connection in use is dead: another is dialled, and takes its place.
+    is_dead: bool,
+    dial: Dial,
+    effects: VecDeque<Wish>,
+}
+
+/// What the routes need of a neighbour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::mesh) struct Want {
+    /// A connection.
+    pub(in crate::mesh) link: bool,
+    /// And that it is probed here, because no direct path of a route does.
+    pub(in crate::mesh) probe: bool,
+}
+
+/// What one neighbour needs of chance, drawn before it is known whether it will be needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance {
+    first_probe: u64,
+    /// 800 to 1,200.
+    permille: u32,
+}
+
+impl Chance {
+    pub(super) fn draw(rng: &mut impl Rng) -> Self {
+        let first_probe = rng.next_u64();
+
+        Self {
+            first_probe,
+            permille: 800 + rng.next_u32() % 401,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    dialled_by_us: bool,
+    up_at: Boot,
+    rtt: Option<Duration>,
+}
+
+/// Two or more connections are up: which of them live?
+#[derive(Clone, Debug)]
+struct Contest {
+    asked: BTreeMap<u64, LinkId>,
+    next_probe: u64,
+    answered: Vec<LinkId>,
+    ask_again: Boot,
+    until: Boot,
+}
+
+#[derive(Debug)]
+enum Wish {
+    Ask { link: LinkId, probe: u64 },
+    Close { link: LinkId, why: CloseReason },
+    Dial,
+    Probe,
+}
+
+impl Neighbour {
+    pub(super) fn handle_candidates(&mut self, candidates: Vec<SocketAddr>, now: Boot) {
+        if candidates.iter().any(|address| !self.candidates.contains(address)) {
+            self.dial.handle_new_addresses();
+        }
+        self.candidates = candidates;
+        self.seek(now);
+    }
+
+    pub(super) fn handle_want(&mut self, want: Want, first_probe: u64, now: Boot) {
+        self.want = want;
+        match (want.link, self.unwanted_since) {
+            (true, _) => self.unwanted_since = None,
+            (false, None) => self.unwanted_since = Some(now),
+            (false, Some(_)) => {}
+        }
+        match (want.probe && want.link, &self.probe) {
+            (true, None) => self.probe = Some(Probe::new(first_probe, now)),
+            (false, Some(_)) => self.probe = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+        self.seek(now);
+    }
+
+    pub(super) fn handle_up(
+        &mut self,
+        link: LinkId,
+        dialled_by_us: bool,
+        ends: (NodeId, NodeId),
+        chance: Chance,
+        now: Boot,
+    ) {
+        if dialled_by_us {
+            self.dial.handle_succeeded();
+        }
+        if std::mem::take(&mut self.is_dead) {
+            let dead: Vec<LinkId> = self.connections.keys().copied().collect();
+            for dead in dead {
+                self.drop_connection(dead, CloseReason::Dead);
+            }
+        }
+        self.connections.insert(
+            link,
+            Connection {
+                dialled_by_us,
+                up_at: now,
+                rtt: None,
+            },
+        );
+        self.current = Some(link);
+        self.unwanted_since = (!self.want.link).then_some(now);
+        if let Some(probe) = &mut self.probe {
+            probe.hurry(now);
+        }
+        if self.connections.len() > 1 {
+            self.contest = Some(Contest {
+                asked: BTreeMap::new(),
+                next_probe: chance.first_probe,
+                answered: Vec::new(),
+                ask_again: now,
+                until: now.after(CONTEST),
+            });
+        }
+        self.hold_contest(ends, now);
+        self.seek(now);
+    }
+
+    pub(super) fn handle_down(&mut self, link: LinkId, chance: Chance, now: Boot) {
+        let Some(lost) = self.connections.remove(&link) else {
+            return;
+        };
+        if self.current == Some(link) {
+            self.current = self.connections.last_key_value().map(|(link, _)| *link);
+        }
+        if self.connections.len() < 2 {
+            self.contest = None;
+        }
+        if self.connections.is_empty() {
+            self.is_dead = false;
+            let lasted = now.since(lost.up_at);
+            self.dial
+                .handle_lost(lasted, self.may_dial(), chance.permille, now);
+            if let Some(probe) = &mut self.probe {
+                probe.handle_unlinked();
+            }
+        }
+    }
+
+    pub(super) fn handle_dial_failed(&mut self, chance: Chance, now: Boot) {
+        let wanted = self.may_dial() && self.is_sought();
+        self.dial.handle_failed(wanted, chance.permille, now);
+    }
+
+    pub(super) fn handle_rtt(&mut self, link: LinkId, rtt: Duration) {
+        if let Some(connection) = self.connections.get_mut(&link) {
+            connection.rtt = Some(rtt);
+        }
+    }
+
+    /// Probes over the connection in use say that it is dead, or that it is not.
+    pub(super) fn handle_path(&mut self, is_down: bool, now: Boot) {
+        self.is_dead = is_down && !self.connections.is_empty();
+        self.seek(now);
+    }
+
+    pub(super) fn handle_reply(&mut self, reply: &ProbeReply, ends: (NodeId, NodeId), now: Boot) -> Reply {
+        if reply.path != PathTag::Direct {
+            return Reply::Late;
+        }
+        if let Some(contest) = &mut self.contest
+            && let Some(link) = contest.asked.remove(&reply.probe)
+        {
+            contest.answered.push(link);
+            self.hold_contest(ends, now);
+            return Reply::Answered;
+        }
+        let Some(probe) = &mut self.probe else {
+            return Reply::Late;
+        };
+        let meant = probe.handle_reply(reply.probe, reply.received, now);
+        if self.is_dead && meant == Reply::Answered {
+            self.handle_path(false, now);
+        }
+
+        meant
+    }
+
+    pub(super) fn handle_timeout(
+        &mut self,
+        probing: Probing,
+        late: bool,
+        ends: (NodeId, NodeId),
+        chance: Chance,
+        now: Boot,
+    ) -> Judged {
+        let judged = self.judge(probing, late, now);
+        self.hold_contest(ends, now);
+        if self.unwanted_since.is_some_and(|since| now.since(since) >= GRACE) {
+            self.close_unneeded(chance, now);
+        }
+        if self.may_dial() && self.is_sought() && self.dial.take_due(now) {
+            self.effects.push_back(Wish::Dial);
+        }
+
+        judged
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Boot> {
+        let contest = self
+            .contest
+            .as_ref()
+            .map(|contest| contest.until.min(contest.ask_again));
+        let probe = self.probe.as_ref().filter(|_| self.current.is_some());
+        let ours = self.connections.values().any(|connection| connection.dialled_by_us);
+        let unneeded = self.unwanted_since.filter(|_| ours).map(|since| since.after(GRACE));
+        let dial = self
+            .dial
+            .poll_timeout()
+            .filter(|_| self.may_dial() && self.is_sought());
+
+        [contest, probe.map(Probe::poll_timeout), unneeded, dial]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn poll_effect(&mut self, peer: NodeId) -> Option<LinkEffect> {
+        Some(match self.effects.pop_front()? {
+            Wish::Ask { link, probe } => LinkEffect::Ask { peer, link, probe },
+            Wish::Close { link, why } => LinkEffect::Close { peer, link, why },
+            Wish::Dial => LinkEffect::Dial {
+                peer,
+                candidates: self.candidates.clone(),
+            },
+            Wish::Probe => LinkEffect::Probe { peer },
+        })
+    }
+
+    pub(super) fn begin_probe(&mut self, number: u64, now: Boot) -> Option<u64> {
+        self.probe.as_mut().map(|probe| probe.begin(number, now))
+    }
+
+    pub(super) fn close_all(&mut self, why: CloseReason, now: Boot) {
+        let links: Vec<LinkId> = self.connections.keys().copied().collect();
+        for link in links {
+            self.drop_connection(link, why);
+        }
+        self.is_dead = false;
+        self.seek(now);
+    }
+
+    pub(super) fn current(&self) -> Option<LinkId> {
+        self.current
+    }
+
+    /// Whether people would want to see it.
+    pub(super) fn is_shown(&self) -> bool {
+        self.want.link || !self.connections.is_empty()
+    }
+
+    pub(super) fn is_forgettable(&self) -> bool {
+        !self.is_shown() && self.candidates.is_empty()
+    }
+
+    pub(super) fn view(&self, peer: NodeId) -> LinkView {
+        let connection = self.current.and_then(|link| self.connections.get(&link));
+
+        LinkView {
+            peer,
+            link: self.current,
+            needed: self.want.link,
+            dialled_by_us: connection.map(|connection| connection.dialled_by_us),
+            up_since: connection.map(|connection| connection.up_at),
+            rtt: connection.and_then(|connection| connection.rtt),
+            boot: None,
+            failures: self.dial.failures(),
+            next_dial: self.dial.next(),
+            confirmed: self.dial.is_confirmed(),
+        }
+    }
+
+    fn may_dial(&self) -> bool {
+        self.want.link && !self.candidates.is_empty()
+    }
+
+    /// Whether there is no connection that lives.
+    fn is_sought(&self) -> bool {
+        self.connections.is_empty() || self.is_dead
+    }
+
+    fn seek(&mut self, now: Boot) {
+        match self.may_dial() && self.is_sought() {
+            true => self.dial.wish(now),
+            false => self.dial.rest(),
+        }
+    }
+
+    fn judge(&mut self, probing: Probing, late: bool, now: Boot) -> Judged {
+        let Some(probe) = self.probe.as_mut().filter(|_| self.current.is_some()) else {
+            return Judged::default();
+        };
+        let interval = match probe.health() {
+            Health::Doubtful | Health::Unproven => probing.doubt,
+            Health::Up | Health::Recovering | Health::Down => probing.rest,
+        };
+        probe.set_interval(interval, now);
+        let before = probe.health();
+        let judged = probe.handle_timeout(late, now);
+        if judged.due {
+            self.effects.push_back(Wish::Probe);
+        }
+        if probe.health() == Health::Down && before != Health::Down {
+            self.handle_path(true, now);
+        }
+
+        judged
+    }
+
+    /// Asks again, or ends the contest: all have answered, or time is up.
+    fn hold_contest(&mut self, ends: (NodeId, NodeId), now: Boot) {
+        let Some(contest) = &mut self.contest else {
+            return;
+        };
+        let silent: Vec<LinkId> = self
+            .connections
+            .keys()
+            .copied()
+            .filter(|link| !contest.answered.contains(link))
+            .collect();
+        if now >= contest.until || silent.is_empty() {
+            self.end_contest(&silent, ends);
+            return;
+        }
+        if contest.ask_again <= now {
+            contest.ask_again = now.after(ASK_AGAIN);
+            for link in silent {
+                let probe = contest.next_probe;
+                contest.next_probe = probe.wrapping_add(1);
+                contest.asked.insert(probe, link);
+                self.effects.push_back(Wish::Ask { link, probe });
+            }
+        }
+    }
+
+    fn end_contest(&mut self, silent: &[LinkId], (us, peer): (NodeId, NodeId)) {
+        let all_silent = silent.len() == self.connections.len();
+        let winner = self
+            .connections
+            .iter()
+            .filter(|(link, _)| all_silent || !silent.contains(link))
+            .max_by_key(|(link, connection)| (connection.dialled_by_us == (us < peer), **link))
+            .map(|(link, _)| *link);
+        self.contest = None;
+        self.current = winner;
+        let losers: Vec<LinkId> = self
+            .connections
+            .keys()
+            .copied()
+            .filter(|link| Some(*link) != winner)
+            .collect();
+        for loser in losers {
+            self.drop_connection(loser, CloseReason::Duplicate);
+        }
+    }
+
+    fn close_unneeded(&mut self, chance: Chance, now: Boot) {
+        self.unwanted_since = None;
+        let ours = |(_, connection): &(&LinkId, &Connection)| connection.dialled_by_us;
+        let links: Vec<LinkId> = self.connections.iter().filter(ours).map(|(link, _)| *link).collect();
+        for link in links {
+            self.effects.push_back(Wish::Close {
+                link,
+                why: CloseReason::Unneeded,
+            });
+            self.handle_down(link, chance, now);
+        }
+    }
+
+    fn drop_connection(&mut self, link: LinkId, why: CloseReason) {
+        self.connections.remove(&link);
+        if self.current == Some(link) {
+            self.current = self.connections.last_key_value().map(|(link, _)| *link);
+        }
+        if self.connections.len() < 2 {
+            self.contest = None;
+        }
+        self.effects.push_back(Wish::Close { link, why });
+    }
+}
+
+/// How long a connection that this node dialled is kept when nothing here needs it any more.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Time for both connections to answer: a long round trip, and two questions that got lost.
+const CONTEST: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(300);

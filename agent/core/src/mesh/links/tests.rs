@@ -1,0 +1,1 @@
+//! Which connections are kept, by this end alone; both ends together are in the world's tests.

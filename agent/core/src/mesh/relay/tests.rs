@@ -1,0 +1,357 @@
+//! The relay against each rule, and against a model that is too slow to ship.
+
+use proptest::prelude::*;
+use protocol::document::routes::LeaseRow;
+use protocol::frame::{BootTag, Form, Sequence};
+
+use super::*;
+
+#[test]
+fn frames_pass_between_the_two_ends_of_a_row_and_nobody_else() {
+    let mut relay = fresh_relay();
+
+    assert_eq!(carry(&mut relay, A, 1, 10), Ok(passage(B)));
+    assert_eq!(carry(&mut relay, B, 1, 10), Ok(passage(A)));
+    assert_eq!(carry(&mut relay, C, 1, 10), Err(Refusal::NotLeased));
+    assert_eq!(
+        relay.carry(A, &header(lease(9), 1), 100, &everybody, Boot(10)),
+        Err(Refusal::NotLeased)
+    );
+}
+
+#[test]
+fn payload_is_refused_whatever_the_lease() {
+    let mut relay = fresh_relay();
+    let payload = FrameHeader {
+        class: Class::Payload,
+        ..header(lease(1), 1)
+    };
+
+    assert_eq!(
+        relay.carry(A, &payload, 100, &everybody, Boot(10)),
+        Err(Refusal::PayloadForwardingDisabled)
+    );
+}
+
+#[test]
+fn a_lower_generation_is_refused_also_when_a_table_brings_it_back() {
+    let mut relay = fresh_relay();
+    relay.handle_table(&table(&[row(1, A, B, 3)]), Boot(10));
+    assert_eq!(carry(&mut relay, A, 1, 11), Err(Refusal::GenerationStale));
+    assert_eq!(carry(&mut relay, A, 3, 11), Ok(passage(B)));
+    assert_eq!(carry(&mut relay, A, 4, 11), Err(Refusal::NotLeased));
+
+    relay.handle_table(&table(&[]), Boot(12));
+    relay.handle_table(&table(&[row(1, A, B, 2)]), Boot(13));
+    assert_eq!(carry(&mut relay, A, 2, 14), Err(Refusal::NotLeased));
+}
+
+#[test]
+fn a_relay_that_never_was_fresh_carries_nothing() {
+    let mut relay = Relay::new();
+    relay.handle_table(&table(&[row(1, A, B, 1)]), Boot(0));
+
+    assert_eq!(carry(&mut relay, A, 1, 10), Err(Refusal::NotFresh));
+    relay.handle_controllers_tried_in_vain(Boot(20));
+    assert_eq!(carry(&mut relay, A, 1, 30), Err(Refusal::NotFresh));
+}
+
+#[test]
+fn beyond_freshness_only_active_pairs_go_on_until_their_grace_is_over() {
+    let mut relay = Relay::new();
+    relay.handle_table(&table(&[row(1, A, B, 1), row(2, A, C, 1)]), Boot(0));
+    relay.handle_fresh(Boot(0), Boot(0));
+    for at in (0..GRACE).step_by(20_000) {
+        assert_eq!(carry(&mut relay, A, 1, at), Ok(passage(B)), "at {at}");
+    }
+
+    let idle = relay.carry(A, &header(lease(2), 1), 100, &everybody, Boot(60_001));
+    assert_eq!(idle, Err(Refusal::NotFresh));
+    assert_eq!(carry(&mut relay, A, 1, GRACE), Err(Refusal::NotFresh));
+    relay.handle_fresh(Boot(GRACE), Boot(GRACE));
+    assert_eq!(carry(&mut relay, A, 1, GRACE), Ok(passage(B)));
+}
+
+#[test]
+fn freshness_counts_from_when_the_poll_was_sent() {
+    let mut relay = Relay::new();
+    relay.handle_table(&table(&[row(1, A, B, 1)]), Boot(0));
+    relay.handle_fresh(Boot(1_000), Boot(50_000));
+
+    assert_eq!(carry(&mut relay, A, 1, 61_000), Ok(passage(B)));
+    assert_eq!(relay.poll_timeout(), Some(Boot(61_001)));
+    let mut other = Relay::new();
+    other.handle_table(&table(&[row(1, A, B, 1)]), Boot(0));
+    other.handle_fresh(Boot(1_000), Boot(50_000));
+    assert_eq!(carry(&mut other, A, 1, 61_001), Err(Refusal::NotFresh));
+}
+
+#[test]
+fn after_a_standstill_only_a_poll_sent_since_or_a_vain_search_opens_the_relay() {
+    let mut relay = fresh_relay();
+    relay.handle_still(Boot(10_000));
+    assert_eq!(carry(&mut relay, A, 1, 10_000), Err(Refusal::StoodStill));
+    relay.handle_fresh(Boot(9_999), Boot(10_001));
+    assert_eq!(carry(&mut relay, A, 1, 10_001), Err(Refusal::StoodStill));
+    relay.handle_fresh(Boot(10_001), Boot(10_020));
+    assert_eq!(carry(&mut relay, A, 1, 10_021), Ok(passage(B)));
+
+    relay.handle_still(Boot(20_000));
+    relay.handle_controllers_tried_in_vain(Boot(21_000));
+    assert_eq!(carry(&mut relay, A, 1, 21_001), Ok(passage(B)));
+}
+
+#[test]
+fn a_revoked_end_ends_its_pairs() {
+    let mut relay = fresh_relay();
+    relay.handle_revoked([B].into());
+
+    assert_eq!(carry(&mut relay, A, 1, 10), Err(Refusal::EndRevoked));
+    assert_eq!(carry(&mut relay, B, 1, 10), Err(Refusal::EndRevoked));
+}
+
+#[test]
+fn the_budget_holds_for_both_directions_together() {
+    let mut relay = fresh_relay();
+    let mut passed = 0;
+    for at in 0..2_000 {
+        let from = if at % 2 == 0 { A } else { B };
+        passed += usize::from(carry(&mut relay, from, 1, at).is_ok()) * FRAME;
+    }
+
+    // one second saved up, and two more
+    assert!((3 * 16_384 - FRAME..=3 * 16_384).contains(&passed), "{passed}");
+}
+
+#[test]
+fn a_far_end_that_is_away_costs_no_budget_and_is_no_activity() {
+    let mut relay = fresh_relay();
+    let nobody = |_: NodeId| None;
+    for _ in 0..1_000 {
+        let refused = relay.carry(A, &header(lease(1), 1), FRAME, &nobody, Boot(10));
+        assert_eq!(refused, Err(Refusal::FarEndAway));
+    }
+
+    assert_eq!(relay.view(Boot(10)).rows[0].active_at, None);
+    assert_eq!(carry(&mut relay, A, 1, 10), Ok(passage(B)));
+}
+
+#[test]
+fn refusals_are_told_at_a_bounded_rate_to_each() {
+    let mut relay = fresh_relay();
+    let told = (0..1_000).filter(|_| relay.may_tell(A, Boot(10))).count();
+
+    assert_eq!(told as u64, TELLINGS);
+    assert!(relay.may_tell(B, Boot(10)));
+}
+
+#[test]
+fn a_relay_tells_when_it_stops_and_starts() {
+    let mut relay = fresh_relay();
+    let _ = std::iter::from_fn(|| relay.poll_change()).count();
+    relay.handle_timeout(Boot(60_001));
+    relay.handle_still(Boot(70_000));
+    relay.handle_fresh(Boot(70_001), Boot(70_001));
+    relay.handle_timeout(Boot(70_002));
+
+    let changes: Vec<_> = std::iter::from_fn(|| relay.poll_change()).collect();
+    assert_eq!(
+        changes,
+        [Some(RelayPause::NotFresh), Some(RelayPause::StoodStill), None]
+    );
+}
+
+proptest! {
+    /// The table agrees, step by step, with a model that keeps everything and looks through it.
+    #[test]
+    fn behaves_like_the_model(steps in prop::collection::vec(step(), 1..120)) {
+        let (mut relay, mut model) = (Relay::new(), Model::default());
+        let mut now = 1_000_000;
+        for step in steps {
+            match step {
+                Step::Wait(millis) => now += millis,
+                Step::Table(rows) => {
+                    relay.handle_table(&table(&rows), Boot(now));
+                    model.table(&rows);
+                }
+                Step::Fresh(ago) => {
+                    relay.handle_fresh(Boot(now - ago), Boot(now));
+                    model.fresh(now - ago);
+                }
+                Step::Still => {
+                    relay.handle_still(Boot(now));
+                    model.still = Some(now);
+                }
+                Step::Vain => {
+                    relay.handle_controllers_tried_in_vain(Boot(now));
+                    model.still = None;
+                }
+                Step::Frame { from, lease: number, generation } => {
+                    let found = relay.carry(from, &header(lease(number), generation), 1, &everybody, Boot(now));
+                    let expected = model.frame(from, number, generation, now);
+                    prop_assert_eq!(found.map(|passage| passage.to).ok(), expected);
+                }
+            }
+        }
+    }
+}
+
+/// Every table ever, and every frame ever carried.
+#[derive(Default)]
+struct Model {
+    tables: Vec<Vec<LeaseRow>>,
+    fresh: Option<u64>,
+    still: Option<u64>,
+    carried: Vec<(u8, (NodeId, NodeId), u64)>,
+    /// Tables since which a lease was in every one, so that its activity counts.
+    dropped: Vec<(u8, usize)>,
+}
+
+impl Model {
+    fn table(&mut self, rows: &[LeaseRow]) {
+        self.tables.push(rows.to_vec());
+        for number in 1..=3 {
+            if self.row(number).is_none() {
+                self.dropped.push((number, self.carried.len()));
+            }
+        }
+    }
+
+    fn fresh(&mut self, sent_at: u64) {
+        self.fresh = self.fresh.max(Some(sent_at));
+        if self.still.is_some_and(|still| sent_at >= still) {
+            self.still = None;
+        }
+    }
+
+    /// The row in force: in the last table, and of no lower generation than in any.
+    fn row(&self, number: u8) -> Option<LeaseRow> {
+        let of_lease = |rows: &Vec<LeaseRow>| rows.iter().copied().find(|row| row.lease == lease(number));
+        let highest = self.tables.iter().filter_map(of_lease).map(|row| row.generation).max();
+
+        self.tables
+            .last()
+            .and_then(of_lease)
+            .filter(|row| Some(row.generation) == highest)
+    }
+
+    fn frame(&mut self, from: NodeId, number: u8, generation: u32, now: u64) -> Option<NodeId> {
+        let row = self.row(number)?;
+        let to = match from {
+            _ if from == row.low => row.high,
+            _ if from == row.high => row.low,
+            _ => return None,
+        };
+        let fresh_at = self.fresh?;
+        let since = self
+            .dropped
+            .iter()
+            .filter(|(dropped, _)| *dropped == number)
+            .map(|(_, from)| *from)
+            .max()
+            .unwrap_or(0);
+        let active = self.carried[since..].iter().any(|(carried, pair, at)| {
+            *carried == number && *pair == (row.low, row.high) && now - at <= 60_000
+        });
+        let grace = fresh_at + 60_000 * u64::from(row.grace_minutes);
+        let live = now - fresh_at <= 60_000 || (active && now < grace);
+        if row.generation != generation || self.still.is_some() || !live {
+            return None;
+        }
+        self.carried.push((number, (row.low, row.high), now));
+
+        Some(to)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Table(Vec<LeaseRow>),
+    Fresh(u64),
+    Still,
+    Vain,
+    Frame { from: NodeId, lease: u8, generation: u32 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let end = prop::sample::select(vec![A, B, C]);
+    let lease_row = (1_u8..4, 1_u32..4).prop_map(|(number, generation)| match number {
+        1 => row(1, A, B, generation),
+        2 => row(2, A, C, generation),
+        _ => row(3, B, C, generation),
+    });
+    let rows = prop::collection::btree_map(1_u8..4, lease_row, 0..4).prop_map(|rows| {
+        let by_lease: BTreeMap<_, _> = rows.into_values().map(|row| (row.lease, row)).collect();
+        by_lease.into_values().collect()
+    });
+
+    prop_oneof![
+        2 => (0_u64..40_000).prop_map(Step::Wait),
+        1 => (0_u64..600_000).prop_map(Step::Wait),
+        2 => rows.prop_map(Step::Table),
+        2 => (0_u64..90_000).prop_map(Step::Fresh),
+        1 => Just(Step::Still),
+        1 => Just(Step::Vain),
+        8 => (end, 1_u8..4, 1_u32..4)
+            .prop_map(|(from, lease, generation)| Step::Frame { from, lease, generation }),
+    ]
+}
+
+fn fresh_relay() -> Relay {
+    let mut relay = Relay::new();
+    relay.handle_table(&table(&[row(1, A, B, 1)]), Boot(0));
+    relay.handle_fresh(Boot(0), Boot(0));
+    relay
+}
+
+fn carry(relay: &mut Relay, from: NodeId, generation: u32, at: u64) -> Result<Passage, Refusal> {
+    relay.carry(from, &header(lease(1), generation), FRAME, &everybody, Boot(at))
+}
+
+fn header(lease: LeaseId, generation: u32) -> FrameHeader {
+    FrameHeader {
+        class: Class::Synthetic,
+        form: Form::Sealed,
+        path: PathTag::Relay { lease, generation },
+        boot: BootTag::from_bytes([1; 8]),
+        sequence: Sequence(1),
+    }
+}
+
+fn table(rows: &[LeaseRow]) -> LeaseTable {
+    LeaseTable { rows: rows.to_vec() }
+}
+
+fn row(number: u8, low: NodeId, high: NodeId, generation: u32) -> LeaseRow {
+    LeaseRow {
+        lease: lease(number),
+        low,
+        high,
+        generation,
+        budget_kib: 16,
+        grace_minutes: 5,
+    }
+}
+
+/// Each node's connection has the number of its first byte.
+fn everybody(node: NodeId) -> Option<LinkId> {
+    Some(LinkId(u64::from(node.as_bytes()[0])))
+}
+
+fn passage(to: NodeId) -> Passage {
+    Passage {
+        to,
+        link: everybody(to).unwrap(),
+    }
+}
+
+const fn lease(number: u8) -> LeaseId {
+    LeaseId::from_bytes([number; 16])
+}
+
+const A: NodeId = NodeId::from_bytes([1; 16]);
+const B: NodeId = NodeId::from_bytes([2; 16]);
+const C: NodeId = NodeId::from_bytes([3; 16]);
+const FRAME: usize = 1_000;
+const GRACE: u64 = 5 * 60_000;
