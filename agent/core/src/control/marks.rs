@@ -46,6 +46,12 @@ impl Marks {
         self.beacon.as_ref()
     }
 
+    /// The mark of one kind of document.
+    #[cfg(test)]
+    pub(super) fn of(&self, kind: Kind) -> Option<&Have> {
+        self.documents.get(&kind)
+    }
+
     /// A wall clock that is behind what the authority has signed already is wrong.
     pub(super) fn not_before(&self, wall: Wall) -> Wall {
         self.beacon.map_or(wall, |mark| mark.issued_at.max(wall))

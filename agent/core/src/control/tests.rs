@@ -1,1 +1,11 @@
+//! The machine against a controller that signs for real, and a disk that forgets what was not written.
 
+mod attacks;
+mod booting;
+mod cluster;
+mod crashes;
+mod host;
+mod joining;
+mod renewing;
+mod sessions;
+mod welcomes;

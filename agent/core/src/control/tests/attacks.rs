@@ -1,0 +1,650 @@
+//! Every row of the attack table: refused, counted, told, and what is in force stays.
+
+use std::time::Duration;
+
+use minicbor::bytes::ByteVec;
+use protocol::cbor;
+use protocol::document::authority::{RevocationList, RevokedNode, TrustBundle};
+use protocol::document::beacon::Beacon;
+use protocol::document::config::SyntheticConfig;
+use protocol::document::routes::{LeaseRow, LeaseTable, Routes};
+use protocol::envelope::{Envelope, Expected, Kind, Stamp, Subject, seal};
+use protocol::error::Code;
+use protocol::id::{ClusterId, LeaseId, NodeId};
+use protocol::key::SigningKey;
+use protocol::limits::LEASE_ROWS;
+use protocol::merkle::Tree;
+use protocol::time::Wall;
+use protocol::wire::{Have, PollReply};
+
+use super::super::{Event, Refusal, STALE_AFTER, SessionEnd, Status};
+use super::cluster::{Cluster, delivered, leaf, node};
+use super::host::{Host, config, seed};
+
+/// A reply, and what must become of it.
+struct Attack {
+    what: &'static str,
+    reply: fn(&mut Cluster) -> PollReply,
+    why: fn(&Refusal) -> bool,
+    code: Code,
+}
+
+const ATTACKS: &[Attack] = &[
+    Attack {
+        what: "a signature by another key",
+        reply: |cluster| {
+            let forged = SigningKey::from_seed(&[9; 32]);
+            let stamp = cluster.stamp(Subject::Node(node()), cluster.revision);
+            let config = seal(&stamp, &cluster.config(), &[&forged]);
+            under_its_beacon(cluster, config.into())
+        },
+        why: |why| *why == Refusal::NotSigned,
+        code: Code::SignatureInvalid,
+    },
+    Attack {
+        what: "a stripped signature",
+        reply: |cluster| {
+            let stamp = cluster.stamp(Subject::Node(node()), cluster.revision);
+            let unsigned = seal(&stamp, &cluster.config(), &[]);
+            let mut reply = cluster.whole_reply(node());
+            reply.documents[0].document = unsigned.into();
+            reply
+        },
+        why: |why| *why == Refusal::Malformed,
+        code: Code::InvalidRequest,
+    },
+    Attack {
+        what: "a flipped bit",
+        reply: |cluster| {
+            let mut reply = cluster.whole_reply(node());
+            let bytes = &mut reply.documents[0].document;
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            reply
+        },
+        why: |why| *why == Refusal::NotSigned,
+        code: Code::SignatureInvalid,
+    },
+    Attack {
+        what: "an older version, validly signed",
+        reply: |cluster| {
+            cluster.revision -= 2;
+            let documents = cluster.documents(node());
+            cluster.revision += 2;
+            cluster.reply(node(), documents)
+        },
+        why: |why| *why == Refusal::Older,
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "another content under the version in force",
+        reply: |cluster| {
+            let body = SyntheticConfig {
+                name: "other".to_owned(),
+                ..cluster.config()
+            };
+            let forked = cluster.sign(Subject::Node(node()), cluster.revision - 1, &body);
+            under_its_beacon(cluster, forked)
+        },
+        why: |why| *why == Refusal::Fork,
+        code: Code::ForkDetected,
+    },
+    Attack {
+        what: "another node's document",
+        reply: |cluster| {
+            let other = Subject::Node(NodeId::from_bytes([9; 16]));
+            let config = cluster.sign(other, cluster.revision, &cluster.config());
+            under_its_beacon(cluster, config)
+        },
+        why: |why| matches!(why, Refusal::WrongSubject { .. }),
+        code: Code::ValidationFailed,
+    },
+    Attack {
+        what: "another cluster's document",
+        reply: |cluster| {
+            let stamp = Stamp {
+                realm: ClusterId::from_bytes([9; 16]).into(),
+                ..cluster.stamp(Subject::Node(node()), cluster.revision)
+            };
+            let config = seal(&stamp, &cluster.config(), &[cluster.authority()]);
+            under_its_beacon(cluster, config.into())
+        },
+        why: |why| matches!(why, Refusal::WrongRealm { .. }),
+        code: Code::WrongCluster,
+    },
+    Attack {
+        what: "a document of a kind that is not polled for",
+        reply: |cluster| {
+            let mut reply = cluster.whole_reply(node());
+            reply.documents[0].document = cluster.signed_bundle();
+            reply
+        },
+        why: |why| matches!(why, Refusal::WrongKind { .. }),
+        code: Code::ValidationFailed,
+    },
+    Attack {
+        what: "a document that is in no snapshot",
+        reply: |cluster| {
+            let mut reply = cluster.reply(node(), cluster.documents(node())[1..].to_vec());
+            let stray = cluster.documents(node()).swap_remove(0);
+            reply.documents.push(protocol::wire::Delivered {
+                document: stray,
+                ..reply.documents[0].clone()
+            });
+            reply
+        },
+        why: |why| *why == Refusal::NotInSnapshot,
+        code: Code::ConflictState,
+    },
+    Attack {
+        what: "documents of the next snapshot under the beacon of this one",
+        reply: |cluster| {
+            let beacon = cluster.whole_reply(node()).beacon;
+            cluster.revision += 1;
+            PollReply {
+                beacon,
+                ..cluster.whole_reply(node())
+            }
+        },
+        why: |why| *why == Refusal::NotInSnapshot,
+        code: Code::ConflictState,
+    },
+    Attack {
+        what: "a beacon that pins a bundle which is held back",
+        reply: |cluster| {
+            cluster.bundle += 1;
+            let mut reply = cluster.whole_reply(node());
+            reply.shared.remove(0);
+            reply
+        },
+        why: |why| *why == Refusal::NotInSnapshot,
+        code: Code::ConflictState,
+    },
+    Attack {
+        what: "a revocation list that lacks what the one before had",
+        reply: |cluster| {
+            cluster.revocations = (cluster.revocations.0 + 1, RevocationList::default());
+            cluster.whole_reply(node())
+        },
+        why: |why| *why == Refusal::Shrunk,
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "an older revocation list, validly signed",
+        reply: |cluster| {
+            cluster.revocations.0 -= 1;
+            cluster.whole_reply(node())
+        },
+        why: |why| matches!(why, Refusal::Older | Refusal::NotInSnapshot),
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "an older beacon",
+        reply: |cluster| {
+            cluster.number -= 2;
+            cluster.whole_reply(node())
+        },
+        why: |why| *why == Refusal::Older,
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "a beacon of an older leader with a higher number",
+        reply: |cluster| {
+            cluster.term -= 1;
+            cluster.number += 100;
+            cluster.whole_reply(node())
+        },
+        why: |why| *why == Refusal::Older,
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "two beacons under one triple",
+        reply: |cluster| {
+            cluster.number -= 1;
+            cluster.whole_reply(node())
+        },
+        why: |why| *why == Refusal::Fork,
+        code: Code::ForkDetected,
+    },
+    Attack {
+        what: "an epoch whose key nobody vouched for",
+        reply: |cluster| {
+            cluster.rotate();
+            cluster.whole_reply(node())
+        },
+        why: |why| *why == Refusal::UnknownEpoch,
+        code: Code::SignatureInvalid,
+    },
+    Attack {
+        what: "more rows than a lease table has",
+        reply: |cluster| {
+            let row = LeaseRow {
+                lease: LeaseId::from_bytes([1; 16]),
+                low: node(),
+                high: node(),
+                generation: 1,
+                budget_kib: 1,
+                grace_minutes: 1,
+            };
+            let body = LeaseTable {
+                rows: vec![row; LEASE_ROWS + 1],
+            };
+            let table = cluster.sign(Subject::Node(node()), cluster.revision, &body);
+            under_its_beacon(cluster, table)
+        },
+        why: |why| *why == Refusal::Limits,
+        code: Code::TooLarge,
+    },
+    Attack {
+        what: "bytes that are no document",
+        reply: |cluster| {
+            let mut reply = cluster.whole_reply(node());
+            reply.documents[1].document = vec![0xff; 40].into();
+            reply
+        },
+        why: |why| *why == Refusal::Malformed,
+        code: Code::InvalidRequest,
+    },
+    Attack {
+        what: "a beacon for a beacon's body of another kind",
+        reply: |cluster| PollReply {
+            beacon: cluster.signed_bundle(),
+            ..cluster.whole_reply(node())
+        },
+        why: |why| matches!(why, Refusal::WrongKind { .. }),
+        code: Code::ValidationFailed,
+    },
+];
+
+#[test]
+fn every_attack_is_refused_and_the_state_kept() {
+    for attack in ATTACKS {
+        let mut host = under_attack();
+        let before = (in_force(&host), host.adopted.clone(), host.disk.clone());
+        let fresh = host.fresh.len();
+        host.cluster.revision += 1;
+        host.cluster.number += 1;
+        let reply = (attack.reply)(&mut host.cluster);
+        host.answer_poll(&reply);
+
+        let refused = refusals(&host);
+        assert!(refused.iter().any(|why| (attack.why)(why)), "{}: {refused:?}", attack.what);
+        let codes: Vec<Code> = counted(&host).iter().map(|(_, code)| *code).collect();
+        assert!(codes.contains(&attack.code), "{}: {codes:?}", attack.what);
+        assert_eq!(before, (in_force(&host), host.adopted.clone(), host.disk.clone()), "{}", attack.what);
+        assert_eq!(host.fresh.len(), fresh, "{}: no freshness", attack.what);
+        assert!(
+            host.events.iter().any(|event| matches!(
+                event,
+                Event::SessionClosed { why: SessionEnd::Untrustworthy, .. }
+            )),
+            "{}: the controller is left",
+            attack.what
+        );
+    }
+}
+
+#[test]
+fn a_refusal_is_told_in_the_next_heartbeat_and_once() {
+    let mut host = under_attack();
+    let mut past = host.cluster.copy();
+    past.number -= 1;
+    let reply = past.whole_reply(node());
+    host.answer_poll(&reply);
+    host.cluster.heard.clear();
+    host.run(Duration::from_secs(60));
+
+    let told: Vec<_> = host.cluster.heard.iter().flat_map(|heard| &heard.refused).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].kind, told[0].code.as_str()), (Kind::Beacon, "generation_stale"));
+}
+
+#[test]
+fn after_an_attack_the_truth_is_still_taken() {
+    for attack in ATTACKS {
+        let mut host = under_attack();
+        let mut lying = host.cluster.copy();
+        lying.revision += 1;
+        lying.number += 1;
+        let reply = (attack.reply)(&mut lying);
+        host.answer_poll(&reply);
+        host.cluster.publish();
+        host.cluster.number += 200;
+        host.run(Duration::from_secs(60));
+
+        let revision = host.cluster.revision;
+        assert!(host.adopted.contains(&(Kind::Routes, revision)), "{}", attack.what);
+    }
+}
+
+#[test]
+fn an_equal_version_with_the_same_hash_changes_nothing() {
+    let mut host = under_attack();
+    let adopted = host.adopted.clone();
+    host.cluster.number += 1;
+    let reply = host.cluster.whole_reply(node());
+    host.answer_poll(&reply);
+
+    assert_eq!(host.adopted, adopted);
+    assert_eq!(refusals(&host), []);
+    assert!(host.fresh.last().is_some_and(|(_, newer)| *newer));
+}
+
+#[test]
+fn a_document_for_a_newer_program_is_left_out_alone() {
+    let mut host = under_attack();
+    host.cluster.publish();
+    let documents = host.cluster.documents(node());
+    let fresh = host.fresh.len();
+    let future = with_feature(&host.cluster, 77);
+    let mut reply = host.cluster.reply(node(), vec![future, documents[1].clone(), documents[2].clone()]);
+    reply.shared.clear();
+    host.scripted = Some(PollReply {
+        documents: Vec::new(),
+        ..reply.clone()
+    });
+    host.answer_poll(&reply);
+
+    let revision = host.cluster.revision;
+    assert_eq!(refusals(&host), [Refusal::UnknownFeature { feature: 77 }]);
+    assert!(host.adopted.contains(&(Kind::Routes, revision)));
+    assert!(!host.adopted.contains(&(Kind::SyntheticConfig, revision)));
+    assert!(
+        !host.events.iter().any(|event| matches!(event, Event::SessionClosed { .. })),
+        "the controller is kept"
+    );
+    assert!(host.fresh[fresh].1, "the beacon counts");
+}
+
+#[test]
+fn a_lease_table_that_is_left_out_is_no_freshness() {
+    let mut host = under_attack();
+    let fresh = host.fresh.len();
+    host.cluster.publish();
+    let subject = Subject::Node(node());
+    let stamp = Stamp {
+        valid_until: Some(Wall(1)),
+        ..host.cluster.stamp(subject, host.cluster.revision)
+    };
+    let table = seal(&stamp, &LeaseTable::default(), &[host.cluster.authority()]);
+    let reply = under_its_beacon(&host.cluster, table.into());
+    host.answer_poll(&reply);
+
+    assert!(matches!(refusals(&host)[..], [Refusal::Expired { .. }]));
+    assert_eq!(host.fresh.len(), fresh);
+}
+
+#[test]
+fn validity_bounds_adoption_and_never_ends_what_is_in_force() {
+    let mut host = under_attack();
+    host.cluster.publish();
+    let sign = |cluster: &Cluster, until: Wall| {
+        let stamp = Stamp {
+            valid_until: Some(until),
+            ..cluster.stamp(Subject::Node(node()), cluster.revision)
+        };
+        let routes = seal(&stamp, &Routes::default(), &[cluster.authority()]);
+        under_its_beacon(cluster, routes.into())
+    };
+    let reply = sign(&host.cluster, host.now.wall.after(Duration::from_secs(5)));
+    host.answer_poll(&reply);
+    let revision = host.cluster.revision;
+    assert_eq!(host.adopted.last(), Some(&(Kind::Routes, revision)));
+
+    let in_force = in_force(&host);
+    host.faults.unreachable = true;
+    host.cut();
+    host.run(Duration::from_secs(3600));
+    assert_eq!(self::in_force(&host), in_force);
+
+    let mut other = under_attack();
+    other.cluster.publish();
+    let reply = sign(&other.cluster, other.now.wall.before(Duration::from_millis(1)));
+    other.answer_poll(&reply);
+    assert!(matches!(refusals(&other)[..], [Refusal::Expired { .. }]));
+}
+
+#[test]
+fn a_frozen_controller_is_called_stale_and_gives_nothing_new() {
+    let mut host = under_attack();
+    host.cluster.publish();
+    let reply = host.cluster.reply(node(), Vec::new());
+    host.answer_poll(&reply);
+    host.faults.unreachable = true;
+    host.cut();
+    host.run(STALE_AFTER - Duration::from_secs(1));
+    assert!(!host.events.contains(&Event::Stale));
+    host.run(Duration::from_secs(2));
+    assert!(host.events.contains(&Event::Stale));
+
+    // The same beacon, with documents that were held back: no new privilege.
+    host.faults.unreachable = false;
+    let before = in_force(&host);
+    let documents = host.cluster.documents(node());
+    let tree = Tree::new(documents.iter().map(|bytes| leaf(node(), bytes)));
+    let frozen = PollReply {
+        beacon: reply.beacon.clone(),
+        documents: documents
+            .into_iter()
+            .map(|document| delivered(&tree, node(), document))
+            .collect(),
+        shared: Vec::new(),
+        retry_within_ms: None,
+    };
+    let judged = host.judge(&frozen);
+    assert_eq!(judged, vec![Refusal::NotInSnapshot; 3]);
+    assert_eq!(in_force(&host), before);
+
+    host.cluster.number += 1;
+    host.run(Duration::from_secs(60));
+    assert!(host.events.contains(&Event::NoLongerStale));
+    assert!(host.adopted.contains(&(Kind::Routes, host.cluster.revision)));
+}
+
+#[test]
+fn documents_held_back_until_the_beacon_is_stale_are_refused() {
+    let mut host = under_attack();
+    host.cluster.publish();
+    let whole = host.cluster.whole_reply(node());
+    let beacon_alone = PollReply {
+        documents: Vec::new(),
+        ..whole.clone()
+    };
+    host.answer_poll(&beacon_alone);
+    host.faults.unreachable = true;
+    host.cut();
+    host.run(STALE_AFTER + Duration::from_secs(1));
+
+    assert_eq!(host.judge(&whole), vec![Refusal::Stale; 3]);
+}
+
+#[test]
+fn a_fork_shown_by_a_neighbour_is_detected_and_told() {
+    let mut host = under_attack();
+    let stamp = host.cluster.stamp(Subject::All, host.cluster.number + 1);
+    let body = Beacon {
+        revision: 12345,
+        ..host.cluster.beacon_body(&Tree::default())
+    };
+    let forked = seal(&stamp, &body, &[host.cluster.authority()]);
+    host.control.handle_witness(&forked, host.now);
+    host.settle().expect("alive");
+    assert_eq!(refusals(&host), [], "a number that was not seen is no fork");
+
+    let stamp = host.cluster.stamp(Subject::All, host.cluster.number);
+    let forked = seal(&stamp, &body, &[host.cluster.authority()]);
+    host.control.handle_witness(&forked, host.now);
+    host.settle().expect("alive");
+    assert_eq!(refusals(&host), [Refusal::Fork]);
+
+    host.run(Duration::from_secs(20));
+    let told = host.cluster.heard.iter().flat_map(|heard| &heard.refused);
+    assert!(told.into_iter().any(|refused| refused.code == "fork_detected"));
+}
+
+#[test]
+fn a_neighbours_forged_beacon_is_no_alarm_of_a_fork() {
+    let mut host = under_attack();
+    let stamp = host.cluster.stamp(Subject::All, host.cluster.number);
+    let body = host.cluster.beacon_body(&Tree::default());
+    let forged = seal(&stamp, &body, &[&SigningKey::from_seed(&[9; 32])]);
+    host.control.handle_witness(&forged, host.now);
+    host.settle().expect("alive");
+
+    assert_eq!(refusals(&host), [Refusal::NotSigned]);
+}
+
+#[test]
+fn a_neighbour_far_ahead_shows_that_the_truth_is_held_back() {
+    let mut host = under_attack();
+    let stamp = Stamp {
+        issued_at: host.now.wall.after(Duration::from_secs(600)),
+        ..host.cluster.stamp(Subject::All, host.cluster.number + 60)
+    };
+    let body = host.cluster.beacon_body(&Tree::default());
+    let ahead = seal(&stamp, &body, &[host.cluster.authority()]);
+    host.control.handle_witness(&ahead, host.now);
+    host.settle().expect("alive");
+
+    assert!(host.events.contains(&Event::WitnessAhead {
+        epoch: 1,
+        number: host.cluster.number + 60
+    }));
+    assert!(host.control.neighbour_welcome().is_some());
+}
+
+#[test]
+fn a_mark_survives_restart_so_that_an_old_snapshot_stays_refused() {
+    let mut host = under_attack();
+    let mut past = host.cluster.copy();
+    past.revision -= 1;
+    past.number += 50;
+    let old = past.whole_reply(node());
+    let again = config(&host.cluster);
+    host.restart(again, &seed(3));
+    host.run(Duration::from_secs(5));
+    host.answer_poll(&old);
+
+    assert!(refusals(&host).contains(&Refusal::Older));
+}
+
+#[test]
+fn a_bundle_that_is_news_comes_into_force() {
+    let mut host = under_attack();
+    host.cluster.bundle += 1;
+    host.cluster.number += 1;
+    let reply = host.cluster.whole_reply(node());
+    host.answer_poll(&reply);
+
+    assert_eq!(host.adopted.last(), Some(&(Kind::TrustBundle, host.cluster.bundle)));
+    assert_eq!(refusals(&host), []);
+    let _: TrustBundle = host.cluster.trust_bundle();
+}
+
+/// A member at revision 3, with a revoked stranger on its list, at the second leader.
+fn under_attack() -> Host {
+    let mut host = Host::member(Cluster::new());
+    host.cluster.term = 2;
+    let revoked = RevokedNode {
+        node: NodeId::from_bytes([0xEE; 16]),
+        generation: 1,
+    };
+    host.cluster.revocations = (
+        2,
+        RevocationList {
+            nodes: vec![revoked],
+            ..RevocationList::default()
+        },
+    );
+    for _ in 0..2 {
+        host.cluster.publish();
+        host.push_news();
+        host.settle().expect("alive");
+    }
+    // Nothing of the way here counts.
+    host.events.clear();
+    assert_eq!(counted(&host), []);
+
+    host
+}
+
+/// One document as the whole content of the tree.
+fn under_its_beacon(cluster: &Cluster, document: ByteVec) -> PollReply {
+    let tree = Tree::new([leaf(node(), &document)]);
+
+    PollReply {
+        beacon: cluster.beacon(&tree),
+        documents: vec![delivered(&tree, node(), document)],
+        shared: Vec::new(),
+        retry_within_ms: None,
+    }
+}
+
+/// The present config with a feature in its header, signed: by hand, as nothing here makes one.
+fn with_feature(cluster: &Cluster, feature: u32) -> ByteVec {
+    let plain = cluster.sign(Subject::Node(node()), cluster.revision, &cluster.config());
+    let expected = Expected {
+        realm: cluster.id.into(),
+        subject: Subject::Node(node()),
+    };
+    let opened = Envelope::parse(&plain)
+        .and_then(|envelope| envelope.open::<SyntheticConfig>(&expected, &cluster.authority().verify_key()))
+        .expect("ours");
+    let mut header = opened.header;
+    header.needs = vec![feature];
+
+    resigned(cluster, &header, &cbor::encode(&opened.body))
+}
+
+/// An envelope of RFC 9052 4.1 around any header.
+fn resigned(cluster: &Cluster, header: &protocol::envelope::Header, body: &[u8]) -> ByteVec {
+    let mut payload = Vec::new();
+    let mut e = minicbor::Encoder::new(&mut payload);
+    e.map(2).expect("vec").u8(0).expect("vec");
+    e.encode(header).expect("vec").u8(1).expect("vec").bytes(body).expect("vec");
+
+    let mut protected = Vec::new();
+    let mut e = minicbor::Encoder::new(&mut protected);
+    let id = cluster.authority().verify_key().fingerprint();
+    e.map(2).expect("vec").u8(1).expect("vec").i8(-19).expect("vec");
+    e.u8(4).expect("vec").bytes(id.as_bytes()).expect("vec");
+
+    let aad = [&[7_u8], cluster.id.as_bytes().as_slice(), node().as_bytes()].concat();
+    let mut signed = Vec::new();
+    let mut e = minicbor::Encoder::new(&mut signed);
+    e.array(5).expect("vec").str("Signature").expect("vec").bytes(&[]).expect("vec");
+    e.bytes(&protected).expect("vec").bytes(&aad).expect("vec").bytes(&payload).expect("vec");
+
+    let mut envelope = Vec::new();
+    let mut e = minicbor::Encoder::new(&mut envelope);
+    e.array(4).expect("vec").bytes(&[]).expect("vec").map(0).expect("vec");
+    e.bytes(&payload).expect("vec").array(1).expect("vec").array(3).expect("vec");
+    e.bytes(&protected).expect("vec").map(0).expect("vec");
+    e.bytes(&cluster.authority().sign(&signed)).expect("vec");
+
+    envelope.into()
+}
+
+fn in_force(host: &Host) -> Vec<Have> {
+    match host.control.status() {
+        Status::Member(status) => status.have,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn counted(host: &Host) -> Vec<(Kind, Code)> {
+    match host.control.status() {
+        Status::Member(status) => status.refused.into_keys().collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusals(host: &Host) -> Vec<Refusal> {
+    host.events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Refused { why, .. } => Some(why.clone()),
+            _ => None,
+        })
+        .collect()
+}
