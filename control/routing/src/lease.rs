@@ -281,3 +281,109 @@ pub const GRACE_MINUTES: u16 = 24 * 60;
 const FORGET_MARGIN: Duration = Duration::from_secs(3_600);
 const FIRST: NodeId = NodeId::from_bytes([0; 16]);
 const LAST: NodeId = NodeId::from_bytes([0xff; 16]);
+
+#[cfg(test)]
+mod tests {
+    use protocol::cbor;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_is_active_once_a_table_that_carries_it_is_acknowledged() {
+        let mut lease = granted();
+        assert!(!lease.acknowledge(table(1, 9)), "no table carries it yet");
+        lease.carry(table(1, 5));
+        lease.carry(table(1, 7));
+        assert_eq!(lease.carried_by, Some(table(1, 5)));
+        assert!(!lease.acknowledge(table(1, 4)));
+        assert!(
+            lease.acknowledge(table(2, 1)),
+            "a later epoch carries what an earlier one did"
+        );
+        assert_eq!(lease.state, LeaseState::Active);
+        assert!(!lease.acknowledge(table(2, 2)), "once is enough");
+    }
+
+    #[test]
+    fn a_second_grant_changes_a_lease_only_when_it_was_withdrawn() {
+        let mut lease = granted();
+        let again = |previous: &RelayLease| RelayLease::grant(&request(), Some(previous), id(9), Wall(2_000));
+        assert_eq!(again(&lease), lease);
+        lease.withdraw(Wall(1_500));
+        let renewed = again(&lease);
+
+        assert_eq!((renewed.lease, renewed.generation), (lease.lease, 2));
+        assert_eq!((renewed.state, renewed.carried_by), (LeaseState::Offered, None));
+        lease.generation = u32::MAX;
+        assert_eq!((again(&lease).lease, again(&lease).generation), (id(9), 1));
+    }
+
+    #[test]
+    fn a_withdrawn_row_is_kept_as_long_as_a_relay_could_honour_it() {
+        let mut lease = granted();
+        let day = Duration::from_secs(24 * 3_600);
+        assert!(!lease.is_forgettable(Wall(0).after(10 * day)));
+        lease.withdraw(Wall(0));
+
+        assert!(!lease.is_forgettable(Wall(0).after(day)));
+        assert!(lease.is_forgettable(Wall(0).after(2 * day)));
+    }
+
+    #[test]
+    fn the_book_finds_a_lease_by_id_route_and_relay() {
+        let mut book: LeaseBook = [granted()].into_iter().collect();
+        let mut lease = granted();
+        assert_eq!(
+            (book.find(lease.lease), book.rows(lease.relay)),
+            (Some(&lease), 1)
+        );
+        lease.withdraw(Wall(5));
+        book.put(lease);
+        assert_eq!(
+            (book.on(lease.route, lease.relay), book.rows(lease.relay)),
+            (Some(&lease), 0)
+        );
+        assert_eq!(book.carried_by(lease.relay).count(), 0);
+        assert_eq!(book.of_route(lease.route).count(), 1);
+
+        assert_eq!(book.remove(lease.lease), Some(lease));
+        assert_eq!(book.iter().count(), 0);
+    }
+
+    #[test]
+    fn the_row_of_a_table_is_short_and_the_stored_one_reads_back() {
+        let lease = RelayLease {
+            generation: u32::MAX,
+            ..granted()
+        };
+
+        assert!(
+            cbor::encode(&lease.row()).len() <= 64,
+            "{}",
+            cbor::encode(&lease.row()).len()
+        );
+        assert_eq!(cbor::decode(&cbor::encode(&lease)), Ok(lease));
+    }
+
+    fn granted() -> RelayLease {
+        RelayLease::grant(&request(), None, id(7), Wall(1_000))
+    }
+
+    fn request() -> LeaseRequest {
+        LeaseRequest {
+            cluster: ClusterId::from_bytes([1; 16]),
+            route: RouteId::from_bytes([2; 16]),
+            low: NodeId::from_bytes([3; 16]),
+            high: NodeId::from_bytes([4; 16]),
+            relay: NodeId::from_bytes([5; 16]),
+        }
+    }
+
+    fn id(byte: u8) -> LeaseId {
+        LeaseId::from_bytes([byte; 16])
+    }
+
+    const fn table(epoch: u64, version: u64) -> TableVersion {
+        TableVersion { epoch, version }
+    }
+}

@@ -228,3 +228,152 @@ pub const RTT_FLOOR_US: u64 = 10_000;
 /// Loads within an eighth of a relay's table are alike.
 #[expect(clippy::cast_possible_truncation, reason = "8,000 fits")]
 pub const LOAD_STEP: u32 = (LEASE_ROWS / 8) as u32;
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn the_rules_apply_in_their_order() {
+        let best = class();
+        let worse = [
+            Class {
+                load: LoadClass::of(LOAD_STEP),
+                ..best
+            },
+            Class {
+                kind: PathKind::Relay,
+                ..best
+            },
+            Class {
+                rtt: RttClass::of(Some(25_000)),
+                ..best
+            },
+            Class {
+                loss: LossClass::Light,
+                ..best
+            },
+            Class {
+                tier: Tier::Suspect,
+                ..best
+            },
+            Class {
+                tier: Tier::Stale,
+                ..best
+            },
+        ];
+
+        assert!(worse.is_sorted() && best < worse[0]);
+        let stickiest = score(worse[0], Stickiness::Current, 0);
+        assert!(
+            score(best, Stickiness::New, 9) < stickiest,
+            "a class outweighs stickiness"
+        );
+        assert!(score(best, Stickiness::Current, 9) < score(best, Stickiness::Leased, 0));
+        assert!(score(best, Stickiness::Leased, 1) < score(best, Stickiness::Leased, 2));
+    }
+
+    #[test]
+    fn round_trips_within_ten_milliseconds_or_a_fifth_are_alike() {
+        let class = |rtt_ms: u32| RttClass::of(Some(rtt_ms * 1_000));
+
+        assert_eq!(class(0), class(10));
+        assert!(class(10) < class(11) && class(11) == class(20));
+        assert!(class(59) == class(60) && class(60) < class(61) && class(61) == class(72));
+        assert!(class(4_000_000) < RttClass::UNKNOWN);
+        assert_eq!(RttClass::of(None), RttClass::UNKNOWN);
+    }
+
+    #[test]
+    fn loss_is_high_where_agents_leave_by_themselves() {
+        let classes = [0, 1, 2, 3, 4, 20].map(LossClass::of);
+
+        assert_eq!(
+            classes,
+            [
+                LossClass::Clean,
+                LossClass::Clean,
+                LossClass::Light,
+                LossClass::Light,
+                LossClass::High,
+                LossClass::High
+            ]
+        );
+    }
+
+    #[test]
+    fn probes_outweigh_links_and_bad_news_outweighs_both() {
+        let good = Evidence {
+            probed: true,
+            link: LinkState::Down,
+            ..Evidence::default()
+        };
+        let down = Evidence {
+            down: true,
+            link: LinkState::Up,
+            ..Evidence::default()
+        };
+        let unlinked = Evidence {
+            link: LinkState::Down,
+            ..Evidence::default()
+        };
+        let relay = subject(Some(RelayStanding::Ready));
+        let judged = |evidence| {
+            let (score, reasons) = Score::of(&relay, &evidence);
+
+            (score.class.tier, reasons.into_iter().collect::<Vec<_>>())
+        };
+
+        assert_eq!(judged(good), (Tier::Usable, vec![]));
+        assert_eq!(judged(down), (Tier::Stale, vec![Reason::StaleExactRelay]));
+        assert_eq!(judged(unlinked), (Tier::Stale, vec![Reason::LinkDown]));
+        assert_eq!(
+            judged(Evidence::default()),
+            (Tier::Suspect, vec![Reason::RelayUnconfirmed])
+        );
+    }
+
+    #[test]
+    fn a_relay_that_is_not_heard_of_counts_as_long_as_probes_pass_through_it() {
+        let offline = subject(Some(RelayStanding::Offline));
+        let probed = Evidence {
+            probed: true,
+            ..Evidence::default()
+        };
+        let tier = |evidence| Score::of(&offline, &evidence).0.class.tier;
+
+        assert_eq!(tier(probed), Tier::Suspect);
+        assert_eq!(tier(Evidence::default()), Tier::Stale);
+    }
+
+    fn class() -> Class {
+        Class {
+            tier: Tier::Usable,
+            loss: LossClass::Clean,
+            rtt: RttClass::of(Some(15_000)),
+            kind: PathKind::Direct,
+            load: LoadClass::of(0),
+        }
+    }
+
+    fn score(class: Class, sticky: Stickiness, reserved: u32) -> Score {
+        Score {
+            class,
+            sticky,
+            reserved,
+            rank: 0,
+        }
+    }
+
+    fn subject(standing: Option<RelayStanding>) -> Subject {
+        Subject {
+            route: RouteId::from_bytes([1; 16]),
+            via: Via::Relay(NodeId::from_bytes([2; 16])),
+            standing,
+            sticky: Stickiness::New,
+            reserved: 0,
+        }
+    }
+}

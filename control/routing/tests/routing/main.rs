@@ -1,0 +1,8 @@
+//! The rules of routing, judged from outside: a cluster in memory whose agents tell the truth, or lie.
+
+mod compile;
+mod decide;
+mod explain;
+mod policy;
+mod properties;
+mod world;
