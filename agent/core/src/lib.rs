@@ -1,3 +1,4 @@
 //! Placeholder head.
 
 pub mod control;
+pub mod mesh;

@@ -1,8 +1,8 @@
 //! What becomes of a datagram: carried on for others, taken in, or refused and counted.
 
 use protocol::frame::{
-    Class, Content, Form, FrameHeader, LinkMessage, Mark, Message, PathTag, Probe, ProbeReply,
-    RefusalReason, Synthetic,
+    Class, Content, Form, FrameHeader, LinkMessage, Mark, Message, PathTag, Probe, ProbeReply, RefusalReason,
+    Synthetic,
 };
 use protocol::id::NodeId;
 use protocol::time::Boot;
@@ -32,8 +32,7 @@ impl Mesh {
         };
         let Ok((header, body)) = FrameHeader::parse(datagram) else {
             self.stats.malformed += 1;
-            self.links
-                .close(link, CloseReason::Malformed, &mut self.rng, now);
+            self.links.close(link, CloseReason::Malformed, &mut self.rng, now);
             self.settle(now);
             return;
         };
@@ -63,10 +62,7 @@ impl Mesh {
     fn forward(&mut self, from: (NodeId, LinkId), header: &FrameHeader, datagram: &[u8], now: Boot) {
         let links = &self.links;
         let link_to = |node| links.current(node);
-        match self
-            .relay
-            .carry(from.0, header, datagram.len(), &link_to, now)
-        {
+        match self.relay.carry(from.0, header, datagram.len(), &link_to, now) {
             Ok(passage) => {
                 self.stats.forwarded += 1;
                 self.stats.forwarded_bytes += datagram.len() as u64;
@@ -232,12 +228,7 @@ impl Mesh {
         Ok(())
     }
 
-    fn take_synthetic(
-        &mut self,
-        arrival: Arrival,
-        mark: Mark,
-        synthetic: &Synthetic,
-    ) -> Result<(), Refusal> {
+    fn take_synthetic(&mut self, arrival: Arrival, mark: Mark, synthetic: &Synthetic) -> Result<(), Refusal> {
         let Arrival {
             sender, header, now, ..
         } = arrival;

@@ -41,7 +41,9 @@ fn leg(us: NodeId, peer: NodeId, path: Path) -> Option<Leg> {
             generation,
             budget: _,
         } => {
-            let generation = u32::try_from(generation).ok().filter(|generation| *generation > 0)?;
+            let generation = u32::try_from(generation)
+                .ok()
+                .filter(|generation| *generation > 0)?;
             (PathTag::Relay { lease, generation }, relay)
         }
     };

@@ -1,7 +1,8 @@
 //! What leaves this node: probes, answers, announcements, traffic, and words to the other end of one connection.
 
 use protocol::frame::{
-    Class, Content, Form, FrameHeader, LinkMessage, Message, PathTag, Probe, ProbeReply, RefusalReason, Synthetic,
+    Class, Content, Form, FrameHeader, LinkMessage, Message, PathTag, Probe, ProbeReply, RefusalReason,
+    Synthetic,
 };
 use protocol::id::NodeId;
 use protocol::limits::MESH_FRAME_BYTES;

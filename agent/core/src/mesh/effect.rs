@@ -71,10 +71,7 @@ pub enum Event {
     /// A neighbour showed a signed beacon: for the control side to verify and compare.
     BeaconShown { peer: NodeId, beacon: Vec<u8> },
     /// A decision was refused and the one in force kept.
-    DecisionRefused {
-        route: RouteId,
-        why: DecisionRefusal,
-    },
+    DecisionRefused { route: RouteId, why: DecisionRefusal },
     /// Two live connections to one node became one.
     LinkDuplicateClosed { peer: NodeId, link: LinkId },
     /// A path of a route got another health.
@@ -86,7 +83,11 @@ pub enum Event {
         to: Health,
     },
     /// The path that carries the traffic went down by its own probes.
-    PathDown { route: RouteId, peer: NodeId, path: Path },
+    PathDown {
+        route: RouteId,
+        peer: NodeId,
+        path: Path,
+    },
     /// A relay told us that it does not carry our frames.
     RelayRefuses {
         relay: NodeId,
@@ -117,7 +118,11 @@ pub enum Event {
         generation: u64,
     },
     /// A route ended by an explicit withdrawal.
-    Withdrawn { route: RouteId, peer: NodeId, generation: u64 },
+    Withdrawn {
+        route: RouteId,
+        peer: NodeId,
+        generation: u64,
+    },
 }
 
 /// Why a relay stopped.

@@ -124,12 +124,7 @@ impl Links {
     }
 
     /// Returns whose connection it was. It may have been forgotten already.
-    pub(super) fn handle_link_down(
-        &mut self,
-        link: LinkId,
-        rng: &mut impl Rng,
-        now: Boot,
-    ) -> Option<NodeId> {
+    pub(super) fn handle_link_down(&mut self, link: LinkId, rng: &mut impl Rng, now: Boot) -> Option<NodeId> {
         let peer = self.by_link.remove(&link)?;
         let chance = Chance::draw(rng);
         self.with(peer, |neighbour, _| neighbour.handle_down(link, chance, now));

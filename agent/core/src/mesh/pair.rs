@@ -166,7 +166,10 @@ impl Pair {
         }
         self.proven = [Some(boot), self.proven[0]];
         self.probes_received.swap(0, 1);
-        if self.probes_received[0].as_ref().is_some_and(|(of, _)| *of != boot) {
+        if self.probes_received[0]
+            .as_ref()
+            .is_some_and(|(of, _)| *of != boot)
+        {
             self.probes_received[0] = None;
         }
 
@@ -190,7 +193,9 @@ impl Pair {
             .filter(|key| Some(&key.theirs) == self.theirs.first());
         let oldest = usable.clone().next_back();
 
-        usable.find(|key| self.known_to_them.contains(&key.ours)).or(oldest)
+        usable
+            .find(|key| self.known_to_them.contains(&key.ours))
+            .or(oldest)
     }
 }
 

@@ -191,6 +191,9 @@ impl Probe {
         if now <= flight.deadline {
             self.measure(now.since(flight.sent_at));
         }
+        if self.health == Health::Down {
+            self.window.start_over();
+        }
         self.window.answered(flight.number, flight.sent_at, received);
         self.answered_at = Some(now);
         self.heard_at = Some(now);
@@ -323,12 +326,14 @@ mod tests {
     fn three_misses_in_a_row_make_a_path_down_and_not_earlier() {
         let mut world = World::proven();
         let cut = world.now;
-        world.run_silent(799);
+        // the next probe goes 195 ms after the answer
+        world.run_silent(195 + 3 * 200);
         assert_eq!(world.probe.health(), Health::Doubtful);
+        assert_eq!(world.probe.misses(), 2);
         world.run_silent(1);
 
         assert_eq!(world.probe.health(), Health::Down);
-        assert_eq!(world.now.since(cut), Duration::from_millis(800));
+        assert_eq!(world.now.since(cut), Duration::from_millis(796));
     }
 
     #[test]
@@ -354,6 +359,16 @@ mod tests {
             world.answer_after(5);
             assert_eq!(world.probe.health(), expected);
         }
+    }
+
+    #[test]
+    fn losses_of_an_outage_that_is_over_do_not_count() {
+        let mut world = World::proven();
+        world.run_silent(2_000);
+        assert!(world.probe.loss().missed > 4);
+        world.answer_after(5);
+
+        assert_eq!((world.probe.loss().missed, world.probe.loss().of), (0, 1));
     }
 
     #[test]
@@ -403,7 +418,7 @@ mod tests {
         world.run_silent(200);
         assert!(!world.probe.in_flight.is_empty());
         world.probe.set_interval(Duration::from_millis(200), world.now);
-        world.run_silent(200);
+        world.run_silent(201);
 
         assert_eq!(world.probe.health(), Health::Doubtful);
     }

@@ -205,6 +205,8 @@ mod tests {
     }
 
     fn drain(queue: &mut ClassQueue, now: Boot) -> Vec<u8> {
-        std::iter::from_fn(|| queue.pop(now)).map(|(_, frame)| frame[0]).collect()
+        std::iter::from_fn(|| queue.pop(now))
+            .map(|(_, frame)| frame[0])
+            .collect()
     }
 }

@@ -189,9 +189,8 @@ impl Relay {
 
     pub(super) fn view(&self, now: Boot) -> RelayView {
         let fresh = self.is_fresh(now);
-        let lives = |row: &Row| {
-            self.still_at.is_none() && (fresh || row.lives_on(self.fresh_at, self.activity, now))
-        };
+        let lives =
+            |row: &Row| self.still_at.is_none() && (fresh || row.lives_on(self.fresh_at, self.activity, now));
 
         RelayView {
             fresh_at: self.fresh_at,
@@ -206,7 +205,8 @@ impl Relay {
     }
 
     fn is_fresh(&self, now: Boot) -> bool {
-        self.fresh_at.is_some_and(|fresh| now.since(fresh) <= self.freshness)
+        self.fresh_at
+            .is_some_and(|fresh| now.since(fresh) <= self.freshness)
     }
 
     fn pause(&self, now: Boot) -> Option<RelayPause> {

@@ -125,7 +125,11 @@ impl Route {
         if decision.generation == self.standing.generation {
             let in_force = self.paths.iter().map(|track| track.tag);
             let same = legs.iter().map(|leg| leg.tag).eq(in_force);
-            return if same { Ok(()) } else { Err(DecisionRefusal::Conflict) };
+            return if same {
+                Ok(())
+            } else {
+                Err(DecisionRefusal::Conflict)
+            };
         }
         self.priority = decision.priority;
         self.cadence = decision.cadence;
@@ -175,7 +179,9 @@ impl Route {
         let hurried = self.is_watchful();
         for track in probed(&mut self.paths, &mut self.previous, self.active) {
             let active = track.tag == self.active;
-            track.probe.set_interval(interval(track, pace, active, hurried), now);
+            track
+                .probe
+                .set_interval(interval(track, pace, active, hurried), now);
             let judged = track.probe.handle_timeout(late, now);
             sum.missed += judged.missed;
             sum.unjudged += judged.unjudged;
@@ -210,7 +216,12 @@ impl Route {
     }
 
     /// `brought_by`: the far side of the link that the answer came on. None: the path is not ours.
-    pub(super) fn handle_reply(&mut self, reply: &ProbeReply, brought_by: NodeId, now: Boot) -> Option<Reply> {
+    pub(super) fn handle_reply(
+        &mut self,
+        reply: &ProbeReply,
+        brought_by: NodeId,
+        now: Boot,
+    ) -> Option<Reply> {
         let meant = self
             .track_mut(reply.path)
             .map(|track| track.handle_reply(reply, brought_by, now));

@@ -52,10 +52,7 @@ mod tests {
         assert_eq!(standstill.turn(Boot(100_000)), None);
         assert_eq!(standstill.turn(Boot(105_000)), None);
 
-        assert_eq!(
-            standstill.turn(Boot(110_001)),
-            Some(Duration::from_millis(5_001))
-        );
+        assert_eq!(standstill.turn(Boot(110_001)), Some(Duration::from_millis(5_001)));
         assert_eq!(standstill.turn(Boot(110_002)), None);
     }
 

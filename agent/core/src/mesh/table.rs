@@ -198,7 +198,11 @@ impl RouteTable {
             .map(|(peer, route)| (route.priority(), route.id(), *peer))
             .collect();
         ranked.sort_unstable();
-        self.first = ranked.iter().take(FIRST_ROUTES).map(|(_, _, peer)| *peer).collect();
+        self.first = ranked
+            .iter()
+            .take(FIRST_ROUTES)
+            .map(|(_, _, peer)| *peer)
+            .collect();
     }
 }
 

@@ -6,6 +6,7 @@ use protocol::document::authority::{RevocationList, RevokedNode};
 use protocol::document::routes::{Action, Path};
 use protocol::frame::{BootTag, Class, Form, FrameHeader, PathTag, RefusalReason, Sequence};
 use protocol::wire::{Drift, SwitchCause};
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 use effect::{Event, Refusal, RelayPause};
@@ -50,13 +51,22 @@ fn a_switch_is_reported_at_once_with_its_cause() {
     let switch = report.switches[0];
     assert_eq!((switch.from, switch.to), (Path::Direct, via(R, 1)));
     assert_eq!((switch.cause, switch.generation), (SwitchCause::PathDown, 1));
-    let direct = report.paths.iter().find(|path| path.path == Path::Direct).unwrap();
+    let direct = report
+        .paths
+        .iter()
+        .find(|path| path.path == Path::Direct)
+        .unwrap();
     assert_eq!((direct.drift, direct.active), (Drift::Failure, false));
     let relayed = report.paths.iter().find(|path| path.path == via(R, 1)).unwrap();
     assert_eq!(relayed.expected_hops, [node(A), node(R), node(B)]);
     assert_eq!(relayed.observed_hops, relayed.expected_hops);
     assert_eq!((relayed.drift, relayed.active), (Drift::None, true));
-    assert!(world.with(A, |mesh, now| mesh.take_report(now)).switches.is_empty());
+    assert!(
+        world
+            .with(A, |mesh, now| mesh.take_report(now))
+            .switches
+            .is_empty()
+    );
 }
 
 #[test]
@@ -98,7 +108,11 @@ fn a_relay_that_stood_still_forwards_nothing_before_a_poll_sent_since() {
         world.set_polling(R, true);
         world.run_for(6_000 + 40_000);
         assert!(world.mesh(R).stats().forwarded > forwarded, "seed {seed}");
-        assert_eq!(world.active(A, B), via(S, 1), "it stays where it went, seed {seed}");
+        assert_eq!(
+            world.active(A, B),
+            via(S, 1),
+            "it stays where it went, seed {seed}"
+        );
     }
 }
 
@@ -136,7 +150,10 @@ fn a_cut_in_one_direction_moves_both_ends_and_its_direction_is_known() {
         // A still hears B: what it lost, it lost on the way out
         let (out, back) = direct(A, B);
         assert!(out > 3 && back == 0, "{out} out, {back} back, seed {seed}");
-        assert_eq!(world.mesh(B).flow(node(A)).unwrap().largest_gap.as_millis() / 500, 0);
+        assert_eq!(
+            world.mesh(B).flow(node(A)).unwrap().largest_gap.as_millis() / 500,
+            0
+        );
     }
 }
 
@@ -204,7 +221,11 @@ fn a_decision_does_not_move_traffic_onto_a_path_that_is_down() {
     assert_eq!(world.active(A, B), via(R, 1));
     world.set_cut(A, B, false);
     world.run_for(60_000);
-    assert_eq!(world.active(A, B), Path::Direct, "the decision is followed in the end");
+    assert_eq!(
+        world.active(A, B),
+        Path::Direct,
+        "the decision is followed in the end"
+    );
 }
 
 #[test]
@@ -214,7 +235,11 @@ fn a_new_path_is_probed_before_it_carries() {
     world.set_cut(A, S, true);
     decide(&mut world, 2, via(S, 1), &[via(R, 1)]);
     world.run_for(3_000);
-    assert_eq!(world.active(A, B), Path::Direct, "the path of the generation before");
+    assert_eq!(
+        world.active(A, B),
+        Path::Direct,
+        "the path of the generation before"
+    );
     let gap = |world: &World| world.mesh(B).flow(node(A)).unwrap().largest_gap.as_millis();
     assert!(gap(&world) < 100, "{}", gap(&world));
     world.set_cut(A, S, false);
@@ -238,7 +263,9 @@ fn a_lower_generation_never_overwrites_and_a_missing_route_is_kept() {
     assert_eq!(world.route(A, B).generation, 5);
     let mut withdrawal = decision(B, 4, Path::Direct, &[]);
     withdrawal.action = Action::Withdraw;
-    world.with(A, |mesh, now| mesh.handle_routes(&routes(withdrawal.clone()), now));
+    world.with(A, |mesh, now| {
+        mesh.handle_routes(&routes(withdrawal.clone()), now)
+    });
     assert_eq!(world.mesh(A).routes(world.boot()).len(), 1);
     withdrawal.generation = 6;
     world.with(A, |mesh, now| mesh.handle_routes(&routes(withdrawal), now));
@@ -268,6 +295,7 @@ fn payload_is_refused_counted_and_answered_by_relay_and_end() {
         lease: lease(R),
         generation: 1,
     };
+    let heard = world.mesh(A).stats().refusals_heard;
     world.inject(A, R, frame(Class::Payload, path));
     world.inject(A, B, frame(Class::Payload, PathTag::Direct));
     world.run_for(100);
@@ -275,11 +303,13 @@ fn payload_is_refused_counted_and_answered_by_relay_and_end() {
     for refuser in [R, B] {
         let stats = world.mesh(refuser).stats();
         assert_eq!(stats.refused[&Refusal::PayloadForwardingDisabled], 1);
-        assert_eq!(stats.refusals_answered, 1);
     }
-    assert_eq!(world.mesh(A).stats().refusals_heard, 2);
+    assert_eq!(world.mesh(A).stats().refusals_heard, heard + 2);
     let why = RefusalReason::PayloadForwardingDisabled;
-    let told = world.count(A, |event| matches!(event, Event::RelayRefuses { why: told, .. } if *told == why));
+    let told = world.count(
+        A,
+        |event| matches!(event, Event::RelayRefuses { why: told, .. } if *told == why),
+    );
     assert_eq!(told, 1);
     assert_eq!(world.active(A, B), via(R, 1));
 }
@@ -390,10 +420,19 @@ fn what_is_no_frame_closes_its_connection_and_it_is_dialled_again() {
 }
 
 #[test]
-fn two_connections_become_one_and_the_lower_nodes_stays() {
+fn of_two_connections_the_one_that_the_lower_node_dialled_stays() {
     for seed in 0..SEEDS {
-        let mut world = pair_over(seed, Path::Direct, &[via(R, 1)]);
-        world.run_for(3_000);
+        let mut world = World::new(seed, &ALL);
+        world.set_latency(A, B, 1 + seed * 13 % 250);
+        let (first, then) = if seed % 2 == 0 { (A, B) } else { (B, A) };
+        world.with(first, |mesh, now| {
+            mesh.handle_routes(&routes(decision(then, 1, Path::Direct, &[])), now);
+        });
+        world.run_for(seed * 7 % 500);
+        world.with(then, |mesh, now| {
+            mesh.handle_routes(&routes(decision(first, 1, Path::Direct, &[])), now);
+        });
+        world.run_for(5_000);
 
         assert_eq!(world.connections_between(A, B), 1, "seed {seed}");
         let link = |of: u8, to: u8| {
@@ -401,8 +440,40 @@ fn two_connections_become_one_and_the_lower_nodes_stays() {
             views.retain(|view| view.peer == node(to));
             views.pop().unwrap()
         };
-        assert_eq!(link(A, B).dialled_by_us, Some(true), "seed {seed}");
-        assert_eq!(link(B, A).dialled_by_us, Some(false), "seed {seed}");
+        let closed = world.mesh(A).stats().duplicates_closed + world.mesh(B).stats().duplicates_closed;
+        let by_lower = closed > 0 || first == A;
+        assert_eq!(link(A, B).dialled_by_us, Some(by_lower), "seed {seed}");
+        assert_eq!(link(B, A).dialled_by_us, Some(!by_lower), "seed {seed}");
+        assert_eq!(link(A, B).boot.is_some(), true, "seed {seed}");
+    }
+}
+
+/// Dials, cuts, losses and crashes in any order end in one connection.
+#[test]
+fn whatever_happened_one_connection_is_left() {
+    for seed in 0..SEEDS {
+        let mut world = pair_over(seed, Path::Direct, &[via(R, 1)]);
+        let mut chance = StdRng::seed_from_u64(seed);
+        for _ in 0..12 {
+            match chance.random_range(0..5) {
+                0 => world.set_cut_towards(A, B, true),
+                1 => world.set_cut_towards(B, A, true),
+                2 => world.set_loss(A, B, chance.random_range(0..400)),
+                3 => world.restart(A, &ALL),
+                _ => world.set_cut(A, B, false),
+            }
+            decide(&mut world, 1, Path::Direct, &[via(R, 1)]);
+            world.run_for(chance.random_range(0..9_000));
+        }
+        world.set_cut(A, B, false);
+        world.set_loss(A, B, 0);
+        world.run_for(90_000);
+
+        assert_eq!(world.connections_between(A, B), 1, "seed {seed}");
+        let healths = |of, to| world.route(of, to).paths.into_iter().map(|path| path.health);
+        for (of, to) in [(A, B), (B, A)] {
+            assert!(healths(of, to).all(|health| health == Health::Up), "seed {seed}");
+        }
     }
 }
 
@@ -431,6 +502,7 @@ fn a_relay_that_restarts_without_a_controller_carries_nothing_and_direct_paths_g
     let mut world = pair_over(18, via(R, 1), &[Path::Direct]);
     settle(&mut world, 18);
     world.set_polling(R, false);
+    world.run_for(6_000);
     world.kill(R);
     world.run_for(100);
     world.restart(R, &ALL);
@@ -447,6 +519,7 @@ fn a_relay_that_restarts_without_a_controller_carries_nothing_and_direct_paths_g
 fn a_relay_without_a_controller_keeps_what_is_in_use() {
     let mut world = pair_over(19, via(R, 1), &[via(S, 1), Path::Direct]);
     settle(&mut world, 19);
+    let began = world.now;
     world.set_polling(R, false);
     world.set_polling(S, false);
     world.run_for(300_000);
@@ -461,7 +534,7 @@ fn a_relay_without_a_controller_keeps_what_is_in_use() {
             }
         )
     };
-    assert_eq!(world.count(R, not_fresh), 1);
+    assert!(world.told(R, began, not_fresh).is_some());
     // probes of the standby count as activity
     assert_eq!(world.mesh(S).relay(world.boot()).live, 1);
 }
@@ -524,7 +597,9 @@ fn probes_rest_when_nothing_is_sent_and_hurry_when_something_is() {
     }
     let document = protocol::document::routes::Routes { decisions: many };
     world.with(A, |mesh, now| mesh.handle_routes(&document, now));
-    world.with(B, |mesh, now| mesh.handle_routes(&routes(decision(A, 1, Path::Direct, &[])), now));
+    world.with(B, |mesh, now| {
+        mesh.handle_routes(&routes(decision(A, 1, Path::Direct, &[])), now)
+    });
     world.run_for(30_000);
     let sent = |world: &World| world.mesh(A).stats().probes_sent;
     let before = sent(&world);
@@ -594,7 +669,11 @@ fn settle(world: &mut World, seed: u64) -> (usize, usize) {
         world.with(A, |mesh, _| mesh.take_flow_log()).len(),
         world.with(B, |mesh, _| mesh.take_flow_log()).len(),
     );
-    assert_eq!(world.count(A, is_switch) + world.count(B, is_switch), 0, "seed {seed}");
+    assert_eq!(
+        world.count(A, is_switch) + world.count(B, is_switch),
+        0,
+        "seed {seed}"
+    );
     assert_eq!(world.active(A, B), world.route(A, B).decided, "seed {seed}");
     assert_eq!(world.active(B, A), world.route(B, A).decided, "seed {seed}");
 

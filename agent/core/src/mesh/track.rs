@@ -109,12 +109,7 @@ impl Track {
     }
 
     /// `brought_by`: the far side of our link; `observed_from`: what the peer saw on its own.
-    pub(super) fn handle_reply(
-        &mut self,
-        reply: &ProbeReply,
-        brought_by: NodeId,
-        now: Boot,
-    ) -> Reply {
+    pub(super) fn handle_reply(&mut self, reply: &ProbeReply, brought_by: NodeId, now: Boot) -> Reply {
         let meant = self.probe.handle_reply(reply.probe, reply.received, now);
         if meant == Reply::Answered {
             self.observed = Some((brought_by, reply.observed_from));

@@ -69,6 +69,15 @@ impl Window {
         });
     }
 
+    /// Forgets what was judged so far: an outage that is over says nothing of the path as it is now.
+    pub(super) fn start_over(&mut self) {
+        for outcome in std::mem::take(&mut self.outcomes) {
+            if let Some(received) = outcome.received {
+                self.base = (outcome.number, received);
+            }
+        }
+    }
+
     /// `heard_at`: when anything last came from the peer over this path.
     pub(super) fn loss(&self, heard_at: Option<Boot>) -> Loss {
         let (mut missed, mut out, mut silent, mut all) = (0, 0, 0, 0);
@@ -98,7 +107,9 @@ impl Window {
 
     /// Outcomes are kept in the order of sending, in which they mostly come.
     fn push(&mut self, outcome: Outcome) {
-        let place = self.outcomes.partition_point(|other| other.number < outcome.number);
+        let place = self
+            .outcomes
+            .partition_point(|other| other.number < outcome.number);
         self.outcomes.insert(place, outcome);
         if self.outcomes.len() > WINDOW
             && let Some(oldest) = self.outcomes.pop_front()
@@ -196,6 +207,11 @@ mod tests {
     }
 
     fn loss(missed: u8, out: u8, back: u8, of: u8) -> Loss {
-        Loss { missed, out, back, of }
+        Loss {
+            missed,
+            out,
+            back,
+            of,
+        }
     }
 }

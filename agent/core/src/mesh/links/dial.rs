@@ -79,9 +79,7 @@ impl Dial {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Boot> {
-        self.under_way
-            .map(|since| since.after(GIVEN_UP))
-            .or(self.next)
+        self.under_way.map(|since| since.after(GIVEN_UP)).or(self.next)
     }
 
     pub(super) fn next(&self) -> Option<Boot> {
@@ -161,7 +159,10 @@ mod tests {
         }
 
         assert!(dials.len() > 20);
-        assert!(dials.windows(4).all(|four| four[3] - four[0] >= 60_000), "{dials:?}");
+        assert!(
+            dials.windows(4).all(|four| four[3] - four[0] >= 60_000),
+            "{dials:?}"
+        );
     }
 
     #[test]

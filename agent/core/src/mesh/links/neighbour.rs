@@ -90,7 +90,10 @@ enum Wish {
 
 impl Neighbour {
     pub(super) fn handle_candidates(&mut self, candidates: Vec<SocketAddr>, now: Boot) {
-        if candidates.iter().any(|address| !self.candidates.contains(address)) {
+        if candidates
+            .iter()
+            .any(|address| !self.candidates.contains(address))
+        {
             self.dial.handle_new_addresses();
         }
         self.candidates = candidates;
@@ -241,8 +244,14 @@ impl Neighbour {
             .as_ref()
             .map(|contest| contest.until.min(contest.ask_again));
         let probe = self.probe.as_ref().filter(|_| self.current.is_some());
-        let ours = self.connections.values().any(|connection| connection.dialled_by_us);
-        let unneeded = self.unwanted_since.filter(|_| ours).map(|since| since.after(GRACE));
+        let ours = self
+            .connections
+            .values()
+            .any(|connection| connection.dialled_by_us);
+        let unneeded = self
+            .unwanted_since
+            .filter(|_| ours)
+            .map(|since| since.after(GRACE));
         let dial = self
             .dial
             .poll_timeout()
@@ -396,7 +405,12 @@ impl Neighbour {
     fn close_unneeded(&mut self, chance: Chance, now: Boot) {
         self.unwanted_since = None;
         let ours = |(_, connection): &(&LinkId, &Connection)| connection.dialled_by_us;
-        let links: Vec<LinkId> = self.connections.iter().filter(ours).map(|(link, _)| *link).collect();
+        let links: Vec<LinkId> = self
+            .connections
+            .iter()
+            .filter(ours)
+            .map(|(link, _)| *link)
+            .collect();
         for link in links {
             self.effects.push_back(Wish::Close {
                 link,

@@ -1,1 +1,268 @@
 //! Which connections are kept, by this end alone; both ends together are in the world's tests.
+
+use protocol::frame::PathTag;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::*;
+
+#[test]
+fn a_wanted_neighbour_is_dialled_at_once_and_again_after_it_is_lost() {
+    let mut bench = Bench::wanting();
+    assert_eq!(bench.take(), [dial()]);
+    bench.up(1, true);
+    bench.run_to(10_000);
+    assert_eq!(bench.take(), []);
+    bench.down(1);
+    bench.run_to(10_700);
+    assert_eq!(bench.take(), []);
+    bench.run_to(11_300);
+
+    assert_eq!(bench.take(), [dial()]);
+}
+
+#[test]
+fn nobody_is_dialled_without_an_address_or_a_need() {
+    let mut bench = Bench::new();
+    bench.links.handle_wants(&want(true), &mut bench.rng, Boot(0));
+    bench.run_to(60_000);
+    assert_eq!(bench.take(), []);
+
+    let mut bench = Bench::new();
+    bench.links.handle_candidates(&addresses(), Boot(0));
+    bench.run_to(60_000);
+    assert_eq!(bench.take(), []);
+}
+
+#[test]
+fn a_connection_of_ours_that_is_not_needed_is_closed_after_a_while() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    bench.up(1, true);
+    bench.run_to(1_000);
+    bench
+        .links
+        .handle_wants(&BTreeMap::new(), &mut bench.rng, Boot(1_000));
+    bench.run_to(60_999);
+    assert_eq!(bench.take(), []);
+    bench.run_to(61_000);
+
+    assert_eq!(bench.take(), [close(1, CloseReason::Unneeded)]);
+    bench.run_to(200_000);
+    assert_eq!(bench.take(), []);
+}
+
+#[test]
+fn a_connection_that_the_other_end_dialled_is_for_it_to_close() {
+    let mut bench = Bench::new();
+    bench.up(1, false);
+    bench.run_to(600_000);
+
+    assert_eq!(bench.take(), []);
+    assert_eq!(bench.links.current(PEER), Some(LinkId(1)));
+}
+
+#[test]
+fn a_dead_connection_stays_until_a_fresh_one_takes_its_place() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    bench.up(1, true);
+    bench.links.handle_path(PEER, true, Boot(1_000));
+    bench.run_to(1_000);
+    assert_eq!(bench.take(), [dial()]);
+    assert_eq!(bench.links.current(PEER), Some(LinkId(1)));
+    bench.up(2, true);
+
+    assert_eq!(bench.take(), [close(1, CloseReason::Dead)]);
+    assert_eq!(bench.links.current(PEER), Some(LinkId(2)));
+}
+
+#[test]
+fn a_connection_that_answers_beats_one_that_does_not() {
+    for silent in [1, 2] {
+        let mut bench = Bench::wanting();
+        bench.take();
+        bench.up(1, true);
+        bench.up(2, false);
+        bench.answer_all_but(silent);
+        bench.run_to(1_000);
+
+        let closed = bench.closed();
+        assert_eq!(closed, [close(silent, CloseReason::Duplicate)], "{silent}");
+    }
+}
+
+#[test]
+fn of_two_that_answer_the_lower_nodes_stays_and_of_one_dialler_the_later() {
+    for (ours, kept) in [
+        ([true, false], 1),
+        ([false, true], 2),
+        ([true, true], 2),
+        ([false, false], 2),
+    ] {
+        let mut bench = Bench::wanting();
+        bench.take();
+        bench.up(1, ours[0]);
+        bench.up(2, ours[1]);
+        bench.answer_all_but(0);
+
+        assert_eq!(
+            bench.closed(),
+            [close(3 - kept, CloseReason::Duplicate)],
+            "{ours:?}"
+        );
+        assert_eq!(bench.links.current(PEER), Some(LinkId(kept)), "{ours:?}");
+    }
+}
+
+#[test]
+fn a_link_that_no_path_probes_is_probed_here_and_redialled_after_three_misses() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    bench.links.handle_wants(&want(true), &mut bench.rng, Boot(0));
+    bench.up(1, true);
+    bench.run_to(30_000);
+    let probes = bench.take();
+    assert_eq!(probes.first(), Some(&LinkEffect::Probe { peer: PEER }));
+    let dials = probes.iter().filter(|effect| **effect == dial()).count();
+
+    assert!(dials >= 1, "{probes:?}");
+}
+
+#[test]
+fn there_is_a_bound_on_connections() {
+    let mut bench = Bench::new();
+    for link in 0..LINKS as u64 {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&link.to_be_bytes());
+        bench.links.handle_link_up(
+            LinkId(link),
+            (NodeId::from_bytes(id), false),
+            &mut bench.rng,
+            Boot(0),
+        );
+    }
+    bench.up(9_999_999, false);
+
+    assert_eq!(bench.take(), [close(9_999_999, CloseReason::TooMany)]);
+}
+
+struct Bench {
+    links: Links,
+    rng: StdRng,
+    now: Boot,
+    effects: Vec<LinkEffect>,
+    asked: Vec<(u64, u64)>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let probing = Probing {
+            rest: Duration::from_secs(5),
+            doubt: Duration::from_secs(1),
+        };
+
+        Self {
+            links: Links::new(US, probing),
+            rng: StdRng::seed_from_u64(1),
+            now: Boot(0),
+            effects: Vec::new(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn wanting() -> Self {
+        let mut bench = Self::new();
+        bench.links.handle_candidates(&addresses(), Boot(0));
+        bench.links.handle_wants(&want(false), &mut bench.rng, Boot(0));
+        bench.run_to(0);
+        bench
+    }
+
+    fn up(&mut self, link: u64, dialled_by_us: bool) {
+        self.links
+            .handle_link_up(LinkId(link), (PEER, dialled_by_us), &mut self.rng, self.now);
+        self.drain();
+    }
+
+    fn down(&mut self, link: u64) {
+        self.links.handle_link_down(LinkId(link), &mut self.rng, self.now);
+        self.drain();
+    }
+
+    fn run_to(&mut self, at: u64) {
+        while let Some(due) = self.links.poll_timeout().filter(|due| due.0 <= at) {
+            self.now = self.now.max(due);
+            self.links.handle_timeout(false, &mut self.rng, self.now);
+            self.drain();
+        }
+        self.now = self.now.max(Boot(at));
+    }
+
+    /// Answers whatever was asked over other connections than this.
+    fn answer_all_but(&mut self, silent: u64) {
+        for (link, probe) in std::mem::take(&mut self.asked) {
+            let reply = ProbeReply {
+                probe,
+                path: PathTag::Direct,
+                observed_from: US,
+                received: 1,
+            };
+            if link != silent {
+                let meant = self.links.handle_reply(PEER, &reply, self.now);
+                assert_eq!(meant, Reply::Answered);
+            }
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.links.poll_effect() {
+            match effect {
+                LinkEffect::Ask { link, probe, .. } => self.asked.push((link.0, probe)),
+                LinkEffect::Probe { peer } => {
+                    self.links.begin_probe(peer, 1, self.now);
+                    self.effects.push(effect);
+                }
+                LinkEffect::Close { .. } | LinkEffect::Dial { .. } => self.effects.push(effect),
+            }
+        }
+    }
+
+    fn take(&mut self) -> Vec<LinkEffect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    fn closed(&mut self) -> Vec<LinkEffect> {
+        let is_close = |effect: &LinkEffect| matches!(effect, LinkEffect::Close { .. });
+        self.take().into_iter().filter(is_close).collect()
+    }
+}
+
+fn dial() -> LinkEffect {
+    LinkEffect::Dial {
+        peer: PEER,
+        candidates: addresses()[&PEER].clone(),
+    }
+}
+
+fn close(link: u64, why: CloseReason) -> LinkEffect {
+    let peer = PEER;
+
+    LinkEffect::Close {
+        peer,
+        link: LinkId(link),
+        why,
+    }
+}
+
+fn addresses() -> BTreeMap<NodeId, Vec<SocketAddr>> {
+    [(PEER, vec!["10.0.0.2:7000".parse().unwrap()])].into()
+}
+
+fn want(probe: bool) -> BTreeMap<NodeId, Want> {
+    [(PEER, Want { link: true, probe })].into()
+}
+
+const US: NodeId = NodeId::from_bytes([1; 16]);
+const PEER: NodeId = NodeId::from_bytes([2; 16]);

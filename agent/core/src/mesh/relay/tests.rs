@@ -227,7 +227,12 @@ impl Model {
     /// The row in force: in the last table, and of no lower generation than in any.
     fn row(&self, number: u8) -> Option<LeaseRow> {
         let of_lease = |rows: &Vec<LeaseRow>| rows.iter().copied().find(|row| row.lease == lease(number));
-        let highest = self.tables.iter().filter_map(of_lease).map(|row| row.generation).max();
+        let highest = self
+            .tables
+            .iter()
+            .filter_map(of_lease)
+            .map(|row| row.generation)
+            .max();
 
         self.tables
             .last()
@@ -271,7 +276,11 @@ enum Step {
     Fresh(u64),
     Still,
     Vain,
-    Frame { from: NodeId, lease: u8, generation: u32 },
+    Frame {
+        from: NodeId,
+        lease: u8,
+        generation: u32,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -44,7 +44,11 @@ impl Route {
     }
 
     pub(super) fn tell_move(&mut self, from: Option<PathTag>) {
-        let path = |tag: PathTag| self.accepted().find(|track| track.tag == tag).map(|track| track.path);
+        let path = |tag: PathTag| {
+            self.accepted()
+                .find(|track| track.tag == tag)
+                .map(|track| track.path)
+        };
         let from = from.and_then(path);
         if let Some(to) = path(self.active) {
             self.effects.push_back(RouteEffect::Event(Event::Moved {
@@ -83,9 +87,10 @@ impl Route {
                 continue;
             }
             match to {
-                Health::Down => self
-                    .effects
-                    .push_back(RouteEffect::Event(Event::PathDown { route, peer, path })),
+                Health::Down => {
+                    self.effects
+                        .push_back(RouteEffect::Event(Event::PathDown { route, peer, path }))
+                }
                 Health::Doubtful => self.doubt_until = Some(now.after(DOUBT)),
                 Health::Up => self.doubt_until = None,
                 Health::Recovering | Health::Unproven => {}
@@ -135,7 +140,8 @@ impl Route {
         if self.owed || !loss.is_lossy() {
             return;
         }
-        let better = |track: &&Track| track.fitness() == Fitness::Fit && track.probe.loss().is_better_than(loss);
+        let better =
+            |track: &&Track| track.fitness() == Fitness::Fit && track.probe.loss().is_better_than(loss);
         let to = self
             .paths
             .iter()

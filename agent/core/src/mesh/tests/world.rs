@@ -165,6 +165,12 @@ impl World {
         }
     }
 
+    pub(super) fn set_latency(&mut self, one: u8, other: u8, millis: u64) {
+        for ends in [(one, other), (other, one)] {
+            self.wires.get_mut(&ends).unwrap().latency = millis;
+        }
+    }
+
     pub(super) fn latency(&self, one: u8, other: u8) -> u64 {
         self.wires[&(one, other)].latency
     }
@@ -275,13 +281,17 @@ impl World {
     /// The newest frame of class `synthetic` that is on its way between two nodes.
     pub(super) fn capture(&mut self, from: u8, to: u8) -> Vec<u8> {
         loop {
-            let found = self.under_way.values().rev().find_map(|packet| match &packet.what {
-                What::Datagram(id, bytes) if packet.to == to && bytes[1] == 3 => {
-                    let ends = self.connections[id].ends;
-                    (ends == [from, to] || ends == [to, from]).then(|| bytes.clone())
-                }
-                _ => None,
-            });
+            let found = self
+                .under_way
+                .values()
+                .rev()
+                .find_map(|packet| match &packet.what {
+                    What::Datagram(id, bytes) if packet.to == to && bytes[1] == 3 => {
+                        let ends = self.connections[id].ends;
+                        (ends == [from, to] || ends == [to, from]).then(|| bytes.clone())
+                    }
+                    _ => None,
+                });
             if let Some(frame) = found {
                 return frame;
             }
@@ -347,7 +357,11 @@ impl World {
             self.checked_at = self.now;
             self.end_silent_connections();
         }
-        while let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= self.now) {
+        while let Some(entry) = self
+            .under_way
+            .first_entry()
+            .filter(|entry| entry.key().0 <= self.now)
+        {
             let packet = entry.remove();
             self.deliver(packet);
         }
@@ -505,7 +519,11 @@ impl World {
                     let other = connection.ends[1 - place];
                     self.transmit(from, other, What::Close(id));
                 }
-                Effect::Send { link, class: _, frame } => {
+                Effect::Send {
+                    link,
+                    class: _,
+                    frame,
+                } => {
                     let id = self.hosts[&from].links.get(&link).copied();
                     if let Some(id) = id
                         && let Some(connection) = self.connections.get(&id)
@@ -534,7 +552,8 @@ impl World {
 
     fn after(&mut self, millis: u64, to: u8, what: What) {
         self.next += 1;
-        self.under_way.insert((self.now + millis, self.next), Packet { to, what });
+        self.under_way
+            .insert((self.now + millis, self.next), Packet { to, what });
     }
 
     fn poll(&mut self, node: u8) {
