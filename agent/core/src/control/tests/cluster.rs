@@ -45,6 +45,8 @@ pub(super) struct Cluster {
     pub(super) number: u64,
     /// The version of the trust bundle.
     pub(super) bundle: u64,
+    /// The bundle's content, where it is not that of the CAs.
+    pub(super) kept_bundle: Option<TrustBundle>,
     pub(super) revocations: (u64, RevocationList),
     /// The version of every document of the node: all that are published together have one.
     pub(super) revision: u64,
@@ -97,6 +99,7 @@ impl Cluster {
             term: 1,
             number: 1,
             bundle: 1,
+            kept_bundle: None,
             revocations: (1, RevocationList::default()),
             revision: 1,
             roles: vec![NodeRole::Member],
@@ -174,6 +177,10 @@ impl Cluster {
     }
 
     pub(super) fn trust_bundle(&self) -> TrustBundle {
+        if let Some(kept) = &self.kept_bundle {
+            return kept.clone();
+        }
+
         TrustBundle {
             node_cas: vec![self.node_ca.certificate.clone().into()],
             controller_cas: vec![self.controller_ca.certificate.clone().into()],

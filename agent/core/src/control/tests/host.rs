@@ -8,7 +8,7 @@ use protocol::cbor;
 use protocol::envelope::Kind;
 use protocol::id::BootId;
 use protocol::time::{Boot, Now};
-use protocol::wire::HostFacts;
+use protocol::wire::{Answer, HostFacts, NodeReply, NodeRequest, PollReply};
 
 use super::super::{
     Adopted, Config, ConnectionId, Control, Disconnected, Door, Effect, Event, FileName, Lost, Pin, Seed,
@@ -30,6 +30,12 @@ pub(super) struct Host {
     pub(super) dialled: Vec<(Door, String)>,
     /// Requests sent, by door.
     pub(super) sent: Vec<(Door, ConnectionId)>,
+    /// Requests at the node door, with when they were sent.
+    pub(super) requests: Vec<(Boot, NodeRequest)>,
+    /// The names of the files of every write that succeeded.
+    pub(super) writes: Vec<Vec<FileName>>,
+    /// The next so many renewals are lost after the controller acted.
+    pub(super) lose_renewal: usize,
     pub(super) trace: Vec<String>,
     /// Steps done: each effect, and each file of a write.
     pub(super) steps: usize,
@@ -39,7 +45,7 @@ pub(super) struct Host {
     /// What servers say first, instead of the truth.
     pub(super) welcome: Option<Vec<u8>>,
     /// What every poll is answered with at once, instead of the truth.
-    pub(super) scripted: Option<protocol::wire::PollReply>,
+    pub(super) scripted: Option<PollReply>,
     connections: BTreeMap<ConnectionId, Door>,
     parked: Option<(ConnectionId, Tag, Boot)>,
     inbox: VecDeque<Input>,
@@ -96,6 +102,9 @@ impl Host {
             tried_in_vain: 0,
             dialled: Vec::new(),
             sent: Vec::new(),
+            requests: Vec::new(),
+            writes: Vec::new(),
+            lose_renewal: 0,
             trace: Vec::new(),
             steps: 0,
             dies_at: None,
@@ -153,6 +162,11 @@ impl Host {
         Ok(())
     }
 
+    /// Lets `time` pass with this machine suspended.
+    pub(super) fn suspend(&mut self, time: Duration) {
+        self.advance(self.now.boot.after(time));
+    }
+
     /// Carries out all that is waiting.
     pub(super) fn settle(&mut self) -> Result<(), Killed> {
         loop {
@@ -196,21 +210,34 @@ impl Host {
     }
 
     /// Answers the parked poll with `reply`; the truth moves on to the next beacon.
-    pub(super) fn answer_poll(&mut self, reply: &protocol::wire::PollReply) {
+    pub(super) fn answer_poll(&mut self, reply: &PollReply) {
         self.cluster.number += 1;
         let (connection, tag, _) = self.parked.take().expect("a poll is parked");
         self.reply(connection, tag, reply);
         self.settle().expect("nobody kills this host");
     }
 
-    fn reply(&mut self, connection: ConnectionId, tag: Tag, reply: &protocol::wire::PollReply) {
-        let reply = protocol::wire::NodeReply::Poll(reply.clone());
-        let bytes = cbor::encode(&protocol::wire::Answer::Done(reply));
+    fn reply(&mut self, connection: ConnectionId, tag: Tag, reply: &PollReply) {
+        let bytes = cbor::encode(&Answer::Done(NodeReply::Poll(reply.clone())));
         self.inbox.push_back(Input::Reply(connection, tag, Ok(bytes)));
     }
 
+    /// Refuses the parked poll.
+    pub(super) fn refuse_poll(&mut self, error: &protocol::error::WireError) {
+        let (connection, tag, _) = self.parked.take().expect("a poll is parked");
+        let answer: Answer<NodeReply> = Answer::Refused(error.clone());
+        self.inbox
+            .push_back(Input::Reply(connection, tag, Ok(cbor::encode(&answer))));
+        self.settle().expect("nobody kills this host");
+    }
+
+    /// The poll that a controller holds.
+    pub(super) fn parked(&self) -> Option<(ConnectionId, Tag)> {
+        self.parked.map(|(connection, tag, _)| (connection, tag))
+    }
+
     /// What the machine makes of `reply`, should the next poll bring it. Ends the run of this host.
-    pub(super) fn judge(&mut self, reply: &protocol::wire::PollReply) -> Vec<super::super::Refusal> {
+    pub(super) fn judge(&mut self, reply: &PollReply) -> Vec<super::super::Refusal> {
         let from = self.events.len();
         self.scripted = Some(reply.clone());
         self.faults.unreachable = false;
@@ -260,6 +287,7 @@ impl Host {
                     self.inbox.push_back(Input::Persisted(write, Err(WriteFailed::Full)));
                     return Ok(());
                 }
+                self.writes.push(files.iter().map(|(name, _)| *name).collect());
                 for (name, payload) in files {
                     self.step()?;
                     self.disk.insert(name, payload.as_bytes().to_vec());
@@ -307,9 +335,11 @@ impl Host {
             return;
         };
         self.sent.push((door, connection));
-        let is_poll = cbor::decode(body)
-            .is_ok_and(|request| matches!(request, protocol::wire::NodeRequest::Poll(_)));
-        if let Some(reply) = self.scripted.clone().filter(|_| door == Door::Node && is_poll) {
+        let request = (door == Door::Node).then(|| cbor::decode::<NodeRequest>(body).expect("decodes"));
+        let is_poll = matches!(request, Some(NodeRequest::Poll(_)));
+        let is_renewal = matches!(request, Some(NodeRequest::Renew(_)));
+        self.requests.extend(request.map(|request| (self.now.boot, request)));
+        if let Some(reply) = self.scripted.clone().filter(|_| is_poll) {
             return self.reply(connection, tag, &reply);
         }
         let reply = match door {
@@ -318,6 +348,10 @@ impl Host {
         };
         let lost = door == Door::Join && self.faults.lose_join_replies > 0;
         match reply {
+            Some(_) if is_renewal && self.lose_renewal > 0 => {
+                self.lose_renewal -= 1;
+                self.inbox.push_back(Input::Reply(connection, tag, Err(Lost::Deadline)));
+            }
             Some(_) if lost => {
                 self.faults.lose_join_replies -= 1;
                 self.inbox.push_back(Input::Reply(connection, tag, Err(Lost::Stream)));

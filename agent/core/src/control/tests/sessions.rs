@@ -1,1 +1,387 @@
-//! Being written.
+//! One controller of many: whom a node goes to, what it asks, and what becomes of it when nobody answers.
+
+use std::time::Duration;
+
+use protocol::cbor;
+use protocol::document::config::{Candidate, CandidateKind};
+use protocol::envelope::Kind;
+use protocol::error::{Code, WireError};
+use protocol::node::NodeRole;
+use protocol::time::Boot;
+use protocol::wire::{NodeRequest, PollReply, Report};
+
+use super::super::{Door, Event, FileName, SessionEnd, Status};
+use super::cluster::{Cluster, node};
+use super::host::Host;
+
+#[test]
+fn a_poll_is_always_outstanding_and_held_as_long_as_the_role_allows() {
+    for (roles, wait) in [(vec![NodeRole::Member], 50_000), (vec![NodeRole::Relay], 10_000)] {
+        let mut cluster = Cluster::new();
+        cluster.roles = roles;
+        let mut host = Host::member(cluster);
+        host.requests.clear();
+        host.run(Duration::from_secs(300));
+
+        let waits: Vec<u32> = polls(&host).iter().map(|poll| poll.wait_ms).collect();
+        assert!(waits.len() >= 29, "{}", waits.len());
+        assert!(waits.iter().all(|found| *found == wait));
+        assert!(host.parked().is_some());
+    }
+}
+
+#[test]
+fn every_poll_shows_the_newest_signed_beacon_and_what_is_in_force() {
+    let mut host = Host::member(Cluster::new());
+    host.requests.clear();
+    host.run(Duration::from_secs(60));
+
+    let last = polls(&host).pop().expect("polled");
+    let shown = protocol::envelope::Envelope::parse(&last.beacon.expect("shown")).expect("ours");
+    assert_eq!(shown.claimed().version, host.cluster.number);
+    assert_eq!(last.have.len(), 5);
+}
+
+#[test]
+fn a_heartbeat_goes_every_ten_seconds_give_or_take_a_tenth() {
+    let mut host = Host::member(Cluster::new());
+    let from = host.now.boot;
+    host.requests.clear();
+    host.run(Duration::from_secs(600));
+
+    let at: Vec<Boot> = host
+        .requests
+        .iter()
+        .filter(|(_, request)| matches!(request, NodeRequest::Heartbeat(_)))
+        .map(|(at, _)| *at)
+        .collect();
+    assert!((54..=67).contains(&at.len()), "{}", at.len());
+    for pair in at.windows(2) {
+        let gap = pair[1].since(pair[0]);
+        assert!((9_000..=11_000).contains(&gap.as_millis()), "{gap:?}");
+    }
+    assert!(at[0].since(from) <= Duration::from_secs(11));
+}
+
+#[test]
+fn changed_interfaces_are_told_at_once_and_no_more_than_eight() {
+    let mut host = Host::member(Cluster::new());
+    let candidates: Vec<Candidate> = (1..=20)
+        .map(|port| Candidate::new(CandidateKind::Lan, ([192, 0, 2, 1], port).into()))
+        .collect();
+    host.control.handle_interfaces(candidates.clone(), host.now);
+    host.settle().expect("alive");
+    let heard = host.cluster.heard.len();
+    assert_eq!(host.cluster.heard[heard - 1].candidates, candidates[..8]);
+
+    host.control.handle_interfaces(candidates, host.now);
+    host.settle().expect("alive");
+    assert_eq!(host.cluster.heard.len(), heard, "nothing changed");
+}
+
+#[test]
+fn reports_are_sent_one_at_a_time() {
+    let mut host = Host::member(Cluster::new());
+    for _ in 0..10 {
+        host.control.handle_report(Report::default(), host.now);
+    }
+    host.settle().expect("alive");
+
+    assert_eq!(host.cluster.reported, 2, "the first, and all that came while it was in flight");
+}
+
+#[test]
+fn freshness_counts_from_when_the_poll_was_sent() {
+    let mut host = Host::member(Cluster::new());
+    host.fresh.clear();
+    host.requests.clear();
+    host.run(Duration::from_secs(60));
+
+    let sent: Vec<Boot> = host
+        .requests
+        .iter()
+        .filter(|(_, request)| matches!(request, NodeRequest::Poll(_)))
+        .map(|(at, _)| *at)
+        .collect();
+    assert!(host.fresh.len() >= 5);
+    for (at, newer) in &host.fresh[1..] {
+        assert!(*newer && sent.contains(at));
+    }
+}
+
+#[test]
+fn the_same_beacon_again_is_an_answer_and_no_freshness() {
+    let mut host = Host::member(Cluster::new());
+    host.fresh.clear();
+    host.control.handle_refresh(host.now);
+    host.settle().expect("alive");
+
+    assert_eq!(host.fresh, [(host.now.boot, false)]);
+}
+
+#[test]
+fn a_refresh_polls_at_once_beside_the_parked_poll_and_brings_a_newer_beacon() {
+    let mut host = Host::member(Cluster::new());
+    host.run(Duration::from_secs(3));
+    host.fresh.clear();
+    host.cluster.number += 1;
+    host.control.handle_refresh(host.now);
+    host.settle().expect("alive");
+
+    assert_eq!(host.fresh, [(host.now.boot, true)]);
+    assert!(host.parked().is_some(), "the parked one stays");
+}
+
+#[test]
+fn a_server_that_answers_at_once_is_not_polled_in_a_loop() {
+    let mut host = Host::member(Cluster::new());
+    let mut nothing = host.cluster.whole_reply(node());
+    nothing.documents.clear();
+    nothing.shared.clear();
+    host.scripted = Some(nothing.clone());
+    host.requests.clear();
+    host.answer_poll(&nothing);
+    host.run(Duration::from_secs(10));
+
+    assert!((30..=42).contains(&polls(&host).len()), "{}", polls(&host).len());
+}
+
+#[test]
+fn after_a_lost_session_the_next_controller_is_dialled_within_a_second() {
+    for byte in 0..40 {
+        let mut host = many_controllers(byte);
+        let first = last_dialled(&host);
+        host.dialled.clear();
+        host.cut();
+        host.run(Duration::from_secs(1));
+
+        assert_eq!(host.dialled.len(), 1, "seed {byte}");
+        assert_ne!(last_dialled(&host), first);
+    }
+}
+
+#[test]
+fn a_fleet_that_lost_its_only_controller_comes_back_spread_over_ten_seconds() {
+    let mut late = 0;
+    for byte in 0..40 {
+        let mut host = member_with_seed(Cluster::new(), byte);
+        host.dialled.clear();
+        host.cut();
+        host.run(Duration::from_secs(5));
+        late += usize::from(host.dialled.is_empty());
+        host.run(Duration::from_secs(5));
+        assert_eq!(host.dialled.len(), 1, "seed {byte}");
+    }
+
+    assert!((10..=30).contains(&late), "{late} of 40 in the second half");
+}
+
+#[test]
+fn attempts_that_fail_back_off_with_full_jitter_up_to_half_a_minute() {
+    let mut host = Host::member(Cluster::new());
+    host.faults.unreachable = true;
+    host.cut();
+    host.dialled.clear();
+    host.run(Duration::from_secs(3600));
+
+    // After the first steps a uniform pause of up to 30 s: 240 on average, and never a storm.
+    assert!((180..=330).contains(&host.dialled.len()), "{}", host.dialled.len());
+    assert_eq!(host.tried_in_vain, host.dialled.len(), "one controller: every attempt is a round");
+}
+
+#[test]
+fn a_round_is_in_vain_once_every_controller_was_tried() {
+    let mut host = many_controllers(1);
+    host.faults.unreachable = true;
+    host.dialled.clear();
+    host.cut();
+    while host.tried_in_vain == 0 {
+        host.run(Duration::from_secs(1));
+    }
+    let mut tried: Vec<&String> = host.dialled.iter().map(|(_, endpoint)| endpoint).collect();
+    tried.sort();
+    tried.dedup();
+
+    assert_eq!(tried.len(), 3);
+}
+
+#[test]
+fn a_controller_that_goes_away_is_left_within_the_time_it_names() {
+    let mut host = many_controllers(1);
+    let first = last_dialled(&host);
+    host.dialled.clear();
+    let reply = PollReply {
+        retry_within_ms: Some(4_000),
+        documents: Vec::new(),
+        shared: Vec::new(),
+        ..host.cluster.whole_reply(node())
+    };
+    host.answer_poll(&reply);
+    host.run(Duration::from_secs(4));
+
+    assert!(host.events.contains(&Event::MovedAway { within_ms: 4_000 }));
+    assert_ne!(last_dialled(&host), first);
+    assert!(connected(&host));
+}
+
+#[test]
+fn a_controller_that_cannot_answer_polls_is_left_for_another() {
+    let mut host = many_controllers(1);
+    let first = last_dialled(&host);
+    host.dialled.clear();
+    let mut error = WireError::new(Code::Unavailable, "later");
+    error.retry_after_ms = Some(500);
+    host.refuse_poll(&error);
+    host.run(Duration::from_secs(3));
+
+    assert!(host.events.iter().any(|event| matches!(
+        event,
+        Event::SessionClosed { why: SessionEnd::Refused(code), .. } if code == "dependency_unavailable"
+    )));
+    assert_ne!(last_dialled(&host), first);
+}
+
+#[test]
+fn a_stale_node_tries_another_controller() {
+    let mut host = many_controllers(1);
+    let mut frozen = host.cluster.whole_reply(node());
+    frozen.documents.clear();
+    frozen.shared.clear();
+    host.scripted = Some(frozen.clone());
+    host.dialled.clear();
+    host.answer_poll(&frozen);
+    host.run(super::super::STALE_AFTER + Duration::from_secs(2));
+
+    assert!(host.events.contains(&Event::Stale));
+    assert_eq!(host.dialled.len(), 1);
+}
+
+#[test]
+fn nothing_that_is_late_or_foreign_is_taken_for_an_answer() {
+    let mut host = Host::member(Cluster::new());
+    let before = host.control.status();
+    let (connection, tag) = host.parked().expect("a poll is parked");
+    let wrong = super::super::ConnectionId(connection.0 + 100);
+    let reply = cbor::encode(&0_u8);
+    host.control.handle_reply(wrong, tag, Ok(reply.clone()), host.now);
+    host.control
+        .handle_reply(connection, super::super::Tag(tag.0 + 100), Ok(reply), host.now);
+    host.control
+        .handle_disconnected(wrong, super::super::Disconnected::Silent, host.now);
+    host.control
+        .handle_persisted(super::super::WriteId(9_999), Ok(()), host.now);
+    host.control.handle_welcome(connection, b"again", host.now);
+
+    assert!(host.control.poll_effect().is_none());
+    assert_eq!(host.control.status(), before);
+}
+
+#[test]
+fn a_full_disk_adopts_nothing_and_renews_no_freshness_until_there_is_room() {
+    let mut host = Host::member(Cluster::new());
+    let before = host.disk.clone();
+    host.fresh.clear();
+    host.adopted.clear();
+    host.faults.fail_writes = 4;
+    host.cluster.publish();
+    host.push_news();
+    host.run(Duration::from_secs(6));
+    assert_eq!((host.adopted.len(), host.fresh.len()), (0, 0));
+    assert_eq!(host.disk, before);
+    assert!(host.events.iter().any(|event| matches!(event, Event::WriteFailed { .. })));
+
+    host.run(Duration::from_secs(30));
+    assert!(host.adopted.contains(&(Kind::Routes, host.cluster.revision)));
+    assert!(host.fresh.iter().any(|(_, newer)| *newer));
+}
+
+#[test]
+fn beacons_alone_are_written_once_a_minute() {
+    let mut host = Host::member(Cluster::new());
+    host.run(Duration::from_secs(70));
+    host.writes.clear();
+    host.run(Duration::from_secs(600));
+
+    assert!((9..=11).contains(&host.writes.len()), "{}", host.writes.len());
+    assert!(host.writes.iter().all(|files| *files == [FileName::HighWater]));
+}
+
+#[test]
+fn a_node_that_leaves_gives_everything_back() {
+    let mut host = Host::member(Cluster::new());
+    host.control.handle_leave(host.now);
+    host.run(Duration::from_secs(5));
+
+    assert!(host.events.contains(&Event::Left));
+    assert_eq!(host.control.status(), Status::Ended { failure: None });
+    assert!(!super::super::boot(&host.disk).expect("bootable").is_member());
+    assert_eq!(host.control.poll_timeout(), None);
+}
+
+#[test]
+fn leaving_waits_for_a_controller_to_hear_of_it() {
+    let mut host = Host::member(Cluster::new());
+    host.faults.unreachable = true;
+    host.cut();
+    host.control.handle_leave(host.now);
+    host.run(Duration::from_secs(60));
+    assert!(!host.events.contains(&Event::Left));
+
+    host.faults.unreachable = false;
+    host.run(Duration::from_secs(60));
+    assert!(host.events.contains(&Event::Left));
+}
+
+#[test]
+fn when_no_certificate_is_believed_the_bundle_is_fetched_at_the_join_door() {
+    let mut host = Host::member(Cluster::new());
+    host.faults.node_handshake = true;
+    host.cluster.bundle += 1;
+    host.cluster.number += 1;
+    host.cut();
+    host.dialled.clear();
+    host.adopted.clear();
+    host.run(Duration::from_secs(30));
+    assert!(host.dialled.iter().any(|(door, _)| *door == Door::Join));
+    assert!(host.adopted.contains(&(Kind::TrustBundle, host.cluster.bundle)));
+
+    host.faults.node_handshake = false;
+    host.run(Duration::from_secs(60));
+    assert!(connected(&host));
+}
+
+/// A member of a cluster with three controllers.
+fn many_controllers(byte: u8) -> Host {
+    let mut cluster = Cluster::new();
+    cluster.endpoints = ["a", "b", "c"].map(|name| format!("{name}.example:4433")).to_vec();
+
+    member_with_seed(cluster, byte)
+}
+
+fn member_with_seed(cluster: Cluster, byte: u8) -> Host {
+    let mut host = Host::new(cluster);
+    let config = super::host::config(&host.cluster);
+    host.restart(config, &super::host::seed(byte));
+    host.run(Duration::from_secs(8));
+    assert!(connected(&host));
+
+    host
+}
+
+fn connected(host: &Host) -> bool {
+    matches!(host.control.status(), Status::Member(status) if status.connected)
+}
+
+fn last_dialled(host: &Host) -> String {
+    host.dialled.last().expect("dialled").1.clone()
+}
+
+fn polls(host: &Host) -> Vec<protocol::wire::Poll> {
+    host.requests
+        .iter()
+        .filter_map(|(_, request)| match request {
+            NodeRequest::Poll(poll) => Some(poll.clone()),
+            _ => None,
+        })
+        .collect()
+}
