@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Keeps the documentation true where a machine can: ./docs/check.sh [PATH-OF-GABION]
 #
-# Always: relative links and their anchors resolve; every error code, metric and table of the code is described.
+# Always: relative links and their anchors resolve; every error code, metric, table and wire field of the code is described.
 # With the path of a binary: every `gabion ...` command in the text is one that it knows.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -75,6 +75,23 @@ check_code() {
     )
 }
 
+# Each numbered field and variant of the wire has a row of that number and name.
+check_wire() {
+    local number name
+    while read -r number name; do
+        grep -qF -- "| $number | \`$name\` |" docs/wire/*.md ||
+            fail "docs/wire: field $number, $name, is not described"
+    done < <(
+        find protocol/src/envelope.rs protocol/src/error.rs protocol/src/node.rs protocol/src/document \
+            protocol/src/frame.rs protocol/src/frame protocol/src/wire.rs protocol/src/wire \
+            -name '*.rs' ! -name tests.rs -exec cat {} + |
+            sed -nE 's/^    #\[n\(([0-9]+)\)\]$/#\1/p; s/^    (pub )?([A-Za-z_]+)(: |,$|\(#| \{$).*/\1\2/p; s/^}.*/}/p' |
+            awk '/^#/ { number = substr($0, 2); next }
+                 number != "" && (/^pub / || /^[A-Z]/) { print number, ($1 == "pub" ? $2 : $1) }
+                 { number = "" }' | sort -u
+    )
+}
+
 # The code of all pages: fenced lines and spans between backquotes, one to a line.
 code() {
     local page
@@ -109,6 +126,7 @@ check_commands() { # check_commands BINARY
 
 check_links
 check_code
+check_wire
 if [ "$#" -ge 1 ]; then
     check_commands "$1"
 else
