@@ -117,14 +117,74 @@ fn jitter_makes_no_new_decisions() {
     let generation = world.row(a(), b()).generation;
     for round in 0..40 {
         let jitter = [0, 9_000, 4_000, 7_000][round % 4];
-        for relay in world.leased() {
-            world.set_rtt(relay, 20_000 + jitter);
-        }
+        let [near, far] = world.leased();
+        world.set_rtt(near, 20_000 + jitter);
+        world.set_rtt(far, 29_000 - jitter);
         world.network.rtt.insert((a(), b()), 22_000 - jitter);
         world.run(5);
     }
 
     assert_eq!(world.row(a(), b()).generation, generation);
+}
+
+#[test]
+fn the_edge_between_two_classes_is_no_reason_to_move() {
+    let mut world = settled();
+    let [near, far] = world.leased();
+    world.set_rtt(near, 20_500);
+    world.set_rtt(far, 200_000);
+    world.network.cut.insert((a(), b()));
+    world.run(70);
+    assert_eq!(world.via(a(), b()), Via::Relay(near));
+    let generation = world.row(a(), b()).generation;
+    world.set_rtt(far, 19_500);
+    world.run(120);
+
+    assert_eq!(
+        world.row(a(), b()).generation,
+        generation,
+        "39 ms and 41 ms are alike"
+    );
+}
+
+#[test]
+fn a_path_that_only_looks_better_is_not_taken_before_it_is_probed() {
+    let mut world = settled();
+    world.network.rtt.insert(ordered(a(), b()), 300_000);
+    for _ in 0..24 {
+        world.advance(Duration::from_secs(5));
+        for end in [a(), b()] {
+            let mut report = world.truth(end);
+            report
+                .paths
+                .iter_mut()
+                .for_each(|seen| (seen.rtt_us, seen.window) = (None, 0));
+            world.take(end, &report);
+        }
+        world.decide();
+    }
+
+    assert_eq!(world.via(a(), b()), Via::Direct);
+}
+
+#[test]
+fn a_relay_that_does_not_take_its_lease_is_given_up_for_another() {
+    let relays = [relay(11, "fra"), relay(12, "ber"), relay(13, "ams")];
+    let mut world = World::of([member(1), member(2)].into_iter().chain(relays));
+    let asked = |outcomes: &[control_routing::decide::Outcome]| -> Vec<NodeId> {
+        let requests = outcomes.iter().flat_map(|outcome| &outcome.requests);
+
+        requests.map(|request| request.relay).collect()
+    };
+    let first = asked(&world.decide());
+    world.acknowledge(first[0]);
+    world.advance(Duration::from_secs(14));
+    assert_eq!(asked(&world.decide()), []);
+    world.advance(Duration::from_secs(2));
+    let second = asked(&world.decide());
+
+    assert_eq!(second.len(), 1);
+    assert!(!first.contains(&second[0]));
 }
 
 #[test]
@@ -290,6 +350,27 @@ fn a_draining_relay_is_left_when_another_is_up_and_gets_nothing_new() {
             .flat_map(|outcome| &outcome.requests)
             .all(|request| request.relay != leaving)
     );
+}
+
+#[test]
+fn a_working_path_over_a_draining_relay_waits_until_the_next_one_is_probed() {
+    let mut world = World::of([member(1), member(2), relay(11, "fra")]);
+    world.network.cut.insert(ordered(a(), b()));
+    world.settle();
+    assert_eq!(world.via(a(), b()), Via::Relay(node(11)));
+    world.members.insert(node(12), relay(12, "ber"));
+    world.set_state(node(11), MemberState::Draining);
+    world.decide();
+    world.acknowledge_all();
+    world.decide();
+    assert_eq!(
+        world.via(a(), b()),
+        Via::Relay(node(11)),
+        "the new one is leased and not probed"
+    );
+    world.run(5);
+
+    assert_eq!(world.via(a(), b()), Via::Relay(node(12)));
 }
 
 #[test]
