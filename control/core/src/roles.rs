@@ -26,7 +26,7 @@ use crate::audit::{Action, Target};
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
 use crate::finding::{self, Finding, FindingKind, Severity};
-use crate::installation::{self, open_code};
+use crate::installation::{self, InstallationState, open_code};
 use crate::operator::{self, OperatorError};
 use crate::store::{Row, RowsMut, StoreError, Table, View};
 
@@ -73,7 +73,9 @@ impl Row for RoleGrantRow {
 /// Records a signed role grant, or the one that takes a role away (its `valid_until` is over). It must be signed by
 /// the product root or by an owner of the whole installation, and be newer than what it replaces.
 pub fn record(desk: &mut Desk<'_>, document: &[u8]) -> Result<Grant, GrantError> {
-    let installation = installation::find(desk.tx)?.ok_or(GrantError::NotInitialised)?;
+    let installation = installation::find(desk.tx)?
+        .filter(|row| row.state == InstallationState::Activated)
+        .ok_or(GrantError::NotActivated)?;
     let before = Standings::read(desk.tx, desk.now.wall)?;
     let envelope = Envelope::parse(document)?;
     let opened = before
@@ -155,9 +157,9 @@ pub enum GrantError {
     /// Nobody would be left who owns the installation.
     #[error("the last owner cannot be taken away")]
     LastOwner,
-    /// The store is empty.
-    #[error("the data directory holds no installation yet")]
-    NotInitialised,
+    /// The first owner comes with the activation manifest; nobody has roles before.
+    #[error("the installation is not activated yet")]
+    NotActivated,
     /// Whether this operator is an owner was decided by the product root or by an owner nearer to it.
     #[error("this is for the product root, or an owner nearer to it, to decide")]
     NotYours,
@@ -176,8 +178,7 @@ impl GrantError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Failure(failure) => failure.code(),
-            Self::LastOwner | Self::Outdated => Code::ConflictState,
-            Self::NotInitialised => Code::NotFound,
+            Self::LastOwner | Self::NotActivated | Self::Outdated => Code::ConflictState,
             Self::NotYours => Code::RoleDenied,
             Self::Open(refused) => open_code(refused),
             Self::Operator(refused) => refused.code(),

@@ -8,8 +8,9 @@ use protocol::key::SigningKey;
 use super::*;
 use crate::audit::Actor;
 use crate::authority;
+use crate::installation::{Mode, ProductRoot};
 use crate::store::{Rows, Tx};
-use crate::testing::{World, grant_to, signed_grant};
+use crate::testing::{World, grant_to, manifest, signed_grant};
 
 #[test]
 fn an_owner_gives_roles_with_its_own_key() {
@@ -103,6 +104,43 @@ fn a_row_put_in_by_hand_needs_a_signature_that_counts() {
 
     assert_eq!(roles_of(&world, mallory.operator), BTreeSet::new());
     assert_eq!(role_findings(&world.tx, world.now.wall).unwrap().len(), 4);
+}
+
+#[test]
+fn a_manifest_that_was_never_consumed_makes_no_owner() {
+    let mut world = World::activated(1);
+    let first = world.owner;
+    world.owner = OperatorId::from_bytes([9; 16]);
+    let unused = manifest(&world, id(&world));
+    let row = RoleGrantRow {
+        operator: world.owner,
+        document: Envelope::parse(&unused).unwrap().hash(),
+        bytes: unused.into(),
+        ..row_of(&world, first)
+    };
+    world.tx.put(&row).unwrap();
+
+    assert_eq!(roles_of(&world, world.owner), BTreeSet::new());
+    assert_eq!(roles_of(&world, first), BTreeSet::from([Role::Owner]));
+    assert_eq!(role_findings(&world.tx, world.now.wall).unwrap().len(), 1);
+}
+
+#[test]
+fn nobody_has_roles_before_activation() {
+    let mut world = World::new(1);
+    let (bob, _) = grant_to(2, "bob", Role::Admin);
+    let root = ProductRoot::new([world.root.verify_key()], 1).unwrap();
+    world
+        .desk(Actor::Local, |desk| {
+            installation::initialise(desk, Mode::Strict, root)
+        })
+        .unwrap();
+    let document = signed_grant(&world.root, id(&world), &bob, (1, None));
+
+    assert_eq!(
+        record_in(&mut world, &document).unwrap_err().code(),
+        Code::ConflictState
+    );
 }
 
 #[test]
