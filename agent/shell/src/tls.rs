@@ -17,7 +17,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
 use crate::clock::Clock;
 
@@ -97,11 +97,8 @@ impl ResolvesServerCert for OwnLeaf {
 /// A leaf with its key, ready for a handshake.
 pub fn certified_key(leaf: Vec<u8>, key: &SigningKey) -> Result<Arc<CertifiedKey>, Error> {
     let pkcs8 = key.reveal_pkcs8();
-    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_slice()));
-    let signer = rustls::crypto::aws_lc_rs::sign::any_eddsa_type(match &der {
-        PrivateKeyDer::Pkcs8(pkcs8) => pkcs8,
-        _ => return Err(Error::General("not PKCS#8".to_owned())),
-    })?;
+    let der = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
+    let signer = rustls::crypto::aws_lc_rs::sign::any_eddsa_type(&der)?;
 
     Ok(Arc::new(CertifiedKey::new(
         vec![CertificateDer::from(leaf)],

@@ -1,0 +1,99 @@
+//! The facts that the cores tell, as an operator reads them.
+
+use agent_core::control;
+use agent_core::mesh::effect as mesh;
+
+pub(super) fn control(event: &control::Event) {
+    use control::Event;
+    match event {
+        Event::ControllersChanged(list) => {
+            tracing::info!(controllers = list.len(), "another controller list is in force");
+        }
+        Event::Damaged { file } => tracing::warn!(file = file.name(), "a state file is damaged and left out"),
+        Event::Enrolled { node, authority } => {
+            tracing::info!(%node, %authority, "enrolled");
+        }
+        Event::EpochReached { epoch } => tracing::info!(epoch, "verified the authority up to this epoch"),
+        Event::JoinFailed(why) => tracing::warn!(%why, "this host did not become a node"),
+        Event::JoinPending { request, key } => {
+            tracing::info!(%request, %key, "the join request waits for approval");
+        }
+        Event::JoinRetried { code } => tracing::debug!(code, "the join request is asked again"),
+        Event::Left => tracing::info!("left the cluster"),
+        Event::MovedAway { within_ms } => tracing::info!(within_ms, "the controller asks to go elsewhere"),
+        Event::NoLongerStale => tracing::info!("a newer beacon came again"),
+        Event::Observed(address) => tracing::debug!(?address, "seen by the controller"),
+        Event::Refused {
+            kind,
+            epoch,
+            version,
+            why,
+        } => tracing::warn!(kind = kind.name(), epoch, version, %why, "a document was refused"),
+        Event::RenewalFailed(why) => tracing::warn!(%why, "the certificate was not renewed"),
+        Event::Renewed { not_after } => {
+            tracing::info!(not_after_ms = not_after.0, "a new certificate is in force")
+        }
+        Event::Revoked => tracing::warn!("this node is revoked"),
+        Event::SessionClosed { endpoint: _, why } => tracing::info!(?why, "no session with a controller"),
+        Event::SessionOpened { controller, .. } => tracing::info!(?controller, "a controller answered"),
+        Event::Stale => tracing::warn!("no newer beacon for too long: something holds the truth back"),
+        Event::WelcomeRefused { endpoint: _, why } => {
+            tracing::warn!(%why, "a server's welcome does not hold")
+        }
+        Event::WitnessAhead { epoch, number } => {
+            tracing::warn!(
+                epoch,
+                number,
+                "a neighbour has a newer beacon than our controller gave us"
+            );
+        }
+        Event::WriteFailed { files, why } => {
+            tracing::warn!(
+                files = files.len(),
+                ?why,
+                "the state directory could not be written"
+            );
+        }
+    }
+}
+
+pub(super) fn mesh(event: &mesh::Event) {
+    use mesh::Event;
+    match event {
+        Event::BeaconShown { peer, .. } => tracing::trace!(?peer, "a neighbour showed its beacon"),
+        Event::DecisionRefused { route, why } => tracing::warn!(?route, ?why, "a decision was refused"),
+        Event::LinkDuplicateClosed { peer, link } => tracing::debug!(?peer, ?link, "closed a second link"),
+        Event::Moved {
+            peer,
+            from,
+            to,
+            generation,
+            ..
+        } => tracing::info!(?peer, ?from, ?to, generation, "traffic follows a decision"),
+        Event::PathChanged {
+            peer, path, from, to, ..
+        } => tracing::debug!(?peer, ?path, from = from.name(), to = to.name(), "a path changed"),
+        Event::PathDown { peer, path, .. } => tracing::info!(?peer, ?path, "the path in use is down"),
+        Event::RelayRefuses { relay, lease, why } => {
+            tracing::info!(
+                ?relay,
+                ?lease,
+                why = why.name(),
+                "a relay does not carry our frames"
+            );
+        }
+        Event::RelayStarted => tracing::info!("carries leases"),
+        Event::RelayStopped { why } => tracing::warn!(?why, "carries no leases"),
+        Event::Stalled { still } => tracing::warn!(?still, "this process stood still"),
+        Event::Switched {
+            peer,
+            from,
+            to,
+            cause,
+            ..
+        } => tracing::info!(?peer, ?from, ?to, ?cause, "traffic moved to a standby"),
+        Event::Withdrawn { peer, generation, .. } => {
+            tracing::info!(?peer, generation, "a route was withdrawn")
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What every task that talks to others has at hand.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::id::{ClusterId, NodeId};
+use protocol::limits;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::agent::AgentFailed;
+use crate::clock::Clock;
+use crate::input::Input;
+use crate::parts::Parts;
+use crate::quic;
+use crate::resolve::Resolve;
+use crate::tls::{self, ClientDoors, OwnLeaf, Trust};
+
+/// The agent's place on the network: one socket, one identity, one trust, one loop to tell.
+#[derive(Clone)]
+pub(crate) struct Station {
+    pub(crate) endpoint: Endpoint,
+    /// The certificate that the next handshake shows, on either side.
+    pub(crate) leaf: OwnLeaf,
+    pub(crate) trust: Trust,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) inbox: mpsc::Sender<Input>,
+    /// None as long as this node cannot welcome anybody.
+    pub(crate) greeting: watch::Receiver<Option<Greeting>>,
+}
+
+/// Who we are to a neighbour that dials us, and what we say first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    pub(crate) node: NodeId,
+    pub(crate) cluster: ClusterId,
+    /// The CBOR of a `Welcome`.
+    pub(crate) welcome: Bytes,
+}
+
+impl Station {
+    /// Puts QUIC on the agent's socket: a server for neighbours, which refuses all of them until there is a leaf and
+    /// trust, and a client for everybody.
+    pub(crate) fn new(
+        parts: &Parts,
+        quic_seed: [u8; 32],
+        inbox: mpsc::Sender<Input>,
+        greeting: watch::Receiver<Option<Greeting>>,
+    ) -> Result<Self, AgentFailed> {
+        let leaf = OwnLeaf::default();
+        let trust = Trust::default().timed_by(Arc::clone(&parts.clock));
+        let doors = ClientDoors {
+            trust: trust.clone(),
+            strangers: false,
+            doors: &[protocol::admit::MESH],
+        };
+        let tls = tls::server_config(&[protocol::admit::MESH], Arc::new(leaf.clone()), doors)?;
+        let mut server = ServerConfig::with_crypto(Arc::new(tls));
+        server.transport_config(Arc::new(quic::mesh_transport()));
+        quic::harden(&mut server);
+        let mut config = EndpointConfig::default();
+        config.rng_seed(Some(quic_seed));
+        let endpoint = Endpoint::new_with_abstract_socket(
+            config,
+            Some(server),
+            Arc::clone(&parts.socket),
+            Arc::clone(&parts.runtime),
+        )
+        .map_err(AgentFailed::Socket)?;
+
+        Ok(Self {
+            endpoint,
+            leaf,
+            trust,
+            clock: Arc::clone(&parts.clock),
+            resolver: Arc::clone(&parts.resolver),
+            inbox,
+            greeting,
+        })
+    }
+
+    /// Tells the loop. A full inbox is waited for; once the loop has ended nobody is told.
+    pub(crate) async fn tell(&self, input: Input) {
+        let _ = self.inbox.send(input).await;
+    }
+}
+
+/// A QUIC client from TLS settings.
+pub(crate) fn client(tls: QuicClientConfig, transport: TransportConfig) -> ClientConfig {
+    let mut config = ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport));
+
+    config
+}
+
+/// The agent's tasks; all end with it.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks(JoinSet<()>);
+
+impl Tasks {
+    pub(crate) fn spawn(
+        &mut self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
+        self.0.spawn(task)
+    }
+
+    /// Forgets the tasks that ended, and reports one that broke.
+    pub(crate) fn reap(&mut self) {
+        while let Some(ended) = self.0.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a task of the agent broke");
+            }
+        }
+    }
+}
+
+/// How long anybody may take for one step before it is somebody we talk to.
+pub(crate) const PATIENCE: std::time::Duration = limits::HANDSHAKE;
