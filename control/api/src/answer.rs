@@ -6,8 +6,9 @@ use control_core::node::{self, NodeCaller};
 use control_core::signer::Signer;
 use control_core::store::Tx;
 use control_core::{issuing, roles};
+use protocol::document::config::Transport;
 use protocol::error::Code;
-use protocol::id::ControllerId;
+use protocol::id::{ControllerId, OperatorId};
 use protocol::key::VerifyKey;
 use protocol::time::{Now, Wall};
 use protocol::wire::{JoinReply, JoinRequest, NodeReply};
@@ -26,6 +27,8 @@ pub struct Bench {
     pub key: VerifyKey,
     /// `host:port` at which agents reach it.
     pub endpoints: Vec<String>,
+    /// Intervals that every node of this controller's clusters is given.
+    pub transport: Transport,
     pub version: &'static str,
 }
 
@@ -62,60 +65,11 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
         actor: caller.actor(),
     };
     let mut routed = Touched::default();
-    let reply = match (request, caller) {
-        (Request::Join(request), Caller::Joiner(caller)) => join(&mut desk, caller, request).map(Reply::Join),
-        (Request::Renew(request), Caller::Node(caller)) => {
-            let renewed = node::renew(&mut desk, caller, request)?;
-            renewed
-                .into_result()
-                .map_err(cloned)
-                .map(|renewed| Reply::Node(NodeReply::Renewed(renewed)))
-        }
-        (Request::Leave, Caller::Node(caller)) => leave(&mut desk, caller),
-        (Request::Act { action, input }, Caller::Local { operator }) => {
-            admin::act(&mut desk, bench, *operator, *action, input.clone()).map(Reply::View)
-        }
-        (Request::Heard { changes }, Caller::Controller) => {
-            changes
-                .iter()
-                .try_for_each(|change| node::record_change(desk.tx, change))?;
-            Ok(Reply::Done)
-        }
-        (
-            Request::Carried {
-                cluster,
-                relay,
-                table,
-            },
-            Caller::Controller,
-        ) => {
-            routing::acknowledge(desk.tx, *cluster, *relay, *table)?;
-            Ok(Reply::Done)
-        }
-        (Request::Decide { cluster, outcomes }, Caller::Controller) => {
-            routing::apply(&mut desk, *cluster, outcomes, &mut routed)?;
-            Ok(Reply::Done)
-        }
-        (
-            Request::Serve {
-                controller,
-                key,
-                endpoints,
-            },
-            Caller::Controller,
-        ) => {
-            serve(&mut desk, *controller, *key, endpoints)?;
-            Ok(Reply::Done)
-        }
-        (Request::Tick, Caller::Controller) => {
-            roles::raise_findings(&mut desk)?;
-            routed.beacon = true;
-            Ok(Reply::Done)
-        }
-        _ => Err(Failure::new(
-            Code::WrongCertKind,
-            "this caller cannot ask for that",
-        )),
+    let reply = match caller {
+        Caller::Joiner(joiner) => of_joiner(&mut desk, joiner, request),
+        Caller::Node(node) => of_node(&mut desk, node, request),
+        Caller::Local { operator } => of_operator(&mut desk, bench, *operator, request),
+        Caller::Controller => of_controller(&mut desk, request, &mut routed),
     }?;
     touched.absorb(noted);
     touched.absorb(routed);
@@ -123,29 +77,95 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
     Ok(reply)
 }
 
-fn join(desk: &mut Desk<'_>, caller: &JoinCaller, request: &JoinRequest) -> Result<JoinReply, Failure> {
+fn of_joiner(desk: &mut Desk<'_>, caller: &JoinCaller, request: &Request) -> Result<Reply, Failure> {
+    let Request::Join(request) = request else {
+        return Err(another_door());
+    };
+    let reply = match request {
+        JoinRequest::Enroll(enroll) => join::enroll(desk, caller, enroll)?.reply,
+        JoinRequest::Status(question) => join::status(desk.tx, caller, question, desk.now.wall)?,
+        JoinRequest::Withdraw(question) => join::withdraw(desk, caller, question)?,
+        JoinRequest::RenewExpired(request) => match node::renew_expired(desk, caller, request)?.into_result()
+        {
+            Ok(renewed) => JoinReply::Renewed(renewed),
+            Err(code) => return Ok(cloned(code)),
+        },
+    };
+
+    Ok(Reply::Join(reply))
+}
+
+fn of_node(desk: &mut Desk<'_>, caller: &NodeCaller, request: &Request) -> Result<Reply, Failure> {
     match request {
-        JoinRequest::Enroll(enroll) => Ok(join::enroll(desk, caller, enroll)?.reply),
-        JoinRequest::Status(question) => Ok(join::status(desk.tx, caller, question, desk.now.wall)?),
-        JoinRequest::Withdraw(question) => Ok(join::withdraw(desk, caller, question)?),
-        JoinRequest::RenewExpired(request) => {
-            let renewed = node::renew_expired(desk, caller, request)?;
-            renewed.into_result().map_err(cloned).map(JoinReply::Renewed)
+        Request::Renew(request) => match node::renew(desk, caller, request)?.into_result() {
+            Ok(renewed) => Ok(Reply::Node(NodeReply::Renewed(renewed))),
+            Err(code) => Ok(cloned(code)),
+        },
+        Request::Leave => {
+            node::leave(desk, caller)?;
+
+            Ok(Reply::Node(NodeReply::Left))
         }
+        _ => Err(another_door()),
     }
 }
 
-fn leave(desk: &mut Desk<'_>, caller: &NodeCaller) -> Result<Reply, Failure> {
-    node::leave(desk, caller)?;
-
-    Ok(Reply::Node(NodeReply::Left))
+fn of_operator(
+    desk: &mut Desk<'_>,
+    bench: &Bench,
+    operator: Option<OperatorId>,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    match request {
+        Request::Act { action, input } => {
+            admin::act(desk, bench, operator, *action, input.clone()).map(Reply::View)
+        }
+        _ => Err(another_door()),
+    }
 }
 
-fn cloned(code: Code) -> Failure {
-    Failure::new(
+fn of_controller(desk: &mut Desk<'_>, request: &Request, touched: &mut Touched) -> Result<Reply, Failure> {
+    match request {
+        Request::Heard { changes } => {
+            changes
+                .iter()
+                .try_for_each(|change| node::record_change(desk.tx, change))?;
+        }
+        Request::Carried {
+            cluster,
+            relay,
+            table,
+        } => {
+            routing::acknowledge(desk.tx, *cluster, *relay, *table)?;
+        }
+        Request::Decide { cluster, outcomes } => routing::apply(desk, *cluster, outcomes, touched)?,
+        Request::Serve {
+            controller,
+            key,
+            endpoints,
+        } => serve(desk, *controller, *key, endpoints)?,
+        Request::Tick => {
+            roles::raise_findings(desk)?;
+            touched.beacon = true;
+        }
+        Request::Join(_) | Request::Renew(_) | Request::Leave | Request::Act { .. } => {
+            return Err(another_door());
+        }
+    }
+
+    Ok(Reply::Done)
+}
+
+/// The finding that two machines hold one identity is kept although the renewal is refused.
+fn cloned(code: Code) -> Reply {
+    Reply::Refused(Failure::new(
         code,
         "another machine has renewed this identity: one of the two is a copy",
-    )
+    ))
+}
+
+fn another_door() -> Failure {
+    Failure::new(Code::WrongCertKind, "this caller cannot ask for that")
 }
 
 /// Certifies this controller in every cluster where it has no certificate yet, or one past half its life.

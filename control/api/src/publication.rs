@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use minicbor::bytes::ByteVec;
 use protocol::document::beacon::{Beacon, BeaconRank};
-use protocol::envelope::{Envelope, Expected, Kind, Subject};
+use protocol::envelope::{Envelope, Expected, Header, Kind, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::key::{Digest, VerifyKey};
 use protocol::merkle::Tree;
@@ -97,20 +97,20 @@ impl Publication {
             realm: self.cluster.into(),
             subject: Subject::All,
         };
-        let claimed = envelope.claimed();
-        if (claimed.epoch, claimed.version) < (self.rank.epoch, self.rank.number)
-            && claimed.epoch == self.rank.epoch
-        {
+        let place = |header: &Header| (header.epoch, header.version);
+        let ours = (self.rank.epoch, self.rank.number);
+        if place(envelope.claimed()) < ours {
             return Witness::Agrees;
         }
         let Ok(opened) = envelope.open::<Beacon>(&expected, &self.authority) else {
             return Witness::Unproven;
         };
         let rank = opened.body.rank(&opened.header);
-        match rank.cmp(&self.rank) {
-            std::cmp::Ordering::Less => Witness::Agrees,
-            std::cmp::Ordering::Equal => Witness::Fork { rank },
-            std::cmp::Ordering::Greater => Witness::Ahead { rank },
+        // The term says nothing here: it also grows when a copy of an old store is opened, and a number that this
+        // store has not reached, or has given to another beacon, was given by a store that it does not know.
+        match place(&opened.header) == ours && rank.term == self.rank.term {
+            true => Witness::Fork { rank },
+            false => Witness::Ahead { rank },
         }
     }
 

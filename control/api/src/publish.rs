@@ -15,13 +15,12 @@ use control_core::{cluster, issuing, node};
 use control_routing::compile::{self, Settings};
 use control_routing::lease::{RelayLease, TableVersion};
 use control_routing::neighbour::Learners;
-use protocol::document::config::Transport;
 use protocol::envelope::{self, Document, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::merkle::{Leaf, Tree};
 use protocol::node::NodeRole;
 
-use crate::answer::Call;
+use crate::answer::{Bench, Call};
 use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::live::ClusterLife;
@@ -41,12 +40,12 @@ pub struct Place {
 /// Makes the publications that follow `before`, given what was touched since.
 pub fn publish(call: Call<'_>, before: &Publications, place: Place) -> Result<Publications, Failure> {
     let Call {
+        bench,
         tx,
         signer,
         now,
         rng,
         touched,
-        ..
     } = call;
     let mut desk = Desk {
         tx,
@@ -61,7 +60,7 @@ pub fn publish(call: Call<'_>, before: &Publications, place: Place) -> Result<Pu
         let publication = match standing {
             Some(standing) if touched.leaves_alone(row.id) => standing.clone(),
             _ => {
-                let work = Work::of(&desk, row.id, standing.map(Arc::as_ref))?;
+                let work = Work::of(&desk, bench, row.id, standing.map(Arc::as_ref))?;
                 Arc::new(work.carry_out(&mut desk, touched, place)?)
             }
         };
@@ -86,7 +85,12 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn of(desk: &Desk<'_>, cluster: ClusterId, before: Option<&'a Publication>) -> Result<Self, Failure> {
+    fn of(
+        desk: &Desk<'_>,
+        bench: &Bench,
+        cluster: ClusterId,
+        before: Option<&'a Publication>,
+    ) -> Result<Self, Failure> {
         let authority = authority::open(desk.tx, desk.signer, cluster)?;
         // Another epoch signs everything anew.
         let before = before.filter(|before| before.rank.epoch == authority.epoch);
@@ -95,7 +99,7 @@ impl<'a> Work<'a> {
         let learners = Learners::of(&fleet.snapshot(&nothing));
         let settings = Settings {
             controllers: issuing::controllers(desk.tx, cluster)?,
-            transport: Transport::default(),
+            transport: bench.transport,
         };
 
         Ok(Self {

@@ -12,6 +12,7 @@ use protocol::wire::{JoinReply, JoinRequest, NodeReply, Renew};
 use serde_json::Value;
 
 use crate::action::Action;
+use crate::failure::Failure;
 
 /// Who asks, as the shell has established it.
 #[derive(Clone, Debug)]
@@ -82,4 +83,16 @@ pub enum Reply {
     Node(NodeReply),
     View(Value),
     Done,
+    /// A refusal whose traces are kept: what it found out is worth more than a rollback.
+    Refused(Failure),
+}
+
+impl Reply {
+    /// What the caller hears.
+    pub fn into_result(self) -> Result<Self, Failure> {
+        match self {
+            Self::Refused(failure) => Err(failure),
+            Self::Join(_) | Self::Node(_) | Self::View(_) | Self::Done => Ok(self),
+        }
+    }
 }

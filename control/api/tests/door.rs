@@ -1,6 +1,5 @@
 //! The door from end to end, without a shell: what is asked, what is published, what an agent would accept.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use control_api::action::Action;
@@ -18,7 +17,7 @@ use control_core::join::JoinCaller;
 use control_core::liveness::Addresses;
 use control_core::testing::{MemoryTx, World};
 use protocol::certificate;
-use protocol::document::config::{Candidate, CandidateKind, SyntheticConfig};
+use protocol::document::config::{Candidate, CandidateKind, SyntheticConfig, Transport};
 use protocol::document::routes::{LeaseTable, Path, Routes};
 use protocol::envelope::{Envelope, Expected, Kind, Subject};
 use protocol::error::Code;
@@ -90,6 +89,27 @@ fn an_unchanged_store_publishes_the_same_bytes_after_a_restart() {
     );
     assert_eq!(before.witness(&after.beacon), Witness::Ahead { rank: after.rank });
     assert_eq!(after.witness(&before.beacon), Witness::Agrees);
+}
+
+#[test]
+fn a_copy_of_an_old_store_is_behind_even_under_a_higher_term() {
+    let mut fleet = Controller::new(8);
+    let cluster = fleet.create_cluster();
+    let backup = (fleet.tx.clone(), fleet.publications.clone());
+    for _ in 0..3 {
+        fleet.ask(&Caller::Controller, &Request::Tick).expect("ticks");
+    }
+    let newest = fleet.publications[&cluster].clone();
+    (fleet.tx, fleet.publications) = backup;
+    fleet.term = 2;
+    fleet.publish(&mut Touched::everything());
+
+    let restored = &fleet.publications[&cluster];
+    assert!(restored.rank > newest.rank, "the term alone makes it look newer");
+    assert_eq!(
+        restored.witness(&newest.beacon),
+        Witness::Ahead { rank: newest.rank }
+    );
 }
 
 #[test]
@@ -221,7 +241,7 @@ struct Controller {
     live: Live,
     publications: Publications,
     cluster: Option<ClusterId>,
-    have: BTreeMap<NodeId, Vec<Have>>,
+    term: u64,
 }
 
 impl Controller {
@@ -232,6 +252,7 @@ impl Controller {
             controller: ControllerId::random(&mut rng),
             key: SigningKey::generate(&mut rng).verify_key(),
             endpoints: vec!["127.0.0.1:7443".to_owned()],
+            transport: Transport::default(),
             version: "test",
         };
 
@@ -243,7 +264,7 @@ impl Controller {
             live: Live::new(Addresses::AlsoLoopback),
             publications: Publications::new(),
             cluster: None,
-            have: BTreeMap::new(),
+            term: 1,
         }
     }
 
@@ -274,7 +295,10 @@ impl Controller {
             rng: &mut self.rng,
             touched,
         };
-        let place = Place { term: 1, revision: 1 };
+        let place = Place {
+            term: self.term,
+            revision: 1,
+        };
         self.publications = publish::publish(call, &self.publications, place).expect("publishes");
         self.live.restore(&self.tx, self.world.now).expect("reads");
     }

@@ -228,7 +228,9 @@ impl Addresses {
     /// its connection was seen from. Those that are not fit are left out, since an interface may have any address.
     fn choose(self, claimed: &[Candidate], observed: Option<SocketAddr>) -> Vec<Candidate> {
         let mut chosen: BTreeSet<Candidate> = BTreeSet::new();
-        let mut known: BTreeSet<SocketAddr> = BTreeSet::new();
+        // What the controller has seen for itself counts for more than where the node found it.
+        let reflexive = observed.map(canonical).filter(|address| self.allow(*address));
+        let mut known: BTreeSet<SocketAddr> = reflexive.into_iter().collect();
         for candidate in claimed {
             let address = canonical(candidate.address.0);
             let is_own = candidate.kind != CandidateKind::Reflexive;
@@ -236,9 +238,6 @@ impl Addresses {
                 chosen.insert(Candidate::new(candidate.kind, address));
             }
         }
-        let reflexive = observed
-            .map(canonical)
-            .filter(|address| self.allow(*address) && !known.contains(address));
         let room = CANDIDATES - usize::from(reflexive.is_some());
         let seen = reflexive.map(|address| Candidate::new(CandidateKind::Reflexive, address));
 

@@ -125,7 +125,7 @@ async fn answer(admin: &Admin, name: &str, headers: &HeaderMap, body: &[u8]) -> 
             let caller = Caller::Local { operator };
             match nodes::write(&admin.service, caller, Request::Act { action, input }).await? {
                 Reply::View(view) => Ok(view),
-                Reply::Join(_) | Reply::Node(_) | Reply::Done => Ok(Value::Null),
+                Reply::Join(_) | Reply::Node(_) | Reply::Done | Reply::Refused(_) => Ok(Value::Null),
             }
         }
         Effect::Maintain => backup(admin, operator, action, &input).await,

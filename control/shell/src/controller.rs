@@ -17,12 +17,13 @@ use control_core::store::StoreError;
 use control_core::vault::{Kek, Vault};
 use control_store::{Engine, Store, StoreOpenFailed};
 use protocol::admit;
+use protocol::document::config::Transport;
 use protocol::id::ControllerId;
 use protocol::key::SigningKey;
 use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, VarInt};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -40,6 +41,8 @@ pub struct ControllerConfig {
     pub endpoints: Vec<String>,
     /// Where the admin API listens; none in a simulation.
     pub admin_socket: Option<PathBuf>,
+    /// Intervals that every node is given.
+    pub transport: Transport,
     pub version: &'static str,
 }
 
@@ -79,27 +82,31 @@ pub async fn run<E: Engine>(
     supervisor.ready();
     let mut work = tokio::time::interval(WORK);
     tokio::pin!(shutdown);
-    loop {
+    let outcome = loop {
         tokio::select! {
-            () = &mut shutdown => break,
-            ended = running.tasks.join_next() => {
-                tracing::error!(?ended, "a part of the controller ended by itself");
-                break;
-            }
+            () = &mut shutdown => break Ok(()),
+            _ = running.tasks.join_next() => break Err(ControllerFailed::PartEnded),
+            _ = &mut running.writer => break Err(ControllerFailed::WriterEnded),
             _ = work.tick() => supervisor.worked(),
         }
-    }
+    };
     running.endpoint.close(VarInt::from_u32(0), b"stopping");
     running.tasks.shutdown().await;
     running.endpoint.wait_idle().await;
+    // With every door closed the writer ends, and with it the hold on the data directory.
+    if !matches!(outcome, Err(ControllerFailed::WriterEnded)) {
+        let _ = tokio::time::timeout(WRITER_END, running.writer).await;
+    }
 
-    Ok(())
+    outcome
 }
 
 /// A controller that serves.
 struct Running {
     endpoint: Endpoint,
     tasks: JoinSet<()>,
+    /// Ready when the writer has ended.
+    writer: oneshot::Receiver<()>,
 }
 
 fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running, ControllerFailed> {
@@ -114,6 +121,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running
         controller: parts.controller,
         key: parts.key.verify_key(),
         endpoints: config.endpoints.clone(),
+        transport: config.transport,
         version: config.version,
     };
     let trust = Trust::default().timed_by(parts.clock.clone());
@@ -133,11 +141,12 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running
         clock: parts.clock.clone(),
         board: board.clone(),
         publications: BTreeMap::new(),
+        spent: false,
     };
     writer.open().map_err(ControllerFailed::Publish)?;
     let (door, waiting) = writer::door();
     let mut tasks = JoinSet::new();
-    spawn_writer(writer, waiting, parts.writing, &mut tasks).map_err(ControllerFailed::Thread)?;
+    let writer = spawn_writer(writer, waiting, parts.writing).map_err(ControllerFailed::Thread)?;
     let service = Service {
         controller: parts.controller,
         board,
@@ -163,27 +172,35 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running
     tasks.spawn(timers::routes(service.clone()));
     tasks.spawn(timers::certificates(service, bench.key, bench.endpoints));
 
-    Ok(Running { endpoint, tasks })
+    Ok(Running {
+        endpoint,
+        tasks,
+        writer,
+    })
 }
 
 fn spawn_writer<E: Engine>(
     writer: Writer<E>,
     waiting: mpsc::Receiver<Job>,
     writing: Writing,
-    tasks: &mut JoinSet<()>,
-) -> std::io::Result<()> {
+) -> std::io::Result<oneshot::Receiver<()>> {
+    let (over, ended) = oneshot::channel();
     match writing {
         Writing::Task => {
-            tasks.spawn(writer.run(waiting));
+            tokio::spawn(async {
+                writer.run(waiting).await;
+                drop(over);
+            });
         }
         Writing::Thread => {
-            std::thread::Builder::new()
-                .name("writer".to_owned())
-                .spawn(|| writer.run_blocking(waiting))?;
+            std::thread::Builder::new().name("writer".to_owned()).spawn(|| {
+                writer.run_blocking(waiting);
+                drop(over);
+            })?;
         }
     }
 
-    Ok(())
+    Ok(ended)
 }
 
 fn listen_on(
@@ -229,6 +246,9 @@ pub enum ControllerFailed {
     /// The store holds something unreadable.
     #[error("the store cannot be read")]
     Read(#[from] StoreError),
+    /// A part that runs for ever has ended; the log says which.
+    #[error("a part of the controller ended by itself")]
+    PartEnded,
     /// The UDP socket cannot be used.
     #[error("the UDP socket cannot be used")]
     Socket(#[source] std::io::Error),
@@ -241,7 +261,12 @@ pub enum ControllerFailed {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsUnusable),
+    /// The store takes nothing more: a sync failed, or somebody else leads.
+    #[error("the store takes nothing more: the controller must start anew")]
+    WriterEnded,
 }
 
+/// For the last commits and the closing of the database.
+const WRITER_END: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often the supervisor hears that work goes on.
 const WORK: std::time::Duration = std::time::Duration::from_secs(1);

@@ -36,7 +36,7 @@ pub(crate) async fn join(
     });
     match write(service, caller, Request::Join(request)).await? {
         Reply::Join(reply) => Ok(reply),
-        Reply::Node(_) | Reply::View(_) | Reply::Done => Err(mismatch()),
+        Reply::Node(_) | Reply::View(_) | Reply::Done | Reply::Refused(_) => Err(mismatch()),
     }
 }
 
@@ -192,7 +192,7 @@ pub(crate) async fn write(service: &Service, caller: Caller, request: Request) -
         ));
     }
 
-    service.door.call(caller, request).await
+    service.door.call(caller, request).await?.into_result()
 }
 
 fn published(service: &Service, cluster: ClusterId) -> Result<Arc<Publication>, Failure> {
@@ -205,7 +205,7 @@ fn published(service: &Service, cluster: ClusterId) -> Result<Arc<Publication>, 
 fn node_reply(reply: Reply) -> Result<NodeReply, Failure> {
     match reply {
         Reply::Node(reply) => Ok(reply),
-        Reply::Join(_) | Reply::View(_) | Reply::Done => Err(mismatch()),
+        Reply::Join(_) | Reply::View(_) | Reply::Done | Reply::Refused(_) => Err(mismatch()),
     }
 }
 

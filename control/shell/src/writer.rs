@@ -73,7 +73,13 @@ pub struct Writer<E: Engine> {
     pub clock: Arc<dyn Clock>,
     pub board: Arc<Board>,
     pub publications: Publications,
+    /// Whether the engine takes nothing more: after a failed sync nobody knows what the disk holds, and without
+    /// the term somebody else leads. The process must start anew.
+    pub spent: bool,
 }
+
+/// The engine takes nothing more.
+struct Spent;
 
 impl<E: Engine> Writer<E> {
     /// Publishes what the store holds before anyone is let in.
@@ -84,18 +90,22 @@ impl<E: Engine> Writer<E> {
     /// Runs until every door is dropped.
     pub async fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
         while let Some(first) = waiting.recv().await {
-            self.take(first, &mut waiting);
+            if let Err(Spent) = self.take(first, &mut waiting) {
+                break;
+            }
         }
     }
 
     /// As [`Self::run`], on a thread of its own.
     pub fn run_blocking(mut self, mut waiting: mpsc::Receiver<Job>) {
         while let Some(first) = waiting.blocking_recv() {
-            self.take(first, &mut waiting);
+            if let Err(Spent) = self.take(first, &mut waiting) {
+                break;
+            }
         }
     }
 
-    fn take(&mut self, first: Job, waiting: &mut mpsc::Receiver<Job>) {
+    fn take(&mut self, first: Job, waiting: &mut mpsc::Receiver<Job>) -> Result<(), Spent> {
         let mut jobs = vec![first];
         while jobs.len() < BATCH {
             let Ok(next) = waiting.try_recv() else { break };
@@ -104,6 +114,10 @@ impl<E: Engine> Writer<E> {
         metrics::histogram!("gabion_controller_batch_requests").record(jobs.len() as f64);
         // Every job has its reply by now; what failed beyond them is logged where it failed.
         let _ = self.process(jobs, false);
+        match self.spent {
+            true => Err(Spent),
+            false => Ok(()),
+        }
     }
 
     /// Decides `jobs` as one group. `whole` publishes everything anew.
@@ -155,7 +169,10 @@ impl<E: Engine> Writer<E> {
         let committed = match published {
             Ok(publications) => match group.commit() {
                 Ok(revision) => Ok((revision, publications)),
-                Err(failed) => Err(commit_failure(&failed)),
+                Err(failed) => {
+                    self.spent = matches!(failed.reason, CommitFailed::Io(_) | CommitFailed::TermLost);
+                    Err(commit_failure(&failed))
+                }
             },
             Err(failure) => Err(failure),
         };

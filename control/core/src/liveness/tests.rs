@@ -89,7 +89,10 @@ fn the_address_that_a_node_is_seen_from_is_a_candidate() {
             Some(mapped),
             vec![lan, Candidate::new(CandidateKind::Reflexive, seen)],
         ),
-        (Some(lan.address.0), vec![lan]),
+        (
+            Some(lan.address.0),
+            vec![Candidate::new(CandidateKind::Reflexive, lan.address.0)],
+        ),
         (None, vec![lan]),
     ] {
         liveness

@@ -1,0 +1,476 @@
+//! A real controller on a real socket and a real database, asked by hand-made clients.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_shell::clock::{Clock, SystemClock};
+use agent_shell::parts::Unsupervised;
+use agent_shell::quic;
+use agent_shell::tls::{self, ExpectedServer, Trust};
+use bytes::Bytes;
+use control_shell::controller::{self, ControllerConfig, Parts, Writing};
+use control_shell::init::{self, InitConfig, Root};
+use control_store::sqlite::SqliteEngine;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use protocol::admit::{self, Anchors, Revocations};
+use protocol::certificate::{self, ServerOf};
+use protocol::document::authority::TrustBundle;
+use protocol::document::config::Transport;
+use protocol::envelope::{Envelope, Expected, Subject};
+use protocol::error::Code;
+use protocol::id::{ClusterId, NodeId};
+use protocol::key::{Digest, SealSecret, SigningKey};
+use protocol::token::JoinToken;
+use protocol::wire::{
+    self, Answer, Enroll, HostFacts, JoinReply, JoinRequest, NodeReply, NodeRequest, Poll, Proof, Welcome,
+};
+use quinn::{Connection, Endpoint};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rustls::sign::CertifiedKey;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_joins_polls_and_is_cut_off_when_it_is_revoked() {
+    let controller = Running::start().await;
+    let cluster = controller.create_cluster().await;
+    let joined = controller.join(cluster, "web-1").await;
+
+    let connection = controller
+        .connect(cluster, admit::NODE, Some(joined.identity.clone()))
+        .await;
+    controller.welcome(&connection).await;
+    let poll = NodeRequest::Poll(Poll {
+        beacon: None,
+        have: Vec::new(),
+        wait_ms: 0,
+    });
+    let NodeReply::Poll(news) = ask(&connection, &poll).await.expect("a poll is answered") else {
+        panic!("a poll is answered by a poll reply")
+    };
+    assert_eq!(news.documents.len(), 2, "a config and routes");
+
+    controller.act("node/revoke", json!({ "id": "web-1" })).await;
+    let closed = tokio::time::timeout(Duration::from_secs(5), connection.closed())
+        .await
+        .expect("closed at once");
+    assert_eq!(quic::closed_with(&closed), Some(Code::NodeRevoked));
+    let again = controller
+        .connect(cluster, admit::NODE, Some(joined.identity))
+        .await;
+    let closed = tokio::time::timeout(Duration::from_secs(5), again.closed())
+        .await
+        .expect("refused");
+    assert!(matches!(
+        closed,
+        quinn::ConnectionError::ApplicationClosed(_) | quinn::ConnectionError::ConnectionClosed(_)
+    ));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_request_close_the_connection_and_harm_nobody() {
+    let controller = Running::start().await;
+    let cluster = controller.create_cluster().await;
+    let good = controller.connect(cluster, admit::JOIN, None).await;
+    controller.welcome(&good).await;
+    let nested = [vec![0x81; 4_000], vec![0x00]].concat();
+    let duplicate_key = vec![0x82, 0x00, 0x81, 0xa2, 0x00, 0x01, 0x00, 0x02];
+    for (bytes, code) in [
+        (framed(&[0xff]), Code::InvalidRequest),
+        (framed(&nested), Code::InvalidRequest),
+        (framed(&duplicate_key), Code::InvalidRequest),
+        (framed(&[0x00, 0x00]), Code::InvalidRequest),
+        (u32::MAX.to_be_bytes().to_vec(), Code::TooLarge),
+    ] {
+        let connection = controller.connect(cluster, admit::JOIN, None).await;
+        controller.welcome(&connection).await;
+        let (mut send, _receive) = connection.open_bi().await.expect("a stream");
+        send.write_all(&bytes).await.expect("written");
+        let closed = tokio::time::timeout(Duration::from_secs(5), connection.closed())
+            .await
+            .expect("closed");
+        assert_eq!(quic::closed_with(&closed), Some(code), "{bytes:02x?}");
+    }
+
+    assert_eq!(good.close_reason(), None, "another connection is not harmed");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_reaches_no_node_door_and_a_node_no_other_cluster() {
+    let controller = Running::start().await;
+    let cluster = controller.create_cluster().await;
+    let joined = controller.join(cluster, "web-1").await;
+    let stranger = controller.connect(cluster, admit::NODE, None).await;
+    let closed = tokio::time::timeout(Duration::from_secs(5), stranger.closed())
+        .await
+        .expect("refused");
+    assert_eq!(quic::closed_with(&closed), Some(Code::IdentityMissing));
+
+    let other = controller.act("cluster/create", json!({ "name": "other" })).await;
+    let other: ClusterId = other["id"].as_str().expect("an id").parse().expect("an id");
+    let crossed = controller
+        .connect(other, admit::NODE, Some(joined.identity))
+        .await;
+    let closed = tokio::time::timeout(Duration::from_secs(5), crossed.closed())
+        .await
+        .expect("refused");
+    assert_eq!(quic::closed_with(&closed), Some(Code::WrongCluster));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_controller_has_everything_that_was_answered() {
+    let mut controller = Running::start().await;
+    let cluster = controller.create_cluster().await;
+    controller.join(cluster, "web-1").await;
+    let before = controller.read("audit/list").await;
+    controller = controller.restart().await;
+
+    let after = controller.read("audit/list").await;
+    assert_eq!(after.as_array().map(Vec::len), before.as_array().map(Vec::len));
+    assert_eq!(controller.read("audit/verify").await["ok"], true);
+    assert_eq!(controller.read("node/list").await[0]["name"], "web-1");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_made_while_the_store_is_in_use() {
+    let controller = Running::start().await;
+    controller.create_cluster().await;
+    let copy = controller.dir.path().join("copy.db");
+    controller.act("store/backup", json!({ "path": copy })).await;
+
+    let bytes = std::fs::read(&copy).expect("a copy");
+    assert!(bytes.starts_with(b"SQLite format 3\0"));
+    controller.stop().await;
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = initialised(dir.path());
+    let key = data.join("controller.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+    let refused = init::read_keys(&data, None).err().expect("refused").to_string();
+
+    assert!(
+        refused.contains(&format!("chmod 600 {}", key.display())),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_directory_with_an_installation_is_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = initialised(dir.path());
+    let config = InitConfig {
+        data_dir: data,
+        kek_file: None,
+        root: Root::Dev,
+    };
+    let again = init::init(&config, SystemClock.now(), &mut StdRng::seed_from_u64(2));
+
+    assert!(matches!(again, Err(init::InitFailed::Exists { .. })));
+}
+
+/// A controller in this process, and its own directory.
+struct Running {
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<(), controller::ControllerFailed>>,
+    client: Endpoint,
+}
+
+struct Joined {
+    identity: Arc<CertifiedKey>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        initialised(dir.path());
+
+        Self::open(dir).await
+    }
+
+    async fn open(dir: tempfile::TempDir) -> Self {
+        let data = dir.path().join("data");
+        let keys = init::read_keys(&data, None).expect("keys");
+        let bound = quic::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+        let address = bound.socket.local_addr().expect("an address");
+        let runtime: Arc<dyn quinn::Runtime> = Arc::new(quinn::TokioRuntime);
+        let parts = Parts {
+            clock: Arc::new(SystemClock),
+            socket: runtime.wrap_udp_socket(bound.socket).expect("a socket"),
+            runtime,
+            engine: SqliteEngine::open(&data).expect("a store"),
+            kek: keys.kek,
+            controller: keys.controller,
+            key: keys.key,
+            supervisor: Arc::new(Unsupervised),
+            metrics_text: Arc::new(String::new),
+            seed: [3; 32].into(),
+            writing: Writing::Thread,
+        };
+        let config = ControllerConfig {
+            endpoints: vec![address.to_string()],
+            admin_socket: Some(dir.path().join("admin.sock")),
+            transport: Transport::default(),
+            version: "test",
+        };
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async { stopped.await.unwrap_or(()) };
+        let task = tokio::spawn(controller::run(config, parts, shutdown));
+        let client = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("an endpoint");
+        let running = Self {
+            dir,
+            address,
+            stop,
+            task,
+            client,
+        };
+        running.is_up().await;
+
+        running
+    }
+
+    /// Waits until the admin socket answers, or the controller has ended.
+    async fn is_up(&self) {
+        let socket = self.socket();
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while tokio::net::UnixStream::connect(&socket).await.is_err() {
+                assert!(!self.task.is_finished(), "the controller ended");
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the controller comes up");
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
+    async fn restart(self) -> Self {
+        let dir = self.end().await;
+
+        Self::open(dir).await
+    }
+
+    async fn stop(self) {
+        self.end().await;
+    }
+
+    async fn end(self) -> tempfile::TempDir {
+        let Self {
+            dir,
+            stop,
+            task,
+            client,
+            ..
+        } = self;
+        client.close(0u32.into(), b"");
+        stop.send(()).expect("it runs");
+        task.await.expect("no panic").expect("a clean end");
+
+        dir
+    }
+
+    async fn create_cluster(&self) -> ClusterId {
+        let view = self.act("cluster/create", json!({ "name": "prod" })).await;
+
+        view["id"].as_str().expect("an id").parse().expect("an id")
+    }
+
+    async fn read(&self, action: &str) -> Value {
+        self.act(action, json!({})).await
+    }
+
+    async fn act(&self, action: &str, input: Value) -> Value {
+        let stream = tokio::net::UnixStream::connect(self.socket())
+            .await
+            .expect("connects");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .expect("speaks HTTP");
+        tokio::spawn(connection);
+        let request = hyper::Request::post(format!("/v1/{action}"))
+            .header("host", "localhost")
+            .body(Full::new(Bytes::from(input.to_string())))
+            .expect("a request");
+        let response = sender.send_request(request).await.expect("answered");
+        let status = response.status();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let value: Value = serde_json::from_slice(&body).expect("JSON");
+        assert!(status.is_success(), "{action}: {value}");
+
+        value
+    }
+
+    async fn connect(
+        &self,
+        cluster: ClusterId,
+        alpn: &[u8],
+        identity: Option<Arc<CertifiedKey>>,
+    ) -> Connection {
+        let crypto = tls::client_config(alpn, ExpectedServer::Unjudged, identity).expect("TLS");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(quic::client_transport()));
+        let name = certificate::controller_server_name(cluster);
+
+        self.client
+            .connect_with(config, self.address, &name)
+            .expect("dials")
+            .await
+            .expect("connects")
+    }
+
+    /// Reads the welcome and judges this very leaf by it, as a joiner does.
+    async fn welcome(&self, connection: &Connection) -> Welcome {
+        let mut stream = connection.accept_uni().await.expect("the server speaks first");
+        let body = quic::read_frame(&mut stream, protocol::limits::FRAME_BYTES)
+            .await
+            .expect("a frame");
+        let welcome: Welcome = wire::read(&body).expect("a welcome");
+        let envelope = Envelope::parse(&welcome.bundle).expect("a bundle");
+        let realm = envelope.claimed().realm;
+        let opened = envelope
+            .open::<TrustBundle>(
+                &Expected {
+                    realm,
+                    subject: Subject::All,
+                },
+                &welcome.authority,
+            )
+            .expect("signed");
+        let cluster = ClusterId::from_bytes(*realm.as_bytes());
+        let mut anchors = Anchors::default();
+        anchors.put(cluster, &opened.body).expect("a sound bundle");
+        let chain = quic::peer_chain(connection);
+        let now = SystemClock.now().wall;
+        admit::verify_server(
+            &chain,
+            (ServerOf::Controller, cluster),
+            &anchors,
+            &Revocations::default(),
+            now,
+        )
+        .expect("the leaf comes from the bundle's controller CA");
+
+        welcome
+    }
+
+    async fn join(&self, cluster: ClusterId, name: &str) -> Joined {
+        let created = self.act("token/create", json!({ "approval": "auto" })).await;
+        let token = JoinToken::parse(created["token"].as_str().expect("a text")).expect("a token");
+        let connection = self.connect(cluster, admit::JOIN, None).await;
+        let welcome = self.welcome(&connection).await;
+        token
+            .verify(&welcome.authority)
+            .expect("the token pins this authority");
+        let mut rng = StdRng::seed_from_u64(11);
+        let (key, seal) = (SigningKey::generate(&mut rng), SealSecret::generate(&mut rng));
+        let csr = certificate::csr(&key);
+        let exported = quic::exported(&connection).expect("exports");
+        let enroll = Enroll {
+            claims: token.claims_bytes().to_vec().into(),
+            secret: control_core::testing::secret_of(&token),
+            proof: Proof::new(&key, &exported, Digest::of(&csr).as_bytes()),
+            csr: csr.into(),
+            seal_key: seal.seal_key(),
+            name: name.to_owned(),
+            facts: HostFacts::default(),
+        };
+        let reply: JoinReply = ask(&connection, &JoinRequest::Enroll(enroll))
+            .await
+            .expect("joins");
+        let JoinReply::Approved(_) = reply else {
+            panic!("approved at once: {reply:?}")
+        };
+        let node = self.act("node/show", json!({ "id": name })).await;
+        let node: NodeId = node["id"].as_str().expect("an id").parse().expect("an id");
+
+        Joined {
+            identity: self.certified(cluster, node, &key),
+        }
+    }
+
+    /// The certificate that the contract would bring, read from the store: opening contracts is the agent's work.
+    fn certified(&self, cluster: ClusterId, node: NodeId, key: &SigningKey) -> Arc<CertifiedKey> {
+        let copy = self.dir.path().join("data/gabion.db");
+        let certificate = read_certificate(&copy, cluster, node);
+
+        tls::certified_key(certificate, key).expect("a usable leaf")
+    }
+}
+
+fn read_certificate(database: &Path, cluster: ClusterId, node: NodeId) -> Vec<u8> {
+    use control_core::node::NodeRow;
+    use control_core::store::{Row, Table};
+    let key = [
+        [Table::Nodes as u8].as_slice(),
+        cluster.as_bytes(),
+        node.as_bytes(),
+    ]
+    .concat();
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let output = std::process::Command::new("sqlite3")
+        .arg(format!("file:{}?mode=ro", database.display()))
+        .arg(format!("select hex(value) from kv where key = x'{hex}'"))
+        .output()
+        .expect("sqlite3 runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let bytes: Vec<u8> = (0..text.trim().len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex"))
+        .collect();
+    let row: NodeRow = protocol::cbor::decode(&bytes).expect("a row");
+    assert_eq!(NodeRow::TABLE, Table::Nodes);
+
+    row.certificate.to_vec()
+}
+
+fn initialised(dir: &Path) -> PathBuf {
+    let data = dir.join("data");
+    let config = InitConfig {
+        data_dir: data.clone(),
+        kek_file: None,
+        root: Root::Dev,
+    };
+    init::init(&config, SystemClock.now(), &mut StdRng::seed_from_u64(1)).expect("an empty directory");
+
+    data
+}
+
+async fn ask<Q: minicbor::Encode<()>, A: for<'b> minicbor::Decode<'b, ()>>(
+    connection: &Connection,
+    request: &Q,
+) -> Result<A, wire::FrameTooLong> {
+    let body = protocol::cbor::encode(request);
+    let reply = quic::request(connection, &body, Duration::from_secs(10))
+        .await
+        .expect("a reply");
+    let answer: Answer<A> = wire::read(&reply).expect("an answer");
+
+    Ok(answer.into_result().expect("not refused"))
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    [&u32::try_from(body.len()).expect("short").to_be_bytes(), body].concat()
+}
+
+#[test]
+fn trust_is_replaced_as_a_whole() {
+    let trust = Trust::default();
+    let before = trust.get();
+    trust.replace(Anchors::default(), Revocations::default());
+
+    assert!(!Arc::ptr_eq(&before, &trust.get()));
+}
