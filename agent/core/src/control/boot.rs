@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::addresses;
 use super::documents::Kept;
 use super::event::Event;
-use super::file::FileName;
+use super::file::{Damaged, FileName};
 use super::identity::{Member, Standing, UnreadableIdentity};
 use super::marks::Marks;
 use super::snapshot::Snapshot;
@@ -63,24 +63,28 @@ pub fn boot(files: &BTreeMap<FileName, Vec<u8>>) -> Result<Persisted, Unbootable
 fn kept(files: &BTreeMap<FileName, Vec<u8>>, member: &Member, damaged: &mut Vec<FileName>) -> Kept {
     let mut kept = Kept::default();
     for name in [FileName::LastGoodA, FileName::LastGoodB] {
-        let Some(bytes) = files.get(&name) else {
-            continue;
-        };
-        let Some((generation, snapshot)) = Snapshot::read(name, bytes, &member.trust, member.node) else {
-            damaged.push(name);
-            continue;
-        };
-        kept.marks.merge(&snapshot.marks());
-        if generation >= kept.generation {
-            kept.generation = generation;
-            kept.snapshot = snapshot;
+        let read = files
+            .get(&name)
+            .map(|bytes| Snapshot::read(name, bytes, &member.trust, member.node));
+        match read {
+            Some(Ok(Some((generation, snapshot)))) => {
+                kept.marks.merge(&snapshot.marks());
+                if generation >= kept.generation {
+                    kept.generation = generation;
+                    kept.snapshot = snapshot;
+                }
+            }
+            Some(Err(Damaged)) => damaged.push(name),
+            Some(Ok(None)) | None => {}
         }
     }
-    if let Some(bytes) = files.get(&FileName::HighWater) {
-        match Marks::read(bytes, member.cluster(), member.node) {
-            Some(marks) => kept.marks.merge(&marks),
-            None => damaged.push(FileName::HighWater),
-        }
+    let marks = files
+        .get(&FileName::HighWater)
+        .map(|bytes| Marks::read(bytes, member.cluster(), member.node));
+    match marks {
+        Some(Ok(Some(marks))) => kept.marks.merge(&marks),
+        Some(Err(Damaged)) => damaged.push(FileName::HighWater),
+        Some(Ok(None)) | None => {}
     }
 
     kept

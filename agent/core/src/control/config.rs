@@ -37,15 +37,15 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Whether nothing is pinned.
-    pub const fn is_empty(&self) -> bool {
-        self.key.is_none() && self.fingerprint.is_none()
-    }
-
     /// Whether `key` is what everything that is pinned asks for.
     pub fn admits(&self, key: &VerifyKey) -> bool {
-        self.key.is_none_or(|pinned| pinned == *key)
-            && self.fingerprint.is_none_or(|pinned| pinned == key.fingerprint())
+        self.agrees_with(&key.fingerprint())
+    }
+
+    /// Whether nothing that is pinned asks for another key than that of `fingerprint`.
+    pub fn agrees_with(&self, fingerprint: &Fingerprint) -> bool {
+        self.key.is_none_or(|pinned| pinned.fingerprint() == *fingerprint)
+            && self.fingerprint.is_none_or(|pinned| pinned == *fingerprint)
     }
 }
 

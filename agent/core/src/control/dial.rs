@@ -23,6 +23,8 @@ use super::turn::Turn;
 pub(super) struct Dialler {
     endpoints: Vec<String>,
     at: usize,
+    /// Of the present connection, which may have left the list since.
+    present: Option<String>,
     link: Link,
     /// Attempts in a row that came to nothing.
     failures: u32,
@@ -63,6 +65,7 @@ impl Dialler {
         Self {
             endpoints,
             at: 0,
+            present: None,
             link: Link::Resting {
                 until: Boot::default(),
             },
@@ -72,17 +75,18 @@ impl Dialler {
 
     /// Knows other endpoints from now on; the present connection stays.
     pub(super) fn set_endpoints(&mut self, endpoints: Vec<String>) {
-        let present = self.endpoint().to_owned();
-        self.at = endpoints
-            .iter()
-            .position(|endpoint| *endpoint == present)
-            .unwrap_or(0);
+        let present = self.endpoint();
+        let position = endpoints.iter().position(|endpoint| endpoint == present);
+        // One that left the list is followed by the first.
+        self.at = position.unwrap_or_else(|| endpoints.len().saturating_sub(1));
         self.endpoints = endpoints;
     }
 
     /// The endpoint of the present connection, or of the next.
     pub(super) fn endpoint(&self) -> &str {
-        self.endpoints.get(self.at).map_or("", String::as_str)
+        let next = || self.endpoints.get(self.at).map_or("", String::as_str);
+
+        self.present.as_deref().unwrap_or_else(next)
     }
 
     /// Whether it is time to dial.
@@ -93,7 +97,9 @@ impl Dialler {
     }
 
     pub(super) fn dial(&mut self, call: Call, turn: &mut Turn<'_>) {
-        let connection = turn.out.connect(call, self.endpoint());
+        let endpoint = self.endpoint().to_owned();
+        let connection = turn.out.connect(call, &endpoint);
+        self.present = Some(endpoint);
         self.link = Link::Dialling {
             connection,
             until: turn.now.boot.after(DIAL),
@@ -213,15 +219,14 @@ impl Dialler {
     }
 
     /// Dials the next endpoint after `pause`.
-    pub(super) fn rest(&mut self, pause: Duration, now: Now) {
+    fn rest(&mut self, pause: Duration, now: Now) {
         self.at = (self.at + 1) % self.endpoints.len().max(1);
-        self.link = Link::Resting {
-            until: now.boot.after(pause),
-        };
+        self.again(pause, now);
     }
 
     /// Dials the same endpoint again after `pause`.
     pub(super) fn again(&mut self, pause: Duration, now: Now) {
+        self.present = None;
         self.link = Link::Resting {
             until: now.boot.after(pause),
         };

@@ -11,16 +11,16 @@
 //!                                                       a member
 //! ```
 
+mod begin;
+
 use std::time::Duration;
 
 use protocol::cbor;
-use protocol::certificate::{controller_server_name, csr};
+use protocol::certificate::controller_server_name;
 use protocol::error::WireError;
 use protocol::id::{ClusterId, RequestId};
-use protocol::key::Digest;
 use protocol::time::{Boot, Now};
-use protocol::token::{JoinToken, TokenSecret};
-use protocol::wire::{Answer, Enroll, EnrollmentStatus, JoinReply, JoinRequest, Proof};
+use protocol::wire::{Answer, JoinReply};
 
 use super::addresses;
 use super::config::Config;
@@ -37,6 +37,7 @@ use super::refusal::Weight;
 use super::snapshot::Snapshot;
 use super::turn::Turn;
 use super::welcome::{Judgement, Known, Verified};
+use begin::Beginning;
 
 /// See the module.
 #[derive(Debug)]
@@ -96,42 +97,12 @@ pub(super) enum End {
 impl Joiner {
     /// Takes up a request that was begun with the same token, or prepares a new one.
     pub(super) fn new(config: &Config, joining: Option<Joining>) -> Result<Self, JoinFailure> {
-        let claims = config
-            .token
-            .as_ref()
-            .map(JoinToken::claims_unverified)
-            .transpose()
-            .map_err(|_| JoinFailure::MalformedToken)?;
-        let begun =
-            joining.filter(|joining| claims.as_ref().is_none_or(|claims| claims.token == joining.token));
-        let (cluster, named) = match (&claims, &begun) {
-            (Some(claims), _) => (claims.cluster, claims.controllers.clone()),
-            (None, Some(begun)) => (begun.trust.cluster(), begun.controllers.clone()),
-            (None, None) => return Err(JoinFailure::NoToken),
-        };
-        let pin = &config.pin;
-        let contradicts_token = claims.as_ref().is_some_and(|claims| {
-            let key = pin.key.map(|key| key.fingerprint());
-            key.or(pin.fingerprint)
-                .is_some_and(|pinned| pinned != claims.authority)
-                || pin.fingerprint.is_some_and(|pinned| pinned != claims.authority)
-        });
-        let contradicts_begun = begun
-            .as_ref()
-            .is_some_and(|begun| !pin.admits(&begun.trust.pin()));
-        if contradicts_token || contradicts_begun {
-            return Err(JoinFailure::PinDisagrees);
-        }
-        let scattered = addresses::scattered(config.boot.as_bytes(), &named);
-        let endpoints = addresses::ring(&[], &[], config.controllers.iter().chain(&scattered));
-        if endpoints.is_empty() {
-            return Err(JoinFailure::NoController);
-        }
+        let beginning = Beginning::of(config, joining)?;
 
         Ok(Self {
-            cluster,
-            joining: begun,
-            dialler: Dialler::new(endpoints),
+            cluster: beginning.cluster,
+            joining: beginning.begun,
+            dialler: Dialler::new(beginning.endpoints),
             step: Step::Away,
             welcomed: None,
             give_up_at: None,
@@ -173,8 +144,7 @@ impl Joiner {
             self.started = true;
             self.give_up_at = turn.config.timeout.map(|timeout| turn.now.boot.after(timeout));
         }
-        let saving_identity = matches!(self.step, Step::Saving(Saving::Identity(_)));
-        if self.give_up_at.is_some_and(|at| at <= turn.now.boot) && !saving_identity {
+        if self.give_up_at.is_some_and(|at| at <= turn.now.boot) {
             return self.fail(JoinFailure::TimedOut, turn);
         }
         if self.dialler.is_late(turn.now) {
@@ -256,7 +226,7 @@ impl Joiner {
             return;
         }
         let request = match &self.joining {
-            Some(joining) => question(joining, turn.config, &exported, self.leaving),
+            Some(joining) => begin::question(joining, turn.config, &exported, self.leaving),
             None => {
                 let Some(token) = turn
                     .config
@@ -351,7 +321,10 @@ impl Joiner {
         let (Some(joining), Some(welcomed)) = (&self.joining, &self.welcomed) else {
             return None;
         };
+        // The contract is sealed for a request: without its id it cannot be opened.
         let Some(request) = joining.request else {
+            let code = "approved_without_request".to_owned();
+            turn.out.event(Event::JoinRetried { code });
             self.hang_up(turn);
             return None;
         };
@@ -385,6 +358,7 @@ impl Joiner {
             remembered,
         };
         self.step = Step::Saving(Saving::Identity(Box::new(enrolled)));
+        self.give_up_at = None;
 
         None
     }
@@ -480,41 +454,4 @@ impl Joiner {
             turn.out.push(Effect::TriedInVain);
         }
     }
-}
-
-/// What to ask next, with keys that are on disk.
-fn question(joining: &Joining, config: &Config, exported: &[u8; 32], leaving: bool) -> Option<JoinRequest> {
-    let keys = &joining.keys;
-    if let Some(request) = joining.request {
-        let status = EnrollmentStatus {
-            request,
-            proof: Proof::new(&keys.node, exported, request.as_bytes()),
-        };
-
-        return Some(match leaving {
-            true => JoinRequest::Withdraw(status),
-            false => JoinRequest::Status(status),
-        });
-    }
-    let token = config.token.as_ref()?;
-    let csr = csr(&keys.node);
-
-    Some(JoinRequest::Enroll(Enroll {
-        claims: token.claims_bytes().to_vec().into(),
-        secret: revealed(token.secret()),
-        seal_key: keys.seal.seal_key(),
-        name: config.name.clone(),
-        facts: config.facts.clone(),
-        proof: Proof::new(&keys.node, exported, Digest::of(&csr).as_bytes()),
-        csr: csr.into(),
-    }))
-}
-
-/// The secret's bytes, which only its encoding gives turn.out.
-fn revealed(secret: &TokenSecret) -> [u8; 32] {
-    let encoded = cbor::encode(secret);
-
-    *encoded
-        .last_chunk()
-        .expect("a token secret is encoded as its 32 bytes behind a head")
 }

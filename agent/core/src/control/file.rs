@@ -71,6 +71,10 @@ impl FileName {
     }
 }
 
+/// A file whose content cannot be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damaged;
+
 const MAGIC: &[u8] = b"gab1";
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use protocol::wire::Have;
 
 use super::effect::Payload;
 use super::event::Refusal;
-use super::file::FileName;
+use super::file::{Damaged, FileName};
 
 /// The highest of everything that was ever adopted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,15 +109,15 @@ impl Marks {
         })
     }
 
-    /// Reads the high-water file, if it is whole and belongs to this node.
-    pub(super) fn read(bytes: &[u8], cluster: ClusterId, node: NodeId) -> Option<Self> {
-        let file: MarksFile = FileName::HighWater.read(bytes)?;
+    /// Reads the high-water file; none if it belongs to another node.
+    pub(super) fn read(bytes: &[u8], cluster: ClusterId, node: NodeId) -> Result<Option<Self>, Damaged> {
+        let file: MarksFile = FileName::HighWater.read(bytes).ok_or(Damaged)?;
         let ours = file.cluster == cluster && file.node == node;
 
-        ours.then(|| Self {
+        Ok(ours.then(|| Self {
             beacon: file.beacon,
             documents: file.documents.iter().map(|have| (have.kind, *have)).collect(),
-        })
+        }))
     }
 }
 

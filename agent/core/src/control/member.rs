@@ -12,39 +12,26 @@ mod inputs;
 
 use std::time::Duration;
 
-use minicbor::bytes::ByteVec;
 use protocol::admit::Anchors;
 use protocol::cbor;
 use protocol::certificate::{Validity, controller_server_name};
 use protocol::document::config::Candidate;
-use protocol::envelope::Kind;
-use protocol::error::{Code, WireError};
-use protocol::limits::CANDIDATES;
 use protocol::net::Address;
-use protocol::time::{Boot, Now, Wall};
-use protocol::wire::{
-    Answer, Heartbeat, JoinReply, JoinRequest, NodeReply, NodeRequest, PollReply, Renewed, Report, Welcome,
-};
+use protocol::time::{Boot, Wall};
+use protocol::wire::{Heartbeat, JoinRequest, NodeRequest, Welcome};
 use rustls_pki_types::CertificateDer;
 
-use super::addresses;
-use super::contract;
-use super::dial::Round;
 use super::disk::Purpose;
-use super::documents::{Adoption, Documents, Outcome};
-use super::effect::{Adopted, ConnectionId, Door, Effect, Tag};
+use super::documents::{Adoption, Documents};
+use super::effect::{Adopted, Door};
 use super::enrol::Enrolled;
-use super::event::{Event, RenewalFailure, SessionEnd};
-use super::identity::{Member, Standing};
-use super::input::{Disconnected, Lost};
+use super::event::{Event, SessionEnd};
+use super::identity::Member;
 use super::ledger::Ledger;
 use super::outbox::Call;
-use super::refusal::Weight;
 use super::renewal::{self, Renewal, Step};
 use super::session::{self, Asked, Session};
-use super::trust::Refused;
 use super::turn::Turn;
-use super::welcome::{Judgement, Known, Verified};
 
 /// See the module.
 #[derive(Debug)]
@@ -177,7 +164,8 @@ impl Membership {
             return Some(Boot::default());
         }
         let marks = self.documents.has_unwritten_marks().then_some(self.marks_at);
-        let can_renew = self.session.is_open(Door::Node) && !self.session.is_renewing();
+        let is_saving = matches!(self.renewal.step, Step::Saving | Step::Writing);
+        let can_renew = self.session.is_open(Door::Node) && !self.session.is_renewing() && !is_saving;
         let renewal = self.renewal.poll_timeout().filter(|_| can_renew);
 
         [
@@ -212,12 +200,15 @@ impl Membership {
     /// Writes the mark of beacons that brought nothing else, once a minute: an fsync for each would cost every host
     /// of a fleet 8,640 a day.
     fn write_marks(&mut self, turn: &mut Turn<'_>) {
-        if self.marks_at > turn.now.boot || turn.out.is_writing() {
+        if self.marks_at > turn.now.boot {
+            return;
+        }
+        self.marks_at = turn.now.boot.after(super::MARKS_INTERVAL);
+        if turn.out.is_writing() {
             return;
         }
         if let Some(file) = self.documents.unwritten_marks(&self.member.trust) {
             turn.out.persist(vec![file], Purpose::Quiet);
-            self.marks_at = turn.now.boot.after(super::MARKS_INTERVAL);
         }
     }
 

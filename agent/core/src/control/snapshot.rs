@@ -13,7 +13,7 @@ use protocol::id::{ClusterId, NodeId};
 use protocol::wire::Have;
 
 use super::effect::{Adopted, Payload};
-use super::file::FileName;
+use super::file::{Damaged, FileName};
 use super::marks::{BeaconMark, Marks};
 use super::trust::{Refused, Trust};
 
@@ -135,16 +135,23 @@ impl Snapshot {
     }
 
     /// Reads one generation and verifies every signature in it again. A generation with one document that does not
-    /// verify is no snapshot at all.
-    pub(super) fn read(name: FileName, bytes: &[u8], trust: &Trust, node: NodeId) -> Option<(u64, Self)> {
-        let file: SnapshotFile = name.read(bytes)?;
-        let ours = file.cluster == trust.cluster() && file.node == node && slot(file.generation) == name;
-        if !ours {
-            return None;
+    /// verify is no snapshot at all; one of another node or cluster is passed over.
+    pub(super) fn read(
+        name: FileName,
+        bytes: &[u8],
+        trust: &Trust,
+        node: NodeId,
+    ) -> Result<Option<(u64, Self)>, Damaged> {
+        let file: SnapshotFile = name.read(bytes).ok_or(Damaged)?;
+        if file.cluster != trust.cluster() || file.node != node {
+            return Ok(None);
         }
-        let snapshot = file.open(trust).ok()?;
+        if slot(file.generation) != name {
+            return Err(Damaged);
+        }
+        let snapshot = file.open(trust).map_err(|_| Damaged)?;
 
-        Some((file.generation, snapshot))
+        Ok(Some((file.generation, snapshot)))
     }
 }
 

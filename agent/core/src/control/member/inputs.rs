@@ -1,18 +1,39 @@
 //! What comes in at a member: welcomes, replies, finished writes, and what the mesh and the host say.
 
-use super::*;
+use std::time::Duration;
+
+use minicbor::bytes::ByteVec;
+use protocol::cbor;
+use protocol::document::config::Candidate;
+use protocol::envelope::Kind;
+use protocol::error::{Code, WireError};
+use protocol::limits::CANDIDATES;
+use protocol::time::{Boot, Now};
+use protocol::wire::{Answer, JoinReply, NodeReply, PollReply, Renewed, Report};
+
+use super::{Adopting, Membership};
+use crate::control::dial::Round;
+use crate::control::disk::Purpose;
+use crate::control::documents::Outcome;
+use crate::control::effect::{Adopted, ConnectionId, Door, Effect, Payload, Tag};
+use crate::control::event::{Event, RenewalFailure, SessionEnd};
+use crate::control::file::FileName;
+use crate::control::identity::{Keys, Standing};
+use crate::control::input::{Disconnected, Lost, ServerLeaf};
+use crate::control::refusal::Weight;
+use crate::control::renewal::{self, Renewal, Step};
+use crate::control::session::Asked;
+use crate::control::trust::Refused;
+use crate::control::turn::Turn;
+use crate::control::welcome::{Judgement, Known, Verified};
+use crate::control::{MARKS_INTERVAL, MOVE_CAP, REFUSED_PAUSE, addresses, contract};
 
 impl Membership {
     pub(in crate::control) fn is(&self, connection: ConnectionId) -> bool {
         self.session.dialler.is(connection)
     }
 
-    pub(in crate::control) fn handle_connected(
-        &mut self,
-        server: crate::control::input::ServerLeaf,
-        exported: [u8; 32],
-        now: Now,
-    ) {
+    pub(in crate::control) fn handle_connected(&mut self, server: ServerLeaf, exported: [u8; 32], now: Now) {
         self.session.dialler.handle_connected(server, exported, now);
     }
 
@@ -62,7 +83,7 @@ impl Membership {
         }
     }
 
-    fn file(&self) -> (crate::control::file::FileName, crate::control::effect::Payload) {
+    fn file(&self) -> (FileName, Payload) {
         Standing::Member(Box::new(self.member.clone())).file()
     }
 
@@ -72,7 +93,7 @@ impl Membership {
         reply: Result<Vec<u8>, Lost>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(asked) = self.session.answered(tag) else {
+        let Some(asked) = self.session.answered(tag).filter(|_| !self.gone) else {
             return;
         };
         match reply {
@@ -177,7 +198,7 @@ impl Membership {
     fn move_away(&mut self, within_ms: u64, turn: &mut Turn<'_>) {
         turn.out.event(Event::MovedAway { within_ms });
         self.hang_up(SessionEnd::MovedAway, turn);
-        let within = Duration::from_millis(within_ms).min(crate::control::MOVE_CAP);
+        let within = Duration::from_millis(within_ms).min(MOVE_CAP);
         let pause = turn.out.up_to(within);
         self.session.dialler.rest_exactly(pause, turn.now);
     }
@@ -185,7 +206,7 @@ impl Membership {
     fn handle_refused(&mut self, asked: Asked, error: WireError, turn: &mut Turn<'_>) {
         let pause = match Weight::of(&error) {
             Weight::Passing { pause } => pause,
-            Weight::ForGood => crate::control::REFUSED_PAUSE,
+            Weight::ForGood => REFUSED_PAUSE,
         };
         match asked {
             Asked::Renew => self.handle_renewal_refused(error, turn),
@@ -207,7 +228,7 @@ impl Membership {
         match Weight::of(&error) {
             Weight::Passing { pause } => self.renewal.retry(pause, turn.now),
             Weight::ForGood if error.known() == Some(Code::IdentityCloned) => self.renewal.stop(),
-            Weight::ForGood => self.renewal.retry(crate::control::REFUSED_PAUSE, turn.now),
+            Weight::ForGood => self.renewal.retry(REFUSED_PAUSE, turn.now),
         }
         turn.out
             .event(Event::RenewalFailed(RenewalFailure::Refused(error)));
@@ -220,9 +241,7 @@ impl Membership {
                 let code = error.code.clone();
                 self.handle_renewal_refused(error, turn);
                 self.hang_up(SessionEnd::Refused(code), turn);
-                self.session
-                    .dialler
-                    .rest_longer(crate::control::REFUSED_PAUSE, turn.now);
+                self.session.dialler.rest_longer(REFUSED_PAUSE, turn.now);
             }
             Ok(Ok(JoinReply::Approved(_) | JoinReply::Pending { .. } | JoinReply::Withdrawn)) | Err(_) => {
                 self.hang_up(SessionEnd::Untrustworthy, turn);
@@ -241,7 +260,7 @@ impl Membership {
             .chain(&self.anchors)
             .any(|anchors| contract::certifies(&reply.certificate, holder, anchors, turn.now.wall));
         if !holds {
-            self.renewal.retry(crate::control::REFUSED_PAUSE, turn.now);
+            self.renewal.retry(REFUSED_PAUSE, turn.now);
             turn.out.event(Event::RenewalFailed(RenewalFailure::Certificate));
             return self.hang_up(SessionEnd::Untrustworthy, turn);
         }
@@ -251,12 +270,12 @@ impl Membership {
     }
 
     /// The keys of the next certificate, once they are on disk.
-    pub(super) fn next_keys(&mut self, turn: &mut Turn<'_>) -> Option<crate::control::identity::Keys> {
+    pub(super) fn next_keys(&mut self, turn: &mut Turn<'_>) -> Option<Keys> {
         match self.renewal.step {
             Step::Ready => self.member.renewal.clone(),
             Step::Saving | Step::Writing => None,
             Step::Resting => {
-                self.member.renewal = Some(crate::control::identity::Keys::generate(turn.out.rng()));
+                self.member.renewal = Some(Keys::generate(turn.out.rng()));
                 self.renewal.step = Step::Saving;
                 turn.out.persist(vec![self.file()], Purpose::RenewalKeys);
 
@@ -296,7 +315,7 @@ impl Membership {
         let config = has(|adopted| matches!(adopted, Adopted::Config(_)));
         let revocations = has(|adopted| matches!(adopted, Adopted::Revocations(_)));
         turn.out.adopt(handed);
-        self.marks_at = turn.now.boot.after(crate::control::MARKS_INTERVAL);
+        self.marks_at = turn.now.boot.after(MARKS_INTERVAL);
         if let Some(sent_at) = sent_at.filter(|_| fresh) {
             self.tell_fresh(sent_at, newer, turn);
         }

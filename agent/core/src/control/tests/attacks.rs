@@ -268,15 +268,27 @@ fn every_attack_is_refused_and_the_state_kept() {
         host.answer_poll(&reply);
 
         let refused = refusals(&host);
-        assert!(refused.iter().any(|why| (attack.why)(why)), "{}: {refused:?}", attack.what);
+        assert!(
+            refused.iter().any(|why| (attack.why)(why)),
+            "{}: {refused:?}",
+            attack.what
+        );
         let codes: Vec<Code> = counted(&host).iter().map(|(_, code)| *code).collect();
         assert!(codes.contains(&attack.code), "{}: {codes:?}", attack.what);
-        assert_eq!(before, (in_force(&host), host.adopted.clone(), host.disk.clone()), "{}", attack.what);
+        assert_eq!(
+            before,
+            (in_force(&host), host.adopted.clone(), host.disk.clone()),
+            "{}",
+            attack.what
+        );
         assert_eq!(host.fresh.len(), fresh, "{}: no freshness", attack.what);
         assert!(
             host.events.iter().any(|event| matches!(
                 event,
-                Event::SessionClosed { why: SessionEnd::Untrustworthy, .. }
+                Event::SessionClosed {
+                    why: SessionEnd::Untrustworthy,
+                    ..
+                }
             )),
             "{}: the controller is left",
             attack.what
@@ -294,9 +306,17 @@ fn a_refusal_is_told_in_the_next_heartbeat_and_once() {
     host.cluster.heard.clear();
     host.run(Duration::from_secs(60));
 
-    let told: Vec<_> = host.cluster.heard.iter().flat_map(|heard| &heard.refused).collect();
+    let told: Vec<_> = host
+        .cluster
+        .heard
+        .iter()
+        .flat_map(|heard| &heard.refused)
+        .collect();
     assert_eq!(told.len(), 1);
-    assert_eq!((told[0].kind, told[0].code.as_str()), (Kind::Beacon, "generation_stale"));
+    assert_eq!(
+        (told[0].kind, told[0].code.as_str()),
+        (Kind::Beacon, "generation_stale")
+    );
 }
 
 #[test]
@@ -313,7 +333,11 @@ fn after_an_attack_the_truth_is_still_taken() {
         host.run(Duration::from_secs(60));
 
         let revision = host.cluster.revision;
-        assert!(host.adopted.contains(&(Kind::Routes, revision)), "{}", attack.what);
+        assert!(
+            host.adopted.contains(&(Kind::Routes, revision)),
+            "{}",
+            attack.what
+        );
     }
 }
 
@@ -337,7 +361,9 @@ fn a_document_for_a_newer_program_is_left_out_alone() {
     let documents = host.cluster.documents(node());
     let fresh = host.fresh.len();
     let future = with_feature(&host.cluster, 77);
-    let mut reply = host.cluster.reply(node(), vec![future, documents[1].clone(), documents[2].clone()]);
+    let mut reply = host
+        .cluster
+        .reply(node(), vec![future, documents[1].clone(), documents[2].clone()]);
     reply.shared.clear();
     host.scripted = Some(PollReply {
         documents: Vec::new(),
@@ -350,7 +376,10 @@ fn a_document_for_a_newer_program_is_left_out_alone() {
     assert!(host.adopted.contains(&(Kind::Routes, revision)));
     assert!(!host.adopted.contains(&(Kind::SyntheticConfig, revision)));
     assert!(
-        !host.events.iter().any(|event| matches!(event, Event::SessionClosed { .. })),
+        !host
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::SessionClosed { .. })),
         "the controller is kept"
     );
     assert!(host.fresh[fresh].1, "the beacon counts");
@@ -536,7 +565,10 @@ fn a_bundle_that_is_news_comes_into_force() {
     let reply = host.cluster.whole_reply(node());
     host.answer_poll(&reply);
 
-    assert_eq!(host.adopted.last(), Some(&(Kind::TrustBundle, host.cluster.bundle)));
+    assert_eq!(
+        host.adopted.last(),
+        Some(&(Kind::TrustBundle, host.cluster.bundle))
+    );
     assert_eq!(refusals(&host), []);
     let _: TrustBundle = host.cluster.trust_bundle();
 }
@@ -601,7 +633,12 @@ fn resigned(cluster: &Cluster, header: &protocol::envelope::Header, body: &[u8])
     let mut payload = Vec::new();
     let mut e = minicbor::Encoder::new(&mut payload);
     e.map(2).expect("vec").u8(0).expect("vec");
-    e.encode(header).expect("vec").u8(1).expect("vec").bytes(body).expect("vec");
+    e.encode(header)
+        .expect("vec")
+        .u8(1)
+        .expect("vec")
+        .bytes(body)
+        .expect("vec");
 
     let mut protected = Vec::new();
     let mut e = minicbor::Encoder::new(&mut protected);
@@ -612,13 +649,33 @@ fn resigned(cluster: &Cluster, header: &protocol::envelope::Header, body: &[u8])
     let aad = [&[7_u8], cluster.id.as_bytes().as_slice(), node().as_bytes()].concat();
     let mut signed = Vec::new();
     let mut e = minicbor::Encoder::new(&mut signed);
-    e.array(5).expect("vec").str("Signature").expect("vec").bytes(&[]).expect("vec");
-    e.bytes(&protected).expect("vec").bytes(&aad).expect("vec").bytes(&payload).expect("vec");
+    e.array(5)
+        .expect("vec")
+        .str("Signature")
+        .expect("vec")
+        .bytes(&[])
+        .expect("vec");
+    e.bytes(&protected)
+        .expect("vec")
+        .bytes(&aad)
+        .expect("vec")
+        .bytes(&payload)
+        .expect("vec");
 
     let mut envelope = Vec::new();
     let mut e = minicbor::Encoder::new(&mut envelope);
-    e.array(4).expect("vec").bytes(&[]).expect("vec").map(0).expect("vec");
-    e.bytes(&payload).expect("vec").array(1).expect("vec").array(3).expect("vec");
+    e.array(4)
+        .expect("vec")
+        .bytes(&[])
+        .expect("vec")
+        .map(0)
+        .expect("vec");
+    e.bytes(&payload)
+        .expect("vec")
+        .array(1)
+        .expect("vec")
+        .array(3)
+        .expect("vec");
     e.bytes(&protected).expect("vec").map(0).expect("vec");
     e.bytes(&cluster.authority().sign(&signed)).expect("vec");
 
@@ -626,25 +683,28 @@ fn resigned(cluster: &Cluster, header: &protocol::envelope::Header, body: &[u8])
 }
 
 fn in_force(host: &Host) -> Vec<Have> {
-    match host.control.status() {
-        Status::Member(status) => status.have,
-        other => panic!("{other:?}"),
-    }
+    let Status::Member(status) = host.control.status() else {
+        panic!("no member");
+    };
+
+    status.have
 }
 
 fn counted(host: &Host) -> Vec<(Kind, Code)> {
-    match host.control.status() {
-        Status::Member(status) => status.refused.into_keys().collect(),
-        other => panic!("{other:?}"),
-    }
+    let Status::Member(status) = host.control.status() else {
+        panic!("no member");
+    };
+
+    status.refused.into_keys().collect()
 }
 
 fn refusals(host: &Host) -> Vec<Refusal> {
-    host.events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Refused { why, .. } => Some(why.clone()),
-            _ => None,
-        })
-        .collect()
+    let mut refusals = Vec::new();
+    for event in &host.events {
+        if let Event::Refused { why, .. } = event {
+            refusals.push(why.clone());
+        }
+    }
+
+    refusals
 }

@@ -36,7 +36,11 @@ fn a_member_starts_with_what_it_had_and_no_controller() {
 
     host.fresh.clear();
     host.run(Duration::from_secs(3600));
-    assert_eq!(in_force(&host), before, "a lost control connection removes nothing");
+    assert_eq!(
+        in_force(&host),
+        before,
+        "a lost control connection removes nothing"
+    );
     assert_eq!(host.fresh, []);
     assert!(host.tried_in_vain > 10);
 
@@ -76,7 +80,10 @@ fn a_damaged_generation_is_made_good_by_a_controller() {
     let revision = host.cluster.revision;
     assert!(host.events.contains(&Event::Damaged { file: newest }));
     assert!(host.adopted.contains(&(Kind::Routes, revision - 1)));
-    assert!(host.adopted.contains(&(Kind::Routes, revision)), "equal to its mark, and taken");
+    assert!(
+        host.adopted.contains(&(Kind::Routes, revision)),
+        "equal to its mark, and taken"
+    );
     assert_eq!(boot(&host.disk).expect("bootable").damaged(), []);
 }
 
@@ -111,7 +118,10 @@ fn with_the_high_water_file_gone_the_generations_say_how_high_it_was() {
         let persisted = boot(&host.disk).expect("bootable");
 
         assert_eq!(persisted.damaged().len(), usize::from(damage));
-        assert_eq!(persisted.kept.marks.of(Kind::Routes).map(|mark| mark.version), Some(revision));
+        assert_eq!(
+            persisted.kept.marks.of(Kind::Routes).map(|mark| mark.version),
+            Some(revision)
+        );
     }
 }
 
@@ -128,22 +138,28 @@ fn a_damaged_identity_is_not_taken_for_a_new_machine() {
 
 #[test]
 fn the_snapshot_of_another_node_or_with_a_foreign_signature_is_nothing() {
-    let host = updated();
+    let mut host = updated();
     let mut stranger = host.cluster.copy();
     stranger.authorities = vec![protocol::key::SigningKey::from_seed(&[9; 32])];
     let foreign = Host::member(stranger);
-    let mut files = host.disk.clone();
     for name in [FileName::LastGoodA, FileName::LastGoodB] {
         if let Some(bytes) = foreign.disk.get(&name) {
-            files.insert(name, bytes.clone());
+            host.disk.insert(name, bytes.clone());
         }
     }
-    let persisted = boot(&files).expect("bootable");
+    let persisted = boot(&host.disk).expect("bootable");
 
     assert!(!persisted.damaged().is_empty());
     assert!(persisted.kept.snapshot.have().len() <= 5);
     let trusted = |epoch: u64| epoch == 1;
-    assert!(persisted.kept.snapshot.have().iter().all(|have| trusted(have.epoch)));
+    assert!(
+        persisted
+            .kept
+            .snapshot
+            .have()
+            .iter()
+            .all(|have| trusted(have.epoch))
+    );
 }
 
 #[test]
@@ -211,10 +227,11 @@ fn without_token(host: &Host) -> Config {
 }
 
 fn in_force(host: &Host) -> usize {
-    match host.control.status() {
-        Status::Member(status) => status.have.len(),
-        other => panic!("{other:?}"),
-    }
+    let Status::Member(status) = host.control.status() else {
+        panic!("no member");
+    };
+
+    status.have.len()
 }
 
 #[derive(Encode, Decode)]

@@ -352,7 +352,12 @@ impl Cluster {
             JoinRequest::Withdraw(_) => Answer::Done(JoinReply::Withdrawn),
             JoinRequest::RenewExpired(renewal) => {
                 let csr_hash = Digest::of(&renewal.csr);
-                let about = [renewal.node.as_bytes().as_slice(), &renewal.nonce, csr_hash.as_bytes()].concat();
+                let about = [
+                    renewal.node.as_bytes().as_slice(),
+                    &renewal.nonce,
+                    csr_hash.as_bytes(),
+                ]
+                .concat();
                 let certified = self.certified_key();
                 assert!(renewal.proof.is_by(&certified, exported, &about));
                 match self.renew(renewal.nonce, &renewal.csr) {
@@ -369,7 +374,10 @@ impl Cluster {
         let key = parse_csr(&enroll.csr).expect("a good request");
         let about = Digest::of(&enroll.csr);
         assert!(enroll.proof.is_by(&key, exported, about.as_bytes()));
-        assert!(TokenSecret::from_bytes(enroll.secret) == self.token, "the secret of the token");
+        assert!(
+            TokenSecret::from_bytes(enroll.secret) == self.token,
+            "the secret of the token"
+        );
         self.enrolled_with.push(key);
         if let Some(error) = &self.refuse_join {
             return Answer::Refused(error.clone());
@@ -449,7 +457,9 @@ impl Cluster {
     fn certified_key(&self) -> VerifyKey {
         match &self.renewal {
             Some((_, _, certificate)) => {
-                protocol::certificate::claimed_identity(certificate).expect("ours").key
+                protocol::certificate::claimed_identity(certificate)
+                    .expect("ours")
+                    .key
             }
             None => *self.requests.first_key_value().expect("somebody joined").0,
         }
@@ -459,7 +469,7 @@ impl Cluster {
         if let Some(error) = &self.refuse_renewal {
             return Err(error.clone());
         }
-        let key = parse_csr(csr).expect("a good request");
+        let key = parse_csr(csr).map_err(|_| WireError::new(Code::CsrInvalid, "no"))?;
         let again = self.renewal.as_ref().filter(|(spent, ..)| *spent == nonce);
         let certificate = match again {
             Some((_, known, certificate)) if known == csr => certificate.clone(),

@@ -19,7 +19,10 @@ const UPDATES: u64 = 5;
 fn killed_between_any_two_steps_it_boots_with_the_old_or_the_new_state() {
     let whole = life(None);
     let boundaries = whole.steps;
-    assert!(boundaries > 60, "only {boundaries} boundaries: the run did not get far");
+    assert!(
+        boundaries > 60,
+        "only {boundaries} boundaries: the run did not get far"
+    );
 
     for boundary in 0..boundaries {
         let mut host = life(Some(boundary));
@@ -31,8 +34,16 @@ fn killed_between_any_two_steps_it_boots_with_the_old_or_the_new_state() {
         while host.cluster.revision <= UPDATES {
             update(&mut host).expect("nobody kills this host again");
         }
-        assert_eq!(in_force(&host), in_force(&whole), "boundary {boundary}: the end is the same");
-        assert_eq!(host.cluster.requests.len(), 1, "boundary {boundary}: one key, one request");
+        assert_eq!(
+            in_force(&host),
+            in_force(&whole),
+            "boundary {boundary}: the end is the same"
+        );
+        assert_eq!(
+            host.cluster.requests.len(),
+            1,
+            "boundary {boundary}: one key, one request"
+        );
         judge(&host, boundary);
     }
 }
@@ -41,9 +52,9 @@ fn killed_between_any_two_steps_it_boots_with_the_old_or_the_new_state() {
 fn life(dies_at: Option<usize>) -> Host {
     let mut host = Host::new(Cluster::new());
     host.dies_at = dies_at;
-    let lived = host.try_run(Duration::from_secs(6)).and_then(|()| {
-        (0..UPDATES).try_for_each(|_| update(&mut host))
-    });
+    let lived = host
+        .try_run(Duration::from_secs(6))
+        .and_then(|()| (0..UPDATES).try_for_each(|_| update(&mut host)));
     assert_eq!(lived.is_err(), dies_at.is_some());
 
     host
@@ -60,24 +71,45 @@ fn judge(host: &Host, boundary: usize) {
     let persisted = boot(&host.disk).unwrap_or_else(|error| panic!("boundary {boundary}: {error}"));
     assert_eq!(persisted.damaged(), [], "boundary {boundary}");
     if let Some(named) = host.cluster.enrolled_with.last() {
-        assert_eq!(key(&persisted.standing), Some(*named), "boundary {boundary}: a key was named and lost");
+        assert_eq!(
+            key(&persisted.standing),
+            Some(*named),
+            "boundary {boundary}: a key was named and lost"
+        );
     }
     if host.identities > 0 {
-        assert!(persisted.is_member(), "boundary {boundary}: an identity was used and lost");
+        assert!(
+            persisted.is_member(),
+            "boundary {boundary}: an identity was used and lost"
+        );
     }
     let kept = &persisted.kept;
     for have in kept.snapshot.have() {
         let mark = mark(kept, have.kind).expect("what is kept has a mark");
-        assert!(mark >= have.version, "boundary {boundary}: the mark of {:?} is behind", have.kind);
+        assert!(
+            mark >= have.version,
+            "boundary {boundary}: the mark of {:?} is behind",
+            have.kind
+        );
     }
     for (kind, version) in &host.adopted {
         let mark = mark(kept, *kind);
-        assert!(mark >= Some(*version), "boundary {boundary}: {kind:?} {version} was adopted above its mark");
+        assert!(
+            mark >= Some(*version),
+            "boundary {boundary}: {kind:?} {version} was adopted above its mark"
+        );
     }
-    assert!(whole(kept), "boundary {boundary}: a mixed state: {:?}", kept.snapshot.have());
+    assert!(
+        whole(kept),
+        "boundary {boundary}: a mixed state: {:?}",
+        kept.snapshot.have()
+    );
     if let Some((_, adopted)) = host.adopted.iter().rfind(|(kind, _)| *kind == Kind::LeaseTable) {
         let kept = version(kept, Kind::LeaseTable).expect("kept");
-        assert!((*adopted..=adopted + 1).contains(&kept), "boundary {boundary}: neither old nor new");
+        assert!(
+            (*adopted..=adopted + 1).contains(&kept),
+            "boundary {boundary}: neither old nor new"
+        );
     }
 }
 
@@ -93,7 +125,9 @@ fn whole(kept: &Kept) -> bool {
 fn version(kept: &Kept, kind: Kind) -> Option<u64> {
     let have = kept.snapshot.have();
 
-    have.iter().find(|have| have.kind == kind).map(|have| have.version)
+    have.iter()
+        .find(|have| have.kind == kind)
+        .map(|have| have.version)
 }
 
 fn mark(kept: &Kept, kind: Kind) -> Option<u64> {
@@ -109,8 +143,9 @@ fn key(standing: &Standing) -> Option<protocol::key::VerifyKey> {
 }
 
 fn in_force(host: &Host) -> (NodeId, Vec<Have>) {
-    match host.control.status() {
-        Status::Member(status) => (status.node, status.have),
-        other => panic!("{other:?}"),
-    }
+    let Status::Member(status) = host.control.status() else {
+        panic!("no member");
+    };
+
+    (status.node, status.have)
 }

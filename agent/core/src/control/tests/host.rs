@@ -121,7 +121,10 @@ impl Host {
     pub(super) fn member(cluster: Cluster) -> Self {
         let mut host = Self::new(cluster);
         host.run(Duration::from_secs(8));
-        assert!(host.adopted.contains(&(Kind::SyntheticConfig, host.cluster.revision)));
+        assert!(
+            host.adopted
+                .contains(&(Kind::SyntheticConfig, host.cluster.revision))
+        );
 
         host
     }
@@ -144,8 +147,12 @@ impl Host {
     pub(super) fn try_run(&mut self, time: Duration) -> Result<(), Killed> {
         let end = self.now.boot.after(time);
         self.control.handle_timeout(self.now);
+        let (mut last, mut calls) = (self.now.boot, 0);
         loop {
             self.settle()?;
+            calls = if last == self.now.boot { calls + 1 } else { 0 };
+            last = self.now.boot;
+            assert!(calls < 100, "a timeout that never passes at {last:?}");
             let next = [self.control.poll_timeout(), self.parked.map(|(.., until)| until)]
                 .into_iter()
                 .flatten()
@@ -243,12 +250,15 @@ impl Host {
         self.faults.unreachable = false;
         self.run(Duration::from_secs(31));
         self.scripted = None;
-        let refused = |event: &Event| match event {
-            Event::Refused { why, .. } => Some(why.clone()),
-            _ => None,
-        };
+        let mut refused = Vec::new();
+        for event in &self.events[from..] {
+            if let Event::Refused { why, .. } = event {
+                refused.push(why.clone());
+            }
+        }
+        refused.truncate(reply.documents.len());
 
-        self.events[from..].iter().filter_map(refused).take(reply.documents.len()).collect()
+        refused
     }
 
     /// Ends every connection.
@@ -278,13 +288,19 @@ impl Host {
                 self.connections.remove(&connection);
                 self.parked = self.parked.filter(|(at, ..)| *at != connection);
             }
-            Effect::Connect { connection, endpoint, door, .. } => self.dial(connection, endpoint, door),
+            Effect::Connect {
+                connection,
+                endpoint,
+                door,
+                ..
+            } => self.dial(connection, endpoint, door),
             Effect::Event(event) => self.events.push(event),
             Effect::Fresh { poll_sent_at, newer } => self.fresh.push((poll_sent_at, newer)),
             Effect::Persist { write, files } => {
                 if self.faults.fail_writes > 0 {
                     self.faults.fail_writes -= 1;
-                    self.inbox.push_back(Input::Persisted(write, Err(WriteFailed::Full)));
+                    self.inbox
+                        .push_back(Input::Persisted(write, Err(WriteFailed::Full)));
                     return Ok(());
                 }
                 self.writes.push(files.iter().map(|(name, _)| *name).collect());
@@ -295,7 +311,12 @@ impl Host {
                 self.step()?;
                 self.inbox.push_back(Input::Persisted(write, Ok(())));
             }
-            Effect::Request { connection, tag, body, .. } => self.ask(connection, tag, body.as_bytes()),
+            Effect::Request {
+                connection,
+                tag,
+                body,
+                ..
+            } => self.ask(connection, tag, body.as_bytes()),
             Effect::TriedInVain => self.tried_in_vain += 1,
         }
 
@@ -321,7 +342,11 @@ impl Host {
         self.dialled.push((door, endpoint));
         let fails = self.faults.node_handshake && door == Door::Node;
         if self.faults.unreachable || fails {
-            let why = if fails { Disconnected::Handshake } else { Disconnected::Unreachable };
+            let why = if fails {
+                Disconnected::Handshake
+            } else {
+                Disconnected::Unreachable
+            };
             self.inbox.push_back(Input::Disconnected(connection, why));
             return;
         }
@@ -338,7 +363,8 @@ impl Host {
         let request = (door == Door::Node).then(|| cbor::decode::<NodeRequest>(body).expect("decodes"));
         let is_poll = matches!(request, Some(NodeRequest::Poll(_)));
         let is_renewal = matches!(request, Some(NodeRequest::Renew(_)));
-        self.requests.extend(request.map(|request| (self.now.boot, request)));
+        self.requests
+            .extend(request.map(|request| (self.now.boot, request)));
         if let Some(reply) = self.scripted.clone().filter(|_| is_poll) {
             return self.reply(connection, tag, &reply);
         }
@@ -350,11 +376,13 @@ impl Host {
         match reply {
             Some(_) if is_renewal && self.lose_renewal > 0 => {
                 self.lose_renewal -= 1;
-                self.inbox.push_back(Input::Reply(connection, tag, Err(Lost::Deadline)));
+                self.inbox
+                    .push_back(Input::Reply(connection, tag, Err(Lost::Deadline)));
             }
             Some(_) if lost => {
                 self.faults.lose_join_replies -= 1;
-                self.inbox.push_back(Input::Reply(connection, tag, Err(Lost::Stream)));
+                self.inbox
+                    .push_back(Input::Reply(connection, tag, Err(Lost::Stream)));
             }
             Some(bytes) => self.inbox.push_back(Input::Reply(connection, tag, Ok(bytes))),
             None => self.parked = Some((connection, tag, self.now.boot.after(Duration::from_secs(10)))),

@@ -24,7 +24,11 @@ fn a_machine_with_a_token_becomes_a_node() {
 
     assert_eq!(host.cluster.enrolled_with.len(), 1);
     assert_eq!(host.identities, 1);
-    assert!(host.events.iter().any(|event| matches!(event, Event::JoinPending { .. })));
+    assert!(
+        host.events
+            .iter()
+            .any(|event| matches!(event, Event::JoinPending { .. }))
+    );
     assert!(host.events.contains(&Event::Enrolled {
         node: node(),
         authority: host.cluster.authority().verify_key().fingerprint(),
@@ -113,8 +117,16 @@ fn a_refusal_for_good_ends_with_its_code() {
 
             assert_eq!(host.sent.len(), asked, "{code:?}: asks no more");
             let failure = JoinFailure::Refused(error);
-            assert!(host.events.contains(&Event::JoinFailed(failure.clone())), "{code:?}");
-            assert_eq!(host.control.status(), Status::Ended { failure: Some(failure) });
+            assert!(
+                host.events.contains(&Event::JoinFailed(failure.clone())),
+                "{code:?}"
+            );
+            assert_eq!(
+                host.control.status(),
+                Status::Ended {
+                    failure: Some(failure)
+                }
+            );
             assert_eq!(host.control.poll_timeout(), None);
         }
     }
@@ -122,7 +134,13 @@ fn a_refusal_for_good_ends_with_its_code() {
 
 #[test]
 fn a_refusal_that_may_pass_is_waited_out() {
-    for code in [Code::Unavailable, Code::RateLimited, Code::StoreFull, Code::Sealed, Code::ReadOnly] {
+    for code in [
+        Code::Unavailable,
+        Code::RateLimited,
+        Code::StoreFull,
+        Code::Sealed,
+        Code::ReadOnly,
+    ] {
         let mut host = Host::new(Cluster::new());
         host.cluster.refuse_join = Some(WireError::new(code, "later"));
         host.run(Duration::from_secs(60));
@@ -151,9 +169,15 @@ fn a_controller_says_when_to_come_back() {
 fn a_contract_that_does_not_fit_makes_no_node() {
     type Change = fn(&mut Cluster, &mut JoinContract);
     let changes: [(&str, Change); 5] = [
-        ("request", |_, contract| contract.request = RequestId::from_bytes([9; 16])),
-        ("key", |_, contract| contract.key = SigningKey::from_seed(&[9; 32]).verify_key()),
-        ("authority", |_, contract| contract.authority = SigningKey::from_seed(&[9; 32]).verify_key()),
+        ("request", |_, contract| {
+            contract.request = RequestId::from_bytes([9; 16])
+        }),
+        ("key", |_, contract| {
+            contract.key = SigningKey::from_seed(&[9; 32]).verify_key()
+        }),
+        ("authority", |_, contract| {
+            contract.authority = SigningKey::from_seed(&[9; 32]).verify_key()
+        }),
         ("node", |_, contract| contract.node = NodeId::from_bytes([9; 16])),
         ("certificate", |cluster, contract| {
             let foreign = Ca::new(protocol::certificate::CertificateRole::Node, cluster.id, 77);
@@ -169,7 +193,11 @@ fn a_contract_that_does_not_fit_makes_no_node() {
         let sealed = host.cluster.seal_contract(request, seal_key, &contract);
         host.cluster.put_contract(sealed);
 
-        assert_eq!(failure_after_approval(host), JoinFailure::ContractMismatch, "{what}");
+        assert_eq!(
+            failure_after_approval(host),
+            JoinFailure::ContractMismatch,
+            "{what}"
+        );
     }
 }
 
@@ -231,7 +259,11 @@ fn joining_gives_up_after_the_configured_time_and_goes_on_at_the_next_start() {
     host.restart(resumed, &seed(2));
     host.run(Duration::from_secs(10));
     assert_eq!(host.identities, 1);
-    assert_eq!(host.cluster.enrolled_with.len(), 1, "the pending request was asked about");
+    assert_eq!(
+        host.cluster.enrolled_with.len(),
+        1,
+        "the pending request was asked about"
+    );
 }
 
 #[test]
@@ -280,10 +312,19 @@ fn what_cannot_begin_says_why() {
         ..config(&cluster)
     };
     for (config, failure) in [
-        (Config { token: None, ..config(&cluster) }, JoinFailure::NoToken),
+        (
+            Config {
+                token: None,
+                ..config(&cluster)
+            },
+            JoinFailure::NoToken,
+        ),
         (pin(Some(other), None), JoinFailure::PinDisagrees),
         (pin(None, Some(other.fingerprint())), JoinFailure::PinDisagrees),
-        (pin(Some(right), Some(other.fingerprint())), JoinFailure::PinDisagrees),
+        (
+            pin(Some(right), Some(other.fingerprint())),
+            JoinFailure::PinDisagrees,
+        ),
     ] {
         let mut control = Control::new(Persisted::default(), config, &seed(1));
         assert!(
@@ -392,10 +433,14 @@ fn failure_after_approval(mut host: Host) -> JoinFailure {
     host.run(Duration::from_secs(5));
     assert_eq!(host.disk, before);
     assert_eq!(host.identities, 0);
-    match host.control.status() {
-        Status::Ended { failure: Some(failure) } => failure,
-        other => panic!("{other:?}"),
-    }
+    let Status::Ended {
+        failure: Some(failure),
+    } = host.control.status()
+    else {
+        panic!("it did not fail");
+    };
+
+    failure
 }
 
 fn standing(host: &Host) -> Standing {

@@ -30,11 +30,18 @@ fn a_certificate_is_renewed_at_half_life_with_new_keys() {
     assert_ne!(before.keys.node.verify_key(), after.keys.node.verify_key());
     assert_ne!(before.keys.seal.seal_key(), after.keys.seal.seal_key());
     assert_eq!(
-        after.previous_seal.as_ref().map(protocol::key::SealSecret::seal_key),
+        after
+            .previous_seal
+            .as_ref()
+            .map(protocol::key::SealSecret::seal_key),
         Some(before.keys.seal.seal_key()),
         "neighbours still seal to the old key"
     );
-    assert_ne!(before.renewal_nonce(), after.renewal_nonce(), "each nonce is spent once");
+    assert_ne!(
+        before.renewal_nonce(),
+        after.renewal_nonce(),
+        "each nonce is spent once"
+    );
     let lost = |event: &Event| matches!(event, Event::SessionClosed { .. });
     assert!(!host.events.iter().any(lost), "no connection is closed for it");
     assert!(until(&host) > START.after(LEAF_LIFE));
@@ -62,7 +69,13 @@ fn a_node_without_controllers_keeps_its_certificate_and_renews_it_when_one_is_ba
     host.faults.unreachable = false;
     host.run(Duration::from_secs(120));
     assert_eq!(host.identities, 2);
-    assert!(host.dialled.iter().rev().take(3).all(|(door, _)| *door == Door::Node));
+    assert!(
+        host.dialled
+            .iter()
+            .rev()
+            .take(3)
+            .all(|(door, _)| *door == Door::Node)
+    );
 }
 
 #[test]
@@ -108,7 +121,12 @@ fn a_lost_reply_is_asked_for_again_with_the_same_nonce_and_keys() {
     let asked = renewals(&host);
     assert!(asked.len() >= 2 && asked.iter().all(|renew| *renew == asked[0]));
     assert_eq!(host.identities, 2);
-    assert!(!host.events.iter().any(|event| matches!(event, Event::RenewalFailed(_))));
+    assert!(
+        !host
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::RenewalFailed(_)))
+    );
 }
 
 #[test]
@@ -140,8 +158,16 @@ fn killed_at_any_step_of_a_renewal_it_is_never_taken_for_a_clone() {
         };
         host.restart(again, &seed(9));
         host.run(MINUTE * 5);
-        assert!(until(&host) > host.now.wall.after(LEAF_LIFE / 2), "boundary {boundary}");
-        assert!(!host.events.iter().any(|event| matches!(event, Event::RenewalFailed(_))));
+        assert!(
+            until(&host) > host.now.wall.after(LEAF_LIFE / 2),
+            "boundary {boundary}"
+        );
+        assert!(
+            !host
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::RenewalFailed(_)))
+        );
     }
 }
 
@@ -184,7 +210,10 @@ fn a_certificate_of_another_ca_is_not_taken() {
     host.cluster.kept_bundle = Some(honest);
     host.run(MINUTE * 5);
 
-    assert!(host.events.contains(&Event::RenewalFailed(RenewalFailure::Certificate)));
+    assert!(
+        host.events
+            .contains(&Event::RenewalFailed(RenewalFailure::Certificate))
+    );
     assert_eq!(host.identities, 1);
     let after = member(&host);
     let earlier = boot(&[(FileName::Identity, before)].into()).expect("bootable");
@@ -202,25 +231,28 @@ fn due() -> Host {
 }
 
 fn member(host: &Host) -> Member {
-    match Standing::read(&host.disk[&FileName::Identity]).expect("whole") {
-        Standing::Member(member) => *member,
-        other => panic!("{other:?}"),
-    }
+    let Standing::Member(member) = Standing::read(&host.disk[&FileName::Identity]).expect("whole") else {
+        panic!("no member on disk");
+    };
+
+    *member
 }
 
 fn until(host: &Host) -> Wall {
-    match host.control.status() {
-        Status::Member(status) => status.certificate_until,
-        other => panic!("{other:?}"),
-    }
+    let Status::Member(status) = host.control.status() else {
+        panic!("no member");
+    };
+
+    status.certificate_until
 }
 
 fn renewals(host: &Host) -> Vec<protocol::wire::Renew> {
-    host.requests
-        .iter()
-        .filter_map(|(_, request)| match request {
-            NodeRequest::Renew(renew) => Some(renew.clone()),
-            _ => None,
-        })
-        .collect()
+    let mut renewals = Vec::new();
+    for (_, request) in &host.requests {
+        if let NodeRequest::Renew(renew) = request {
+            renewals.push(renew.clone());
+        }
+    }
+
+    renewals
 }

@@ -87,7 +87,10 @@ fn reports_are_sent_one_at_a_time() {
     }
     host.settle().expect("alive");
 
-    assert_eq!(host.cluster.reported, 2, "the first, and all that came while it was in flight");
+    assert_eq!(
+        host.cluster.reported, 2,
+        "the first, and all that came while it was in flight"
+    );
 }
 
 #[test]
@@ -185,8 +188,16 @@ fn attempts_that_fail_back_off_with_full_jitter_up_to_half_a_minute() {
     host.run(Duration::from_secs(3600));
 
     // After the first steps a uniform pause of up to 30 s: 240 on average, and never a storm.
-    assert!((180..=330).contains(&host.dialled.len()), "{}", host.dialled.len());
-    assert_eq!(host.tried_in_vain, host.dialled.len(), "one controller: every attempt is a round");
+    assert!(
+        (180..=330).contains(&host.dialled.len()),
+        "{}",
+        host.dialled.len()
+    );
+    assert_eq!(
+        host.tried_in_vain,
+        host.dialled.len(),
+        "one controller: every attempt is a round"
+    );
 }
 
 #[test]
@@ -288,11 +299,30 @@ fn a_full_disk_adopts_nothing_and_renews_no_freshness_until_there_is_room() {
     host.run(Duration::from_secs(6));
     assert_eq!((host.adopted.len(), host.fresh.len()), (0, 0));
     assert_eq!(host.disk, before);
-    assert!(host.events.iter().any(|event| matches!(event, Event::WriteFailed { .. })));
+    assert!(
+        host.events
+            .iter()
+            .any(|event| matches!(event, Event::WriteFailed { .. }))
+    );
 
     host.run(Duration::from_secs(30));
     assert!(host.adopted.contains(&(Kind::Routes, host.cluster.revision)));
     assert!(host.fresh.iter().any(|(_, newer)| *newer));
+}
+
+#[test]
+fn a_disk_that_stays_full_costs_no_peace() {
+    let mut host = Host::member(Cluster::new());
+    host.faults.fail_writes = usize::MAX;
+    host.run(Duration::from_secs(120));
+    host.cluster.publish();
+    host.push_news();
+    host.suspend(protocol::certificate::LEAF_LIFE * 60 / 100);
+    let before = host.steps;
+    host.run(Duration::from_secs(600));
+
+    assert!(host.steps - before < 1_000, "{}", host.steps - before);
+    assert!(connected(&host), "heartbeats go on");
 }
 
 #[test]
@@ -353,7 +383,9 @@ fn when_no_certificate_is_believed_the_bundle_is_fetched_at_the_join_door() {
 /// A member of a cluster with three controllers.
 fn many_controllers(byte: u8) -> Host {
     let mut cluster = Cluster::new();
-    cluster.endpoints = ["a", "b", "c"].map(|name| format!("{name}.example:4433")).to_vec();
+    cluster.endpoints = ["a", "b", "c"]
+        .map(|name| format!("{name}.example:4433"))
+        .to_vec();
 
     member_with_seed(cluster, byte)
 }
@@ -377,11 +409,12 @@ fn last_dialled(host: &Host) -> String {
 }
 
 fn polls(host: &Host) -> Vec<protocol::wire::Poll> {
-    host.requests
-        .iter()
-        .filter_map(|(_, request)| match request {
-            NodeRequest::Poll(poll) => Some(poll.clone()),
-            _ => None,
-        })
-        .collect()
+    let mut polls = Vec::new();
+    for (_, request) in &host.requests {
+        if let NodeRequest::Poll(poll) = request {
+            polls.push(poll.clone());
+        }
+    }
+
+    polls
 }
