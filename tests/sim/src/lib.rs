@@ -1,1 +1,3 @@
-//! Placeholder head.
+//! Worlds of real agents and controllers in virtual time, by seed.
+
+pub mod net;
