@@ -108,7 +108,8 @@ fn a_host_that_is_gone_hears_nothing() {
 async fn talk(net: &Net) -> (Connection, Connection) {
     let (from, to) = handshake(net).await;
     for number in 0..50_u8 {
-        from.send_datagram(vec![number; 900].into()).unwrap();
+        from.send_datagram(vec![number; 900].into())
+            .expect("the connection is up");
         sleep(Duration::from_millis(20)).await;
     }
 
@@ -119,15 +120,18 @@ async fn handshake(net: &Net) -> (Connection, Connection) {
     let ground = Ground::new();
     let server = endpoint(net, 2, Some(server_config(&ground)));
     let client = endpoint(net, 1, None);
-    let accept = tokio::spawn(async move { server.accept().await.unwrap().await.unwrap() });
+    let accept = tokio::spawn(async move {
+        let incoming = server.accept().await.expect("a client dials");
+        incoming.await.expect("the client is let in")
+    });
     let name = node_server_name(node(2), CLUSTER);
     let from = client
         .connect_with(client_config(&ground), address(2), &name)
-        .unwrap()
+        .expect("the address can be dialled")
         .await
-        .unwrap();
+        .expect("the server is believed");
 
-    (from, accept.await.unwrap())
+    (from, accept.await.expect("accepting does not panic"))
 }
 
 fn endpoint(net: &Net, number: u8, server: Option<ServerConfig>) -> Endpoint {
@@ -140,7 +144,7 @@ fn endpoint(net: &Net, number: u8, server: Option<ServerConfig>) -> Endpoint {
         net.socket(address(number)),
         Arc::new(quinn::TokioRuntime),
     )
-    .unwrap()
+    .expect("the socket has an address")
 }
 
 fn server_config(ground: &Ground) -> ServerConfig {
@@ -149,7 +153,7 @@ fn server_config(ground: &Ground) -> ServerConfig {
         strangers: false,
         doors: &[MESH],
     };
-    let tls = tls::server_config(&[MESH], Arc::new(ground.leaf(2)), doors).unwrap();
+    let tls = tls::server_config(&[MESH], Arc::new(ground.leaf(2)), doors).expect("the settings are ours");
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config.transport_config(Arc::new(quic::mesh_transport()));
 
@@ -162,7 +166,7 @@ fn client_config(ground: &Ground) -> ClientConfig {
         cluster: CLUSTER,
         trust: ground.trust(),
     };
-    let tls = tls::client_config(MESH, expected, ground.leaf(1).get()).unwrap();
+    let tls = tls::client_config(MESH, expected, ground.leaf(1).get()).expect("the settings are ours");
     let mut config = ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(quic::mesh_transport()));
 
@@ -180,11 +184,11 @@ impl Ground {
     fn new() -> Self {
         let seconds = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
-        let now = Wall(u64::try_from(seconds.as_millis()).unwrap());
+            .expect("after 1970");
+        let now = Wall(protocol::time::millis(seconds));
         let ca = SigningKey::from_seed(&[9; 32]);
         let validity = Validity::starting(now, protocol::certificate::CA_LIFE);
-        let certificate = issue_ca(CertificateRole::Node, CLUSTER, &ca, serial(0), validity).unwrap();
+        let certificate = issue_ca(CertificateRole::Node, CLUSTER, &ca, serial(0), validity).expect("a ca");
 
         Self {
             ca,
@@ -199,7 +203,7 @@ impl Ground {
             controller_cas: Vec::new(),
         };
         let mut anchors = Anchors::default();
-        anchors.put(CLUSTER, &bundle).unwrap();
+        anchors.put(CLUSTER, &bundle).expect("our own bundle");
 
         Trust::new(anchors, Revocations::default())
     }
@@ -214,11 +218,11 @@ impl Ground {
             validity: Validity::starting(self.now, LEAF_LIFE),
         };
         let der = IssuingCa::open(&self.certificate, &self.ca)
-            .unwrap()
+            .expect("our own ca")
             .issue(&leaf)
-            .unwrap();
+            .expect("a leaf of this ca");
         let own = OwnLeaf::default();
-        own.replace(tls::certified_key(der.to_vec(), &key).unwrap());
+        own.replace(tls::certified_key(der.to_vec(), &key).expect("an Ed25519 key"));
 
         own
     }
@@ -229,7 +233,7 @@ fn in_virtual_time<T>(world: impl Future<Output = T>) -> T {
         .enable_time()
         .start_paused(true)
         .build()
-        .unwrap()
+        .expect("a runtime without I/O")
         .block_on(world)
 }
 
