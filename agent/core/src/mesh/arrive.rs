@@ -10,6 +10,7 @@ use protocol::time::Boot;
 use super::Mesh;
 use super::effect::{CloseReason, Effect, Event, LinkId, Refusal};
 use super::probe::Reply;
+use super::relay::Freight;
 use super::stats::Stats;
 
 /// A frame that opened: who sealed it, and how it came.
@@ -62,7 +63,12 @@ impl Mesh {
     fn forward(&mut self, from: (NodeId, LinkId), header: &FrameHeader, datagram: &[u8], now: Boot) {
         let links = &self.links;
         let link_to = |node| links.current(node);
-        match self.relay.carry(from.0, header, datagram.len(), &link_to, now) {
+        let freight = Freight {
+            from: from.0,
+            header,
+            bytes: datagram.len(),
+        };
+        match self.relay.carry(freight, &link_to, now) {
             Ok(passage) => {
                 self.stats.forwarded += 1;
                 self.stats.forwarded_bytes += datagram.len() as u64;

@@ -31,6 +31,7 @@ impl Mesh {
         }
         let neighbours = &self.neighbours;
         self.pairs.retain(|node, _| neighbours.contains_key(node));
+        self.flows.retain(|node, _| neighbours.contains_key(node));
         self.links.handle_candidates(&candidates, now);
         self.apply_revocations(now);
     }

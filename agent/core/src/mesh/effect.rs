@@ -171,10 +171,10 @@ pub enum Refusal {
     StoodStill,
     /// No neighbour of that id.
     UnknownPeer,
-    /// The neighbour sealed it, and this version does not understand it.
-    Unreadable,
     /// The sender's run of its process has not been proven yet: only probes are heard.
     UnprovenBoot,
+    /// The neighbour sealed it, and this version does not understand it.
+    Unreadable,
 }
 
 impl Refusal {
@@ -189,8 +189,8 @@ impl Refusal {
         Self::PayloadForwardingDisabled,
         Self::StoodStill,
         Self::UnknownPeer,
-        Self::Unreadable,
         Self::UnprovenBoot,
+        Self::Unreadable,
     ];
 
     /// What the sender is told, if this is for it to know.

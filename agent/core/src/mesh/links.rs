@@ -4,6 +4,7 @@
 //! time. A connection that this node dialled and nobody here needs any more is closed after a while; one that the
 //! other end dialled is for the other end to close.
 
+mod contest;
 mod dial;
 mod neighbour;
 
@@ -83,7 +84,7 @@ impl Links {
         let known: BTreeSet<NodeId> = self.peers.keys().chain(candidates.keys()).copied().collect();
         for peer in known {
             let addresses = candidates.get(&peer).cloned().unwrap_or_default();
-            self.with(peer, |neighbour, _| neighbour.handle_candidates(addresses, now));
+            self.with(peer, |neighbour| neighbour.handle_candidates(addresses, now));
         }
     }
 
@@ -93,7 +94,7 @@ impl Links {
         for peer in known {
             let want = wants.get(&peer).copied().unwrap_or_default();
             let first_probe = rng.next_u64();
-            self.with(peer, |neighbour, _| {
+            self.with(peer, |neighbour| {
                 neighbour.handle_want(want, first_probe, now);
             });
         }
@@ -118,8 +119,8 @@ impl Links {
         }
         self.by_link.insert(link, peer);
         let chance = Chance::draw(rng);
-        self.with(peer, |neighbour, links| {
-            neighbour.handle_up(link, dialled_by_us, (links.us, peer), chance, now);
+        self.with(peer, |neighbour| {
+            neighbour.handle_up(link, dialled_by_us, chance, now)
         });
     }
 
@@ -127,14 +128,14 @@ impl Links {
     pub(super) fn handle_link_down(&mut self, link: LinkId, rng: &mut impl Rng, now: Boot) -> Option<NodeId> {
         let peer = self.by_link.remove(&link)?;
         let chance = Chance::draw(rng);
-        self.with(peer, |neighbour, _| neighbour.handle_down(link, chance, now));
+        self.with(peer, |neighbour| neighbour.handle_down(link, chance, now));
 
         Some(peer)
     }
 
     pub(super) fn handle_dial_failed(&mut self, peer: NodeId, rng: &mut impl Rng, now: Boot) {
         let chance = Chance::draw(rng);
-        self.with(peer, |neighbour, _| neighbour.handle_dial_failed(chance, now));
+        self.with(peer, |neighbour| neighbour.handle_dial_failed(chance, now));
     }
 
     pub(super) fn handle_rtt(&mut self, link: LinkId, rtt: Duration) {
@@ -146,22 +147,20 @@ impl Links {
 
     /// The direct path to `peer`, whose probes are not ours, went down or came up.
     pub(super) fn handle_path(&mut self, peer: NodeId, is_down: bool, now: Boot) {
-        self.with(peer, |neighbour, _| neighbour.handle_path(is_down, now));
+        self.with(peer, |neighbour| neighbour.handle_path(is_down, now));
     }
 
     /// An answer to a probe that some `Ask` or `Probe` led to; late if it is to none of these.
     pub(super) fn handle_reply(&mut self, peer: NodeId, reply: &ProbeReply, now: Boot) -> Reply {
         let mut meant = Reply::Late;
-        self.with(peer, |neighbour, links| {
-            meant = neighbour.handle_reply(reply, (links.us, peer), now);
-        });
+        self.with(peer, |neighbour| meant = neighbour.handle_reply(reply, now));
 
         meant
     }
 
     /// Closes every connection to a node that may have none.
     pub(super) fn close_all(&mut self, peer: NodeId, why: CloseReason, now: Boot) {
-        self.with(peer, |neighbour, _| neighbour.close_all(why, now));
+        self.with(peer, |neighbour| neighbour.close_all(why, now));
     }
 
     /// Forgets one connection and closes it.
@@ -175,8 +174,9 @@ impl Links {
         let mut sum = Judged::default();
         while let Some((_, peer)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             let chance = Chance::draw(rng);
-            self.with(peer, |neighbour, links| {
-                let judged = neighbour.handle_timeout(links.probing, late, (links.us, peer), chance, now);
+            let probing = self.probing;
+            self.with(peer, |neighbour| {
+                let judged = neighbour.handle_timeout(probing, late, chance, now);
                 sum.missed += judged.missed;
                 sum.unjudged += judged.unjudged;
             });
@@ -201,7 +201,7 @@ impl Links {
     /// Puts a probe of the link to `peer` in flight, and names it.
     pub(super) fn begin_probe(&mut self, peer: NodeId, number: u64, now: Boot) -> Option<u64> {
         let mut id = None;
-        self.with(peer, |neighbour, _| id = neighbour.begin_probe(number, now));
+        self.with(peer, |neighbour| id = neighbour.begin_probe(number, now));
 
         id
     }
@@ -224,10 +224,11 @@ impl Links {
     }
 
     /// Works on one neighbour, then carries over what it wants done and when it is to be looked at again.
-    fn with(&mut self, peer: NodeId, work: impl FnOnce(&mut Neighbour, &Self)) {
-        let mut neighbour = self.peers.remove(&peer).unwrap_or_default();
+    fn with(&mut self, peer: NodeId, work: impl FnOnce(&mut Neighbour)) {
+        let known = self.peers.remove(&peer);
+        let mut neighbour = known.unwrap_or_else(|| Neighbour::new(self.us, peer));
         let (before, was_linked) = (neighbour.poll_timeout(), neighbour.current().is_some());
-        work(&mut neighbour, self);
+        work(&mut neighbour);
         self.changed |= neighbour.current().is_some() != was_linked;
         while let Some(effect) = neighbour.poll_effect(peer) {
             if let LinkEffect::Close { link, .. } = effect {

@@ -42,6 +42,16 @@ pub(super) struct Relay {
     changes: VecDeque<Option<RelayPause>>,
 }
 
+/// A frame that asks to be carried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Freight<'a> {
+    /// The node that the connection's certificate names.
+    pub(super) from: NodeId,
+    pub(super) header: &'a FrameHeader,
+    /// The whole frame's length.
+    pub(super) bytes: usize,
+}
+
 /// A frame may be carried: to this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Passage {
@@ -142,16 +152,14 @@ impl Relay {
         self.rows.contains_key(&lease)
     }
 
-    /// Judges a frame of `bytes` that came from `from`; what may pass is charged. `link_to` finds the connection to
-    /// a node.
+    /// Judges a frame; what may pass is charged. `link_to` finds the connection to a node.
     pub(super) fn carry(
         &mut self,
-        from: NodeId,
-        header: &FrameHeader,
-        bytes: usize,
+        freight: Freight<'_>,
         link_to: &dyn Fn(NodeId) -> Option<LinkId>,
         now: Boot,
     ) -> Result<Passage, Refusal> {
+        let Freight { from, header, bytes } = freight;
         if header.class == Class::Payload {
             return Err(Refusal::PayloadForwardingDisabled);
         }

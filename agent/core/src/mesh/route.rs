@@ -195,11 +195,7 @@ impl Route {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Boot> {
-        let previous = self.previous.iter().filter(|track| track.tag == self.active);
-
-        self.paths
-            .iter()
-            .chain(previous)
+        self.shown()
             .filter(|track| track.is_linked())
             .map(|track| track.probe.poll_timeout())
             .chain(self.doubt_until)
@@ -332,8 +328,7 @@ impl Route {
     pub(super) fn take_report(&mut self, now: Boot) -> (Vec<PathObservation>, Vec<Switch>) {
         self.urgent = false;
         let observed = self
-            .paths
-            .iter()
+            .shown()
             .map(|track| track.observe(&self.standing, track.tag == self.active))
             .collect();
         let switches = std::mem::take(&mut self.switches)
@@ -349,7 +344,6 @@ impl Route {
 
     pub(super) fn view(&self, now: Boot) -> RouteView {
         let path = |tag: PathTag| self.track(tag).map(|track| track.path);
-        let paths = self.paths.iter();
 
         RouteView {
             route: self.standing.route,
@@ -363,10 +357,18 @@ impl Route {
             doubling: self.targets(now).second.and_then(path),
             peer_choice: self.peer_mark,
             peer_path: self.peer_path.and_then(path),
-            paths: paths
+            paths: self
+                .shown()
                 .map(|track| track.view(&self.standing, track.tag == self.active))
                 .collect(),
         }
+    }
+
+    /// The paths of the decision, and the one of the generation before that still carries.
+    fn shown(&self) -> impl Iterator<Item = &Track> {
+        let previous = self.previous.iter().filter(|track| track.tag == self.active);
+
+        self.paths.iter().chain(previous)
     }
 
     fn track(&self, tag: PathTag) -> Option<&Track> {

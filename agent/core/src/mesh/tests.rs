@@ -444,7 +444,7 @@ fn of_two_connections_the_one_that_the_lower_node_dialled_stays() {
         let by_lower = closed > 0 || first == A;
         assert_eq!(link(A, B).dialled_by_us, Some(by_lower), "seed {seed}");
         assert_eq!(link(B, A).dialled_by_us, Some(!by_lower), "seed {seed}");
-        assert_eq!(link(A, B).boot.is_some(), true, "seed {seed}");
+        assert!(link(A, B).boot.is_some(), "seed {seed}");
     }
 }
 

@@ -29,7 +29,8 @@ pub struct RouteView {
     /// The far end's newest choice: its route generation and counter, and the path its traffic came over last.
     pub peer_choice: Option<Mark>,
     pub peer_path: Option<Path>,
-    /// The decided path first, then the standbys in their order.
+    /// The decided path first, then the standbys in their order, then one of the generation before if it still
+    /// carries.
     pub paths: Vec<PathView>,
 }
 

@@ -1,8 +1,7 @@
 //! One neighbour: its connections, which of them is in use, and the probing and dialling that keep one alive.
 //!
-//! When a second connection comes up, both are asked. One that does not answer goes; of two that live, the one that
-//! the lower node id dialled stays, and of two by the same dialler the later. Meanwhile the newest is used: its
-//! dialler had a reason.
+//! When a second connection comes up, a contest decides which one stays. Meanwhile the newest is used: its dialler had
+//! a reason.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,14 +12,17 @@ use protocol::id::NodeId;
 use protocol::time::Boot;
 use rand::Rng;
 
+use super::contest::{Contest, Turn};
 use super::dial::Dial;
 use super::{LinkEffect, Probing};
 use crate::mesh::effect::{CloseReason, LinkId};
 use crate::mesh::probe::{Health, Judged, Probe, Reply};
 use crate::mesh::view::LinkView;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Neighbour {
+    /// Whether our node id is the lower one.
+    we_are_lower: bool,
     candidates: Vec<SocketAddr>,
     want: Want,
     unwanted_since: Option<Boot>,
@@ -70,16 +72,6 @@ struct Connection {
     rtt: Option<Duration>,
 }
 
-/// Two or more connections are up: which of them live?
-#[derive(Clone, Debug)]
-struct Contest {
-    asked: BTreeMap<u64, LinkId>,
-    next_probe: u64,
-    answered: Vec<LinkId>,
-    ask_again: Boot,
-    until: Boot,
-}
-
 #[derive(Debug)]
 enum Wish {
     Ask { link: LinkId, probe: u64 },
@@ -89,6 +81,22 @@ enum Wish {
 }
 
 impl Neighbour {
+    pub(super) fn new(us: NodeId, peer: NodeId) -> Self {
+        Self {
+            we_are_lower: us < peer,
+            candidates: Vec::new(),
+            want: Want::default(),
+            unwanted_since: None,
+            connections: BTreeMap::new(),
+            current: None,
+            contest: None,
+            probe: None,
+            is_dead: false,
+            dial: Dial::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
     pub(super) fn handle_candidates(&mut self, candidates: Vec<SocketAddr>, now: Boot) {
         if candidates
             .iter()
@@ -115,46 +123,28 @@ impl Neighbour {
         self.seek(now);
     }
 
-    pub(super) fn handle_up(
-        &mut self,
-        link: LinkId,
-        dialled_by_us: bool,
-        ends: (NodeId, NodeId),
-        chance: Chance,
-        now: Boot,
-    ) {
+    pub(super) fn handle_up(&mut self, link: LinkId, dialled_by_us: bool, chance: Chance, now: Boot) {
         if dialled_by_us {
             self.dial.handle_succeeded();
         }
         if std::mem::take(&mut self.is_dead) {
-            let dead: Vec<LinkId> = self.connections.keys().copied().collect();
-            for dead in dead {
-                self.drop_connection(dead, CloseReason::Dead);
-            }
+            self.drop_others(None, CloseReason::Dead);
         }
-        self.connections.insert(
-            link,
-            Connection {
-                dialled_by_us,
-                up_at: now,
-                rtt: None,
-            },
-        );
+        let connection = Connection {
+            dialled_by_us,
+            up_at: now,
+            rtt: None,
+        };
+        self.connections.insert(link, connection);
         self.current = Some(link);
         self.unwanted_since = (!self.want.link).then_some(now);
         if let Some(probe) = &mut self.probe {
             probe.hurry(now);
         }
         if self.connections.len() > 1 {
-            self.contest = Some(Contest {
-                asked: BTreeMap::new(),
-                next_probe: chance.first_probe,
-                answered: Vec::new(),
-                ask_again: now,
-                until: now.after(CONTEST),
-            });
+            self.contest = Some(Contest::begin(chance.first_probe, now));
         }
-        self.hold_contest(ends, now);
+        self.hold_contest(now);
         self.seek(now);
     }
 
@@ -196,15 +186,13 @@ impl Neighbour {
         self.seek(now);
     }
 
-    pub(super) fn handle_reply(&mut self, reply: &ProbeReply, ends: (NodeId, NodeId), now: Boot) -> Reply {
+    pub(super) fn handle_reply(&mut self, reply: &ProbeReply, now: Boot) -> Reply {
         if reply.path != PathTag::Direct {
             return Reply::Late;
         }
-        if let Some(contest) = &mut self.contest
-            && let Some(link) = contest.asked.remove(&reply.probe)
-        {
-            contest.answered.push(link);
-            self.hold_contest(ends, now);
+        let contest = self.contest.as_mut();
+        if contest.is_some_and(|contest| contest.handle_reply(reply.probe)) {
+            self.hold_contest(now);
             return Reply::Answered;
         }
         let Some(probe) = &mut self.probe else {
@@ -222,12 +210,11 @@ impl Neighbour {
         &mut self,
         probing: Probing,
         late: bool,
-        ends: (NodeId, NodeId),
         chance: Chance,
         now: Boot,
     ) -> Judged {
         let judged = self.judge(probing, late, now);
-        self.hold_contest(ends, now);
+        self.hold_contest(now);
         if self.unwanted_since.is_some_and(|since| now.since(since) >= GRACE) {
             self.close_unneeded(chance, now);
         }
@@ -239,10 +226,7 @@ impl Neighbour {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Boot> {
-        let contest = self
-            .contest
-            .as_ref()
-            .map(|contest| contest.until.min(contest.ask_again));
+        let contest = self.contest.as_ref().map(Contest::poll_timeout);
         let probe = self.probe.as_ref().filter(|_| self.current.is_some());
         let ours = self
             .connections
@@ -280,10 +264,7 @@ impl Neighbour {
     }
 
     pub(super) fn close_all(&mut self, why: CloseReason, now: Boot) {
-        let links: Vec<LinkId> = self.connections.keys().copied().collect();
-        for link in links {
-            self.drop_connection(link, why);
-        }
+        self.drop_others(None, why);
         self.is_dead = false;
         self.seek(now);
     }
@@ -348,57 +329,36 @@ impl Neighbour {
         if judged.due {
             self.effects.push_back(Wish::Probe);
         }
-        if probe.health() == Health::Down && before != Health::Down {
+        // A neighbour that never answered may not know our key yet: another connection would not help.
+        let was_answered = probe.answered_at().is_some();
+        if was_answered && probe.health() == Health::Down && before != Health::Down {
             self.handle_path(true, now);
         }
 
         judged
     }
 
-    /// Asks again, or ends the contest: all have answered, or time is up.
-    fn hold_contest(&mut self, ends: (NodeId, NodeId), now: Boot) {
+    fn hold_contest(&mut self, now: Boot) {
         let Some(contest) = &mut self.contest else {
             return;
         };
-        let silent: Vec<LinkId> = self
-            .connections
-            .keys()
-            .copied()
-            .filter(|link| !contest.answered.contains(link))
-            .collect();
-        if now >= contest.until || silent.is_empty() {
-            self.end_contest(&silent, ends);
-            return;
-        }
-        if contest.ask_again <= now {
-            contest.ask_again = now.after(ASK_AGAIN);
-            for link in silent {
-                let probe = contest.next_probe;
-                contest.next_probe = probe.wrapping_add(1);
-                contest.asked.insert(probe, link);
-                self.effects.push_back(Wish::Ask { link, probe });
+        let links: Vec<LinkId> = self.connections.keys().copied().collect();
+        match contest.turn(&links, now) {
+            Turn::Wait => {}
+            Turn::Ask(asked) => {
+                let asked = asked.into_iter().map(|(link, probe)| Wish::Ask { link, probe });
+                self.effects.extend(asked);
             }
-        }
-    }
-
-    fn end_contest(&mut self, silent: &[LinkId], (us, peer): (NodeId, NodeId)) {
-        let all_silent = silent.len() == self.connections.len();
-        let winner = self
-            .connections
-            .iter()
-            .filter(|(link, _)| all_silent || !silent.contains(link))
-            .max_by_key(|(link, connection)| (connection.dialled_by_us == (us < peer), **link))
-            .map(|(link, _)| *link);
-        self.contest = None;
-        self.current = winner;
-        let losers: Vec<LinkId> = self
-            .connections
-            .keys()
-            .copied()
-            .filter(|link| Some(*link) != winner)
-            .collect();
-        for loser in losers {
-            self.drop_connection(loser, CloseReason::Duplicate);
+            Turn::Over(running) => {
+                let by_lower = |link: &LinkId| {
+                    let connection = self.connections.get(link);
+                    connection.is_some_and(|connection| connection.dialled_by_us == self.we_are_lower)
+                };
+                let winner = running.into_iter().max_by_key(|link| (by_lower(link), *link));
+                self.contest = None;
+                self.current = winner;
+                self.drop_others(winner, CloseReason::Duplicate);
+            }
         }
     }
 
@@ -420,21 +380,16 @@ impl Neighbour {
         }
     }
 
-    fn drop_connection(&mut self, link: LinkId, why: CloseReason) {
-        self.connections.remove(&link);
-        if self.current == Some(link) {
-            self.current = self.connections.last_key_value().map(|(link, _)| *link);
+    fn drop_others(&mut self, kept: Option<LinkId>, why: CloseReason) {
+        let links: Vec<LinkId> = self.connections.keys().copied().collect();
+        for link in links.into_iter().filter(|link| Some(*link) != kept) {
+            self.connections.remove(&link);
+            self.effects.push_back(Wish::Close { link, why });
         }
-        if self.connections.len() < 2 {
-            self.contest = None;
-        }
-        self.effects.push_back(Wish::Close { link, why });
+        self.current = kept;
+        self.contest = None;
     }
 }
 
 /// How long a connection that this node dialled is kept when nothing here needs it any more.
 const GRACE: Duration = Duration::from_secs(60);
-
-/// Time for both connections to answer: a long round trip, and two questions that got lost.
-const CONTEST: Duration = Duration::from_secs(1);
-const ASK_AGAIN: Duration = Duration::from_millis(300);

@@ -14,7 +14,7 @@ fn frames_pass_between_the_two_ends_of_a_row_and_nobody_else() {
     assert_eq!(carry(&mut relay, B, 1, 10), Ok(passage(A)));
     assert_eq!(carry(&mut relay, C, 1, 10), Err(Refusal::NotLeased));
     assert_eq!(
-        relay.carry(A, &header(lease(9), 1), 100, &everybody, Boot(10)),
+        ask(&mut relay, A, &header(lease(9), 1), 10),
         Err(Refusal::NotLeased)
     );
 }
@@ -28,7 +28,7 @@ fn payload_is_refused_whatever_the_lease() {
     };
 
     assert_eq!(
-        relay.carry(A, &payload, 100, &everybody, Boot(10)),
+        ask(&mut relay, A, &payload, 10),
         Err(Refusal::PayloadForwardingDisabled)
     );
 }
@@ -65,7 +65,7 @@ fn beyond_freshness_only_active_pairs_go_on_until_their_grace_is_over() {
         assert_eq!(carry(&mut relay, A, 1, at), Ok(passage(B)), "at {at}");
     }
 
-    let idle = relay.carry(A, &header(lease(2), 1), 100, &everybody, Boot(60_001));
+    let idle = ask(&mut relay, A, &header(lease(2), 1), 60_001);
     assert_eq!(idle, Err(Refusal::NotFresh));
     assert_eq!(carry(&mut relay, A, 1, GRACE), Err(Refusal::NotFresh));
     relay.handle_fresh(Boot(GRACE), Boot(GRACE));
@@ -128,7 +128,13 @@ fn a_far_end_that_is_away_costs_no_budget_and_is_no_activity() {
     let mut relay = fresh_relay();
     let nobody = |_: NodeId| None;
     for _ in 0..1_000 {
-        let refused = relay.carry(A, &header(lease(1), 1), FRAME, &nobody, Boot(10));
+        let header = header(lease(1), 1);
+        let freight = Freight {
+            from: A,
+            header: &header,
+            bytes: FRAME,
+        };
+        let refused = relay.carry(freight, &nobody, Boot(10));
         assert_eq!(refused, Err(Refusal::FarEndAway));
     }
 
@@ -187,7 +193,7 @@ proptest! {
                     model.still = None;
                 }
                 Step::Frame { from, lease: number, generation } => {
-                    let found = relay.carry(from, &header(lease(number), generation), 1, &everybody, Boot(now));
+                    let found = ask(&mut relay, from, &header(lease(number), generation), now);
                     let expected = model.frame(from, number, generation, now);
                     prop_assert_eq!(found.map(|passage| passage.to).ok(), expected);
                 }
@@ -315,7 +321,17 @@ fn fresh_relay() -> Relay {
 }
 
 fn carry(relay: &mut Relay, from: NodeId, generation: u32, at: u64) -> Result<Passage, Refusal> {
-    relay.carry(from, &header(lease(1), generation), FRAME, &everybody, Boot(at))
+    ask(relay, from, &header(lease(1), generation), at)
+}
+
+fn ask(relay: &mut Relay, from: NodeId, header: &FrameHeader, at: u64) -> Result<Passage, Refusal> {
+    let freight = Freight {
+        from,
+        header,
+        bytes: FRAME,
+    };
+
+    relay.carry(freight, &everybody, Boot(at))
 }
 
 fn header(lease: LeaseId, generation: u32) -> FrameHeader {
@@ -333,12 +349,13 @@ fn table(rows: &[LeaseRow]) -> LeaseTable {
 }
 
 fn row(number: u8, low: NodeId, high: NodeId, generation: u32) -> LeaseRow {
+    let budget_kib = 16;
     LeaseRow {
         lease: lease(number),
         low,
         high,
         generation,
-        budget_kib: 16,
+        budget_kib,
         grace_minutes: 5,
     }
 }

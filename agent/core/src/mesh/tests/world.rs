@@ -281,17 +281,14 @@ impl World {
     /// The newest frame of class `synthetic` that is on its way between two nodes.
     pub(super) fn capture(&mut self, from: u8, to: u8) -> Vec<u8> {
         loop {
-            let found = self
-                .under_way
-                .values()
-                .rev()
-                .find_map(|packet| match &packet.what {
-                    What::Datagram(id, bytes) if packet.to == to && bytes[1] == 3 => {
-                        let ends = self.connections[id].ends;
-                        (ends == [from, to] || ends == [to, from]).then(|| bytes.clone())
-                    }
-                    _ => None,
-                });
+            let found = self.under_way.values().rev().find_map(|packet| {
+                let What::Datagram(id, bytes) = &packet.what else {
+                    return None;
+                };
+                let ends = self.connections[id].ends;
+                let between = ends == [from, to] || ends == [to, from];
+                (between && packet.to == to && bytes[1] == SYNTHETIC).then(|| bytes.clone())
+            });
             if let Some(frame) = found {
                 return frame;
             }
@@ -640,6 +637,8 @@ pub(super) fn table(relay: u8, generation: u32) -> LeaseTable {
     }
 }
 
+/// The class's number in a header.
+const SYNTHETIC: u8 = 3;
 const FRAME_EVERY: u64 = 20;
 const CHECK_EVERY: u64 = 1_000;
 const IDLE: u64 = 30_000;
