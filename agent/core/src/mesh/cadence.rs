@@ -40,7 +40,7 @@ fn millis(value: u32) -> Duration {
 /// How long a route stays busy after a frame that is no probe.
 pub(super) const BUSY: Duration = Duration::from_secs(10);
 
-/// A node's first routes by priority, lowest number first, are probed fast even when nothing goes over them.
+/// A node's first routes by priority, highest number first, are probed fast even when nothing goes over them.
 pub(super) const FIRST_ROUTES: usize = 8;
 
 /// Standbys of routes at rest are probed every fourth rest: 20 s by default.

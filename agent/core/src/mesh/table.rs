@@ -1,5 +1,6 @@
 //! All routes of this node, by the node at their far end.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::document::config::Transport;
@@ -195,7 +196,7 @@ impl RouteTable {
         let mut ranked: Vec<_> = self
             .routes
             .iter()
-            .map(|(peer, route)| (route.priority(), route.id(), *peer))
+            .map(|(peer, route)| (Reverse(route.priority()), route.id(), *peer))
             .collect();
         ranked.sort_unstable();
         self.first = ranked
