@@ -286,3 +286,6 @@ const WRITES: usize = 16;
 const RESCAN: Duration = Duration::from_secs(5);
 /// How long the end waits for each of those who are told of it.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

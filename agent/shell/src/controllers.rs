@@ -297,3 +297,6 @@ fn is_of_tls(code: u64) -> bool {
 
 /// Addresses of one name that are dialled: three controllers behind it, on two protocols each, and some.
 const ADDRESSES: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -21,4 +21,6 @@ pub mod quic;
 mod race;
 pub mod resolve;
 mod station;
+#[cfg(test)]
+mod testing;
 pub mod tls;

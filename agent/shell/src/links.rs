@@ -172,3 +172,6 @@ fn number(why: CloseReason) -> VarInt {
 
 /// Datagrams that are handed on in one input: a turn of the loop stays below a millisecond.
 const TOGETHER: usize = 32;
+
+#[cfg(test)]
+mod tests;
