@@ -132,9 +132,11 @@ impl Agent {
 
     /// Runs until `shutdown` completes, the node leaves its cluster, or it cannot go on. Connections are closed
     /// before it returns.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, AgentFailed> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, AgentFailed> {
         let endpoint = self.drive.endpoint();
-        let ended = self.drive.run(self.inbox, shutdown).await;
+        let ended = self.drive.run(&mut self.inbox, shutdown).await;
+        // Ends every task, so that nobody is let in any more.
+        drop(self.drive);
         endpoint.close(VarInt::from_u32(0), b"shutting down");
         if let Some((close, served)) = self.door {
             let _ = close.send(());

@@ -55,14 +55,32 @@ impl Drive {
         }
     }
 
+    /// Puts in force what a test made, as if the relation with the controllers had verified it.
+    #[cfg(test)]
+    pub(crate) fn adopt(&mut self, adopted: agent_core::control::Adopted) {
+        use pump::ControlHost;
+        let now = self.world.station.clock.now();
+        let mut side = ControlSide {
+            world: &mut self.world,
+            mesh: &mut self.mesh,
+            now,
+        };
+        side.adopt(adopted);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn say(&self, greeting: crate::station::Greeting) {
+        self.world.greeting.send_replace(Some(greeting));
+    }
+
     pub(crate) fn endpoint(&self) -> quinn::Endpoint {
         self.world.station.endpoint.clone()
     }
 
     /// Turns until `shutdown` completes or the agent has ended by itself.
     pub(crate) async fn run(
-        mut self,
-        mut inbox: mpsc::Receiver<Input>,
+        &mut self,
+        inbox: &mut mpsc::Receiver<Input>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Ended, AgentFailed> {
         let clock = std::sync::Arc::clone(&self.world.station.clock);

@@ -15,6 +15,7 @@ use crate::tls;
 #[derive(Debug, Default)]
 pub(crate) struct InForce {
     us: Option<(NodeId, ClusterId)>,
+    name: String,
     anchors: Anchors,
     revocations: Revocations,
     names: BTreeMap<NodeId, String>,
@@ -24,6 +25,11 @@ impl InForce {
     /// This node and its cluster, once it has an identity.
     pub(crate) fn us(&self) -> Option<(NodeId, ClusterId)> {
         self.us
+    }
+
+    /// What this node is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The neighbours of the config, by id.
@@ -44,6 +50,7 @@ impl InForce {
         let leaf = tls::certified_key(identity.certificate.to_vec(), &identity.key)?;
         station.leaf.replace(leaf);
         self.us = Some((identity.node, identity.cluster));
+        self.name.clone_from(&identity.name);
         self.note_generation(identity.node, identity.generation);
         self.apply(station);
 
@@ -71,6 +78,7 @@ impl InForce {
     }
 
     pub(crate) fn adopt_config(&mut self, config: &SyntheticConfig, station: &Station) {
+        self.name.clone_from(&config.name);
         let neighbours = config.neighbours.iter();
         self.names = neighbours.map(|node| (node.node, node.name.clone())).collect();
         for neighbour in &config.neighbours {

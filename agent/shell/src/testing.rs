@@ -49,13 +49,16 @@ impl Ground {
         }
     }
 
-    pub(crate) fn anchors(&self) -> Anchors {
-        let bundle = TrustBundle {
+    pub(crate) fn bundle(&self) -> TrustBundle {
+        TrustBundle {
             node_cas: vec![self.certificate.clone().into()],
             controller_cas: Vec::new(),
-        };
+        }
+    }
+
+    pub(crate) fn anchors(&self) -> Anchors {
         let mut anchors = Anchors::default();
-        anchors.put(self.cluster, &bundle).unwrap();
+        anchors.put(self.cluster, &self.bundle()).unwrap();
 
         anchors
     }
@@ -135,10 +138,12 @@ impl Host {
     }
 
     pub(crate) async fn link_up(&mut self) -> Established {
-        match self.next().await {
-            Input::LinkUp(established) => *established,
-            other => panic!("no link but {other:?}"),
-        }
+        let next = self.next().await;
+        let Input::LinkUp(established) = next else {
+            panic!("no link but {next:?}");
+        };
+
+        *established
     }
 }
 

@@ -15,6 +15,8 @@ use protocol::token::{TokenSecret, stamp};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
+mod mesh;
+
 use super::*;
 use crate::disk::MemoryDisk;
 use crate::testing::parts;

@@ -180,13 +180,13 @@ async fn what_the_core_forgot_is_closed_and_not_told_of() {
 }
 
 async fn connected(agent: &mut Host, controllers: &mut Controllers) -> Connection {
-    match agent.next().await {
-        Input::Connected { id: ID, connection } => {
-            assert!(controllers.connected(ID, connection.clone()));
-            connection
-        }
-        other => panic!("not connected but {other:?}"),
-    }
+    let next = agent.next().await;
+    let Input::Connected { id: ID, connection } = next else {
+        panic!("not connected but {next:?}");
+    };
+    assert!(controllers.connected(ID, connection.clone()));
+
+    connection
 }
 
 fn question(tag: u64, body: &[u8], seconds: u64) -> Question {

@@ -44,8 +44,11 @@ impl Drive {
     }
 
     fn viewer(&self, now: Now) -> Viewer<'_> {
+        let in_force = &self.world.in_force;
+
         Viewer {
-            names: self.world.in_force.names(),
+            us: in_force.us().map(|(us, _)| (us, in_force.name())),
+            names: in_force.names(),
             now,
         }
     }

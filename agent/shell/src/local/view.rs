@@ -221,6 +221,9 @@ pub struct SendingRow {
 /// Makes rows: who is called what, and what time it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Viewer<'a> {
+    /// This node and its name.
+    pub(crate) us: Option<(NodeId, &'a str)>,
+    /// The neighbours.
     pub(crate) names: &'a BTreeMap<NodeId, String>,
     pub(crate) now: Now,
 }
@@ -424,7 +427,10 @@ impl Viewer<'_> {
     }
 
     fn name(&self, node: NodeId) -> Option<String> {
-        self.names.get(&node).cloned()
+        match self.us {
+            Some((us, name)) if us == node => Some(name.to_owned()),
+            Some(_) | None => self.names.get(&node).cloned(),
+        }
     }
 
     /// The name, or the id of a node without one.
