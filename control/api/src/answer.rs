@@ -1,7 +1,7 @@
 //! The door: one request, one open transaction, one answer. `Err` means that nothing of it is kept.
 
 use control_core::desk::Desk;
-use control_core::join::{self, JoinCaller};
+use control_core::join::{self, Enrolled, JoinCaller};
 use control_core::node::{self, NodeCaller};
 use control_core::signer::Signer;
 use control_core::store::Tx;
@@ -81,8 +81,8 @@ fn of_joiner(desk: &mut Desk<'_>, caller: &JoinCaller, request: &Request) -> Res
     let Request::Join(request) = request else {
         return Err(another_door());
     };
-    let reply = match request {
-        JoinRequest::Enroll(enroll) => join::enroll(desk, caller, enroll)?.reply,
+    let reply = match request.as_ref() {
+        JoinRequest::Enroll(enroll) => numbered(join::enroll(desk, caller, enroll)?),
         JoinRequest::Status(question) => join::status(desk.tx, caller, question, desk.now.wall)?,
         JoinRequest::Withdraw(question) => join::withdraw(desk, caller, question)?,
         JoinRequest::RenewExpired(request) => match node::renew_expired(desk, caller, request)?.into_result()
@@ -93,6 +93,21 @@ fn of_joiner(desk: &mut Desk<'_>, caller: &JoinCaller, request: &Request) -> Res
     };
 
     Ok(Reply::Join(reply))
+}
+
+/// The contract is sealed to its request's id, which the joiner has to know and to keep first: it comes with the next
+/// question, also when the token approves by itself.
+fn numbered(enrolled: Enrolled) -> JoinReply {
+    let pending = JoinReply::Pending {
+        request: enrolled.request,
+        poll_after_ms: 0,
+    };
+    match &enrolled.reply {
+        JoinReply::Approved(_) => pending,
+        JoinReply::Pending { .. } | JoinReply::Rejected(_) | JoinReply::Renewed(_) | JoinReply::Withdrawn => {
+            enrolled.reply
+        }
+    }
 }
 
 fn of_node(desk: &mut Desk<'_>, caller: &NodeCaller, request: &Request) -> Result<Reply, Failure> {
@@ -106,7 +121,13 @@ fn of_node(desk: &mut Desk<'_>, caller: &NodeCaller, request: &Request) -> Resul
 
             Ok(Reply::Node(NodeReply::Left))
         }
-        _ => Err(another_door()),
+        Request::Join(_)
+        | Request::Act { .. }
+        | Request::Heard { .. }
+        | Request::Carried { .. }
+        | Request::Decide { .. }
+        | Request::Serve { .. }
+        | Request::Tick => Err(another_door()),
     }
 }
 
@@ -120,7 +141,14 @@ fn of_operator(
         Request::Act { action, input } => {
             admin::act(desk, bench, operator, *action, input.clone()).map(Reply::View)
         }
-        _ => Err(another_door()),
+        Request::Join(_)
+        | Request::Renew(_)
+        | Request::Leave
+        | Request::Heard { .. }
+        | Request::Carried { .. }
+        | Request::Decide { .. }
+        | Request::Serve { .. }
+        | Request::Tick => Err(another_door()),
     }
 }
 

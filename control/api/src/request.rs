@@ -45,7 +45,7 @@ impl Caller {
 /// A request that writes.
 #[derive(Clone, Debug)]
 pub enum Request {
-    Join(JoinRequest),
+    Join(Box<JoinRequest>),
     Renew(Renew),
     Leave,
     Act {

@@ -305,13 +305,14 @@ impl Controller {
 
     fn act(&mut self, action: Action, input: Value) -> Value {
         let request = Request::Act { action, input };
-        match self
+        let reply = self
             .ask(&Caller::Local { operator: None }, &request)
-            .expect("the owner may")
-        {
-            Reply::View(view) => view,
-            other => panic!("not a view: {other:?}"),
-        }
+            .expect("the owner may");
+        let Reply::View(view) = reply else {
+            panic!("not a view: {reply:?}")
+        };
+
+        view
     }
 
     fn read(&self, action: Action, input: Value) -> Value {
@@ -358,9 +359,12 @@ impl Controller {
             source: address(9),
         });
         let reply = self
-            .ask(&caller, &Request::Join(JoinRequest::Enroll(enroll)))
+            .ask(&caller, &Request::Join(Box::new(JoinRequest::Enroll(enroll))))
             .expect("joins");
-        assert!(matches!(reply, Reply::Join(JoinReply::Approved(_))), "{reply:?}");
+        assert!(
+            matches!(reply, Reply::Join(JoinReply::Pending { .. })),
+            "{reply:?}"
+        );
         let view = self.read(Action::NodeShow, json!({ "id": name }));
 
         view["id"].as_str().expect("an id").parse().expect("an id")

@@ -27,9 +27,15 @@ pub struct Board {
     live: Mutex<Live>,
     trust: Trust,
     leaves: Leaves,
-    connections: Mutex<BTreeMap<(ClusterId, NodeId), Vec<(Identity, quinn::Connection)>>>,
+    connections: Mutex<BTreeMap<(ClusterId, NodeId), Vec<Connected>>>,
     /// Why nothing is written at the moment, if something stands against it.
     read_only: RwLock<Option<String>>,
+}
+
+/// A live connection, and what it was admitted as.
+struct Connected {
+    identity: Identity,
+    connection: quinn::Connection,
 }
 
 impl Board {
@@ -99,15 +105,15 @@ impl Board {
     pub(crate) fn connected(&self, node: NodeId, identity: Identity, connection: quinn::Connection) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let of_node = connections.entry((identity.cluster, node)).or_default();
-        of_node.retain(|(_, known)| known.close_reason().is_none());
-        of_node.push((identity, connection));
+        of_node.retain(|known| known.connection.close_reason().is_none());
+        of_node.push(Connected { identity, connection });
     }
 
     /// Forgets connections that have ended.
     pub(crate) fn disconnected(&self, cluster: ClusterId, node: NodeId) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(of_node) = connections.get_mut(&(cluster, node)) {
-            of_node.retain(|(_, known)| known.close_reason().is_none());
+            of_node.retain(|known| known.connection.close_reason().is_none());
             if of_node.is_empty() {
                 connections.remove(&(cluster, node));
             }
@@ -145,7 +151,7 @@ impl Board {
         let trust = self.trust.get();
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         for ((_, node), of_node) in connections.iter() {
-            for (identity, connection) in of_node {
+            for Connected { identity, connection } in of_node {
                 if let Some(by) = trust.revocations.revoked(identity) {
                     tracing::info!(
                         ?node,

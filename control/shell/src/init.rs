@@ -250,7 +250,7 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), InitFailed> {
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        let directory = path.parent().unwrap_or(Path::new("."));
+        let directory = path.parent().unwrap_or_else(|| Path::new("."));
         std::fs::File::open(directory)?.sync_all()
     };
 

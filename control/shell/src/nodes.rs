@@ -34,7 +34,7 @@ pub(crate) async fn join(
         exported,
         source,
     });
-    match write(service, caller, Request::Join(request)).await? {
+    match write(service, caller, Request::Join(Box::new(request))).await? {
         Reply::Join(reply) => Ok(reply),
         Reply::Node(_) | Reply::View(_) | Reply::Done | Reply::Refused(_) => Err(mismatch()),
     }

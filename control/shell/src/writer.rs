@@ -57,6 +57,12 @@ pub struct Job {
     reply: oneshot::Sender<Result<Reply, Failure>>,
 }
 
+/// A request that was decided, and whose answer waits for the commit.
+struct Answered {
+    reply: oneshot::Sender<Result<Reply, Failure>>,
+    result: Result<Reply, Failure>,
+}
+
 /// A door and what comes through it.
 pub fn door() -> (Door, mpsc::Receiver<Job>) {
     let (jobs, waiting) = mpsc::channel(QUEUE);
@@ -149,7 +155,10 @@ impl<E: Engine> Writer<E> {
             if result.is_ok() {
                 touched.absorb(of_job);
             }
-            answered.push((job.reply, result));
+            answered.push(Answered {
+                reply: job.reply,
+                result,
+            });
         }
         let published = group.request_within(WIDE, |tx| {
             let place = publish::Place {
@@ -183,7 +192,7 @@ impl<E: Engine> Writer<E> {
     fn conclude(
         &mut self,
         committed: Result<(Revision, Publications), Failure>,
-        answered: Vec<(oneshot::Sender<Result<Reply, Failure>>, Result<Reply, Failure>)>,
+        answered: Vec<Answered>,
         touched: &Touched,
     ) -> Result<(), Failure> {
         let outcome = match committed {
@@ -194,7 +203,7 @@ impl<E: Engine> Writer<E> {
             }
             Err(failure) => Err(failure),
         };
-        for (reply, result) in answered {
+        for Answered { reply, result } in answered {
             let result = match (&outcome, result) {
                 (Ok(()), result) => result,
                 // A refusal too may rest on what was not kept.

@@ -392,9 +392,10 @@ impl Running {
         let reply: JoinReply = ask(&connection, &JoinRequest::Enroll(enroll))
             .await
             .expect("joins");
-        let JoinReply::Approved(_) = reply else {
-            panic!("approved at once: {reply:?}")
-        };
+        assert!(
+            matches!(reply, JoinReply::Pending { .. }),
+            "the contract comes by the next question: {reply:?}"
+        );
         let node = self.act("node/show", json!({ "id": name })).await;
         let node: NodeId = node["id"].as_str().expect("an id").parse().expect("an id");
 

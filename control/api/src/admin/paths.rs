@@ -105,7 +105,8 @@ fn path_link(scene: &Scene<'_>, row: &RouteRow, source: NodeId, via: Via, seen: 
         id: format!(
             "{}/{source}/{}",
             row.route,
-            via.relay().map_or("direct".to_owned(), |relay| relay.to_string())
+            via.relay()
+                .map_or_else(|| "direct".to_owned(), |relay| relay.to_string())
         ),
         name: format!("{from} {to}"),
         state: if seen.is_down() { "down" } else { "up" }.to_owned(),

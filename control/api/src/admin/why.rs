@@ -135,9 +135,10 @@ fn heard(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
         match age.filter(|age| *age < control_core::liveness::DEGRADED_AFTER) {
             Some(age) => ages.push(format!("{name} was heard {} s ago", age.as_secs())),
             None => {
-                let since = age.map_or("since this controller started".to_owned(), |age| {
-                    format!("for {} s", age.as_secs())
-                });
+                let since = age.map_or_else(
+                    || "since this controller started".to_owned(),
+                    |age| format!("for {} s", age.as_secs()),
+                );
                 return Ok(Err(Fault {
                     verdict: "controller_unreachable",
                     summary: format!(
@@ -166,7 +167,7 @@ fn policy(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
     let name = wanted
         .policy
         .as_ref()
-        .map_or("the default".to_owned(), ToString::to_string);
+        .map_or_else(|| "the default".to_owned(), ToString::to_string);
 
     Ok(Ok(format!(
         "{name} wants a route of priority {}",
@@ -219,14 +220,16 @@ fn path(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
         .zip(seen)
         .filter_map(|((from, to), seen)| Some((*from, *to, seen.filter(|seen| seen.is_down())?)))
         .collect();
-    let how = via.relay().map_or("direct".to_owned(), |relay| {
-        format!("through {}", fleet.name(relay))
-    });
+    let how = via.relay().map_or_else(
+        || "direct".to_owned(),
+        |relay| format!("through {}", fleet.name(relay)),
+    );
     let Some((from, to, seen)) = down.first() else {
         let rtt = seen.iter().flatten().filter_map(|seen| seen.rtt_us).max();
-        let shown = rtt.map_or("not measured yet".to_owned(), |rtt| {
-            format!("{:.1} ms", f64::from(rtt) / 1_000.0)
-        });
+        let shown = rtt.map_or_else(
+            || "not measured yet".to_owned(),
+            |rtt| format!("{:.1} ms", f64::from(rtt) / 1_000.0),
+        );
         return Ok(Ok(format!("{how}, {shown}")));
     };
     let direction = direction(seen, &fleet.name(*from), &fleet.name(*to), down.len() == 2);
