@@ -1,0 +1,198 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+
+use crate::cmd::{
+    self, agent, audit, cluster, controller, finding, installation, node, policy, relation, role,
+};
+use crate::cmd::{request, root, route, token};
+use crate::config::span::Span;
+use crate::output::Format;
+
+/// A mesh node agent with an embedded control plane
+#[derive(Debug, Parser)]
+#[command(name = "gabion", version, color = ColorChoice::Never, propagate_version = false, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Globals {
+    /// The form of the result
+    #[arg(
+        short = 'o',
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "table"
+    )]
+    pub(crate) output: Format,
+    /// The controller's admin socket
+    #[arg(long, global = true, env = "GABION_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The agent's local socket
+    #[arg(long, global = true, env = "GABION_AGENT_SOCKET", value_name = "PATH")]
+    pub(crate) agent_socket: Option<PathBuf>,
+    /// The cluster that is meant, by name or id; needed when there are several
+    #[arg(long, global = true, env = "GABION_CLUSTER", value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// The context to take from the contexts file
+    #[arg(long, global = true, env = "GABION_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// How long to wait for an answer
+    #[arg(
+        long,
+        global = true,
+        env = "GABION_TIMEOUT",
+        value_name = "TIME",
+        default_value = "30s"
+    )]
+    pub(crate) timeout: Span,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The product root: offline keys and what they sign
+    #[command(subcommand)]
+    Root(root::Command),
+    /// The controller on this host
+    #[command(subcommand)]
+    Controller(controller::Command),
+    /// The agent on this host
+    #[command(subcommand)]
+    Agent(agent::Command),
+    /// Run whichever roles the configuration names
+    Run(cmd::run::Options),
+    /// The installation: mode, product root, first owner
+    #[command(subcommand)]
+    Installation(installation::Command),
+    /// People and automation
+    #[command(subcommand)]
+    Operator(relation::OperatorCommand),
+    /// Signed rights of operators
+    #[command(subcommand)]
+    Role(role::Command),
+    /// Clusters
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// The signer of a cluster
+    #[command(subcommand)]
+    Authority(cluster::AuthorityCommand),
+    /// Join tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Hosts that ask to join
+    #[command(subcommand)]
+    Request(request::Command),
+    /// Nodes
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Links between nodes
+    #[command(subcommand)]
+    Link(relation::LinkCommand),
+    /// What may need a human
+    #[command(subcommand)]
+    Finding(finding::Command),
+    /// Which pairs of nodes get a route
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Routes and the decisions behind them
+    #[command(subcommand)]
+    Route(route::Command),
+    /// Relays
+    #[command(subcommand)]
+    Relay(relation::RelayCommand),
+    /// Rights of relays to carry a pair
+    #[command(subcommand)]
+    Lease(relation::LeaseCommand),
+    /// Say which step between two nodes fails
+    Why(route::Pair),
+    /// Send frames from this host's agent to another node, and count what arrives
+    Ping(cmd::ping::Options),
+    /// Everything on one screen
+    Status,
+    /// The record of every change
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Write a consistent copy of the store while it is in use
+    Backup(cmd::backup::Options),
+    /// Print a signed document, a token or a state file as JSON, and say what verifies
+    Inspect(cmd::inspect::Options),
+    /// Everything on one machine, thrown away afterwards
+    Demo(cmd::demo::Options),
+    /// Say which version this is
+    Version,
+}
+
+impl Command {
+    /// Whether this runs until it is asked to stop.
+    pub(crate) const fn is_service(&self) -> bool {
+        matches!(
+            self,
+            Self::Agent(agent::Command::Run(_))
+                | Self::Controller(controller::Command::Run(_))
+                | Self::Run(_)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use control_api::action::Action;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_action_has_its_command() {
+        let command = Arguments::command();
+        let bare = ["status/show", "why/show", "store/backup"];
+        for action in Action::ALL.iter().filter(|action| !bare.contains(&action.name())) {
+            let (noun, verb) = action.name().split_once('/').unwrap();
+            let found = command
+                .find_subcommand(noun)
+                .and_then(|noun| noun.find_subcommand(verb));
+            assert!(found.is_some(), "gabion {noun} {verb}");
+        }
+        for bare in ["status", "why", "backup"] {
+            assert!(command.find_subcommand(bare).is_some(), "{bare}");
+        }
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let takes_path = argument.get_value_names().is_some_and(|names| {
+                    names
+                        .iter()
+                        .any(|name| ["FILE", "PUBLIC_KEY", "KEY"].contains(&name.as_str()))
+                });
+                let secret = ["token", "secret", "password"]
+                    .iter()
+                    .any(|word| name.ends_with(word));
+                assert!(!secret, "{} --{name}", command.get_name());
+                assert!(
+                    !name.ends_with("key") || takes_path,
+                    "{} --{name}",
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+
+        check(&Arguments::command());
+    }
+}

@@ -1,0 +1,94 @@
+//! The walk: one fault after the other, each on a pair of its own, each judged by what the receivers counted.
+//!
+//! ```text
+//!   m1 ─ m2   direct path cut              m3 ─ m4   its relay killed          m1 ─ m4   its relay stopped
+//!   all       controller killed, until no relay is fresh any more; then m3 restarted, seen from m1 and m2
+//!   all       everything healed
+//! ```
+
+mod control;
+mod paths;
+mod relays;
+
+use std::time::Duration;
+
+use control_api::action::Action;
+
+use super::plan::Pair;
+use super::report::{Fault, Measured, Report};
+use super::world::World;
+use crate::failure::Failure;
+use crate::session::nothing;
+
+/// Takes the whole walk. Fails only if it cannot be told how it ended.
+pub(crate) async fn walk(world: &mut World, enrolled: usize) -> Result<Report, Failure> {
+    world.say(
+        "timers are as shipped, none is shortened: probes every 200 ms, three misses, leases fresh for 60 s",
+    );
+    let mut faults = Vec::new();
+    let measured = paths::direct_cut_silent(world, &Pair::new("m1", "m2")).await;
+    faults.push(told(world, "direct_cut_silent", paths::CUT, measured));
+    let killed = relays::relay_killed(world, &Pair::new("m3", "m4")).await;
+    faults.push(told(world, "relay_killed", relays::KILLED, killed));
+    let stopped = relays::relay_stopped(world, &Pair::new("m1", "m4")).await;
+    faults.push(told(world, "relay_stopped", relays::STOPPED, stopped));
+    let down = control::controller_down(world).await;
+    faults.push(told(world, "controller_down", control::DOWN, down));
+    let restarted = control::agent_restart(world, "m3").await;
+    faults.push(told(
+        world,
+        "agent_restart_without_controller",
+        control::RESTARTED,
+        restarted,
+    ));
+    let healed = control::heal(world).await;
+    faults.push(told(world, "heal", control::HEALED, healed));
+    let verdict = world.fleet.act(Action::AuditVerify, nothing()).await?;
+
+    Ok(Report {
+        nodes: world.fleet.plan.seats.len(),
+        enrolled,
+        audit_ok: verdict["ok"] == true,
+        faults,
+        seconds: world.screen.elapsed().as_secs(),
+    })
+}
+
+fn told(
+    world: &mut World,
+    name: &'static str,
+    expected: &'static str,
+    measured: Result<Measured, Failure>,
+) -> Fault {
+    let fault = match measured {
+        Ok(measured) => Fault::measured(name, expected, measured),
+        Err(failure) => Fault::missed(name, expected, vec![failure.to_string()]),
+    };
+    world.say(&fault.line());
+
+    fault
+}
+
+/// Adds what every fault on a path promises.
+fn promise_failover(measured: &mut Measured) {
+    let (gap, fired) = (measured.damage.gap, measured.fired);
+    measured.promise(gap <= MOVED, || {
+        format!(
+            "the largest gap was {} ms, more than {} ms",
+            gap.as_millis(),
+            MOVED.as_millis()
+        )
+    });
+    measured.promise(fired > 0, || {
+        "nothing was cut: the fault did not happen".to_owned()
+    });
+}
+
+/// DESIGN 11: path or relay death until the traffic has moved, p99.
+const MOVED: Duration = Duration::from_millis(1_500);
+/// For ends to notice, at the most: far more than [`MOVED`], so that a slow move is measured and not missed.
+const NOTICING: Duration = Duration::from_secs(15);
+/// For decisions, leases and probes to come to rest: new candidates need half a minute of good probes.
+const SETTLING: Duration = Duration::from_secs(60);
+/// Traffic after a fault that is still part of its log.
+const AFTERMATH: Duration = Duration::from_secs(2);

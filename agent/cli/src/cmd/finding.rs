@@ -1,0 +1,33 @@
+//! `gabion finding`.
+
+use clap::Subcommand;
+use control_api::action::Action;
+use serde_json::json;
+
+use crate::output::{Column, age, column};
+use crate::session::{Outcome, Session, nothing};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the findings
+    List,
+    /// Acknowledge a finding
+    Ack { id: String },
+}
+
+pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
+    match command {
+        Command::List => session.list(Action::FindingList, nothing(), &COLUMNS).await,
+        Command::Ack { id } => session.show(Action::FindingAck, json!({ "id": id })).await,
+    }
+}
+
+pub(super) const COLUMNS: [Column; 7] = [
+    column("WHAT", "name"),
+    column("STATE", "state"),
+    column("SEVERITY", "severity"),
+    age("AGE", "raised_at"),
+    column("SUBJECT", "subject"),
+    column("DETAIL", "detail"),
+    column("ID", "id").wide(),
+];

@@ -1,0 +1,152 @@
+//! `gabion ping B`: test frames from this host's agent, while its own probes measure the path they take. Nobody but
+//! the far end knows which frames arrived; the probes walk the same path and come back.
+
+use std::time::Duration;
+
+use clap::Args;
+use protocol::error::Code;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::{Outcome, Session};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The node to send to, by name or id
+    node: String,
+    /// How many frames
+    #[arg(short = 'c', long, value_name = "COUNT", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+    /// How many in a second
+    #[arg(long, value_name = "COUNT", default_value = "50", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rate: u16,
+    /// How long each is
+    #[arg(long, value_name = "BYTES", default_value = "100", value_parser = clap::value_parser!(u16).range(..=900))]
+    bytes: u16,
+}
+
+pub(crate) async fn run(options: Options, session: &Session) -> Outcome {
+    let seconds = options.count.div_ceil(u32::from(options.rate));
+    let input = json!({
+        "peer": options.node,
+        "rate_per_s": options.rate,
+        "bytes": options.bytes,
+        "seconds": seconds + MARGIN,
+    });
+    session.agent.post("/v1/flow/start", input).await?;
+    tokio::time::sleep(Duration::from_secs(u64::from(seconds))).await;
+    let flows = session.agent.get("/v1/flows").await?;
+    let routes = session.agent.get("/v1/routes").await?;
+    session
+        .agent
+        .post("/v1/flow/stop", json!({ "peer": options.node }))
+        .await?;
+    let shown = summary(&options.node, &flows, &routes)?;
+    session.put(&session.printer.told(&shown, || story(&shown)))?;
+
+    Ok(match shown["state"] == "up" {
+        true => Exit::Done,
+        false => Exit::Problems,
+    })
+}
+
+fn summary(node: &str, flows: &Value, routes: &Value) -> Result<Value, Failure> {
+    let sent =
+        to(node, &flows["sending"]).ok_or_else(|| lost_sight(node, "the flow to it has ended already"))?;
+    let route = to(node, routes).ok_or_else(|| lost_sight(node, "there is no route to it"))?;
+    let path = route["paths"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|path| path["active"] == true);
+    let path = path.unwrap_or(&Value::Null);
+    let relay = path["relay_name"].as_str().or_else(|| path["relay"].as_str());
+
+    Ok(json!({
+        "name": route["peer_name"].as_str().unwrap_or(node),
+        "id": route["peer"],
+        "state": path["health"].as_str().unwrap_or("down"),
+        "path_kind": path["kind"],
+        "relay": relay,
+        "sent": sent["sent"],
+        "without_a_way": sent["refused"],
+        "rtt_ms": path["rtt_us"].as_f64().map(|micros| micros / 1_000.0),
+        "probes_lost_out": path["lost_out"],
+        "probes_lost_in": path["lost_in"],
+        "probes": path["window"],
+    }))
+}
+
+/// The row that is about a node.
+fn to<'a>(node: &str, rows: &'a Value) -> Option<&'a Value> {
+    let is_about = |row: &&Value| row["peer"] == node || row["peer_name"] == node;
+
+    rows.as_array().into_iter().flatten().find(is_about)
+}
+
+fn lost_sight(node: &str, why: &str) -> Failure {
+    Failure::of_code(Code::NotFound, format!("nothing can be said of {node}"))
+        .because(why)
+        .fixed_by(format!("gabion why THIS_HOST {node}"))
+}
+
+fn story(shown: &Value) -> String {
+    let via = match shown["relay"].as_str() {
+        Some(relay) => format!("through {relay}"),
+        None => shown["path_kind"].as_str().unwrap_or("no path").to_owned(),
+    };
+    let rtt = shown["rtt_ms"]
+        .as_f64()
+        .map_or("not measured".to_owned(), |rtt| format!("{rtt:.1} ms"));
+
+    format!(
+        "{}: {}, {via}, round trip {rtt}\n{} frames sent, {} had no way to go; of the last {} probes {} were lost on the way there and {} on the way back\n",
+        shown["name"].as_str().unwrap_or("-"),
+        shown["state"].as_str().unwrap_or("-"),
+        shown["sent"],
+        shown["without_a_way"],
+        shown["probes"],
+        shown["probes_lost_out"],
+        shown["probes_lost_in"],
+    )
+}
+
+/// By how much a flow outlives the time to look at it, should this command be cut short.
+const MARGIN: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_stands_beside_what_the_probes_measured() {
+        let shown = summary("db-02", &flows(), &json!([route("up")])).unwrap();
+
+        assert_eq!(
+            story(&shown),
+            "db-02: up, through fra-r1, round trip 14.2 ms\n\
+             100 frames sent, 3 had no way to go; of the last 20 probes 1 were lost on the way there and 0 on the way back\n"
+        );
+        assert_eq!((&shown["state"], &shown["id"]), (&json!("up"), &json!("y")));
+    }
+
+    #[test]
+    fn a_node_is_found_by_its_id_too_and_a_missing_one_is_said_to_be() {
+        assert!(summary("y", &flows(), &json!([route("down")])).is_ok_and(|shown| shown["state"] == "down"));
+        assert!(summary("y", &flows(), &json!([])).is_err());
+        assert!(summary("z", &flows(), &json!([route("up")])).is_err());
+    }
+
+    fn flows() -> Value {
+        json!({"received": [], "sending": [{"peer": "y", "peer_name": "db-02", "sent": 100, "refused": 3}]})
+    }
+
+    fn route(health: &str) -> Value {
+        json!({"peer": "y", "peer_name": "db-02", "paths": [
+            {"active": false, "kind": "direct", "health": "down"},
+            {"active": true, "kind": "relay", "relay": "r", "relay_name": "fra-r1", "health": health, "rtt_us": 14_200,
+             "lost_out": 1, "lost_in": 0, "window": 20},
+        ]})
+    }
+}

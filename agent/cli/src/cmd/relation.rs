@@ -1,0 +1,129 @@
+//! Nouns that are only looked at: operators, links, relays, leases.
+
+use clap::Subcommand;
+use control_api::action::Action;
+use serde_json::json;
+
+use crate::output::{Column, age, column};
+use crate::session::{Outcome, Session, nothing};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorCommand {
+    /// List the operators and their effective roles
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinkCommand {
+    /// List the links between nodes as their ends report them
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayCommand {
+    /// List the relays with their loads
+    List,
+    /// Show one relay
+    Show { node: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LeaseCommand {
+    /// List the relay leases
+    List,
+    /// Show one relay lease
+    Show { id: String },
+}
+
+pub(crate) async fn operator(command: OperatorCommand, session: &Session) -> Outcome {
+    match command {
+        OperatorCommand::List => session.list(Action::OperatorList, nothing(), &OPERATORS).await,
+    }
+}
+
+pub(crate) async fn link(command: LinkCommand, session: &Session) -> Outcome {
+    match command {
+        LinkCommand::List => {
+            session
+                .list(Action::LinkList, session.scoped(nothing()), &LINKS)
+                .await
+        }
+    }
+}
+
+pub(crate) async fn relay(command: RelayCommand, session: &Session) -> Outcome {
+    match command {
+        RelayCommand::List => {
+            session
+                .list(Action::RelayList, session.scoped(nothing()), &RELAYS)
+                .await
+        }
+        RelayCommand::Show { node } => {
+            session
+                .show(Action::RelayShow, session.scoped(json!({ "id": node })))
+                .await
+        }
+    }
+}
+
+pub(crate) async fn lease(command: LeaseCommand, session: &Session) -> Outcome {
+    match command {
+        LeaseCommand::List => {
+            session
+                .list(Action::LeaseList, session.scoped(nothing()), &LEASES)
+                .await
+        }
+        LeaseCommand::Show { id } => {
+            session
+                .show(Action::LeaseShow, session.scoped(json!({ "id": id })))
+                .await
+        }
+    }
+}
+
+pub(super) const OPERATORS: [Column; 5] = [
+    column("NAME", "name"),
+    column("STATE", "state"),
+    column("ROLES", "roles"),
+    column("FINGERPRINT", "fingerprint").whole(),
+    column("ID", "id").wide(),
+];
+
+pub(super) const LINKS: [Column; 11] = [
+    column("SOURCE", "source"),
+    column("TARGET", "target"),
+    column("STATE", "state"),
+    column("WHAT", "observation"),
+    column("RELAY", "relay"),
+    column("RTT MS", "rtt_ms"),
+    column("LOSS", "loss"),
+    column("DRIFT", "drift"),
+    column("EXPECTED", "effective_path").wide(),
+    column("OBSERVED", "observed_path").wide(),
+    column("AGE MS", "age_ms").wide(),
+];
+
+pub(super) const RELAYS: [Column; 8] = [
+    column("NAME", "name"),
+    column("STATE", "state"),
+    column("ROUTES", "routes"),
+    column("LEASES", "leases"),
+    column("ACTIVE", "active_leases"),
+    column("LABELS", "labels"),
+    age("SEEN", "last_seen"),
+    column("ID", "id").wide(),
+];
+
+pub(super) const LEASES: [Column; 11] = [
+    column("ID", "id").whole(),
+    column("STATE", "state"),
+    column("RELAY", "relay"),
+    column("SOURCE", "source"),
+    column("TARGET", "target"),
+    column("GEN", "generation"),
+    column("KIND", "kind").wide(),
+    column("KIB/S", "budget_kib").wide(),
+    column("FRESH", "fresh_at").wide(),
+    column("GRACE UNTIL", "grace_ends_at").wide(),
+    column("GRANTED", "granted_at").wide(),
+];

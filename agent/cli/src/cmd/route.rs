@@ -1,0 +1,281 @@
+//! `gabion route`.
+
+use std::fmt::Write;
+
+use clap::{Args, Subcommand};
+use control_api::action::Action;
+use serde_json::{Value, json};
+
+use crate::output::{Column, column, wrapped};
+use crate::session::{Outcome, Session, nothing};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the routes with their decisions
+    List,
+    /// Show one route
+    Show(Pair),
+    /// Explain one route: evidence, scores, candidates refused and why
+    Explain(Pair),
+}
+
+/// Two nodes.
+#[derive(Debug, Args)]
+pub(crate) struct Pair {
+    /// A node, by name or id
+    pub(crate) source: String,
+    /// Another node, by name or id
+    pub(crate) target: String,
+}
+
+impl Pair {
+    pub(crate) fn input(&self) -> Value {
+        json!({ "source": self.source, "target": self.target })
+    }
+}
+
+pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
+    match command {
+        Command::List => {
+            session
+                .list(Action::RouteList, session.scoped(nothing()), &COLUMNS)
+                .await
+        }
+        Command::Show(pair) => {
+            session
+                .show(Action::RouteShow, session.scoped(pair.input()))
+                .await
+        }
+        Command::Explain(pair) => {
+            let explained = session
+                .call(Action::RouteExplain, session.scoped(pair.input()))
+                .await?;
+            session.put(&session.printer.told(&explained, || story(&explained, session)))
+        }
+    }
+}
+
+/// The explanation for a person: what was decided, on what grounds, and how the candidates stand now.
+fn story(explained: &Value, session: &Session) -> String {
+    let mut text = format!(
+        "{} → {}   policy {}{}\n",
+        words(&explained["source"]),
+        words(&explained["target"]),
+        explained["policy"].as_str().unwrap_or("default"),
+        if explained["wanted"] == false {
+            ", not wanted any more"
+        } else {
+            ""
+        },
+    );
+    match &explained["decision"] {
+        Value::Null => text.push_str("no decision yet\n"),
+        decision => decided(decision, explained, &mut text),
+    }
+    let rows: Vec<Value> = explained["candidates"].as_array().cloned().unwrap_or_default();
+    let _ = write!(
+        text,
+        "\ncandidates now, best first\n{}",
+        session.printer.list(&rows, &CANDIDATES)
+    );
+    let sightings = rows.iter().flat_map(sightings).collect::<Vec<_>>();
+    if !sightings.is_empty() {
+        let _ = write!(
+            text,
+            "\nwhat the ends report\n{}",
+            session.printer.list(&sightings, &SIGHTINGS)
+        );
+    }
+    let leases = explained["leases"].as_array().cloned().unwrap_or_default();
+    if !leases.is_empty() {
+        let _ = write!(text, "\nleases\n{}", session.printer.list(&leases, &LEASES));
+    }
+
+    text
+}
+
+fn decided(decision: &Value, explained: &Value, text: &mut String) {
+    let path = |path: &Value| match path {
+        Value::Null => "none".to_owned(),
+        path => format!("{} ({})", words(&path["hops"]), words(&path["kind"])),
+    };
+    let standbys = decision["standbys"]
+        .as_array()
+        .map(|all| all.iter().map(path).collect::<Vec<_>>());
+    let lines = [
+        (
+            "decision",
+            format!(
+                "generation {}, {}, priority {}",
+                decision["generation"],
+                words(&decision["action"]),
+                decision["priority"]
+            ),
+        ),
+        ("path", path(&decision["path"])),
+        (
+            "standbys",
+            standbys
+                .filter(|all| !all.is_empty())
+                .map_or("none".to_owned(), |all| all.join("; ")),
+        ),
+        ("reasons", words(&decision["reasons"])),
+        ("applied", words(&decision["applied"])),
+        (
+            "signer",
+            format!("{}, epoch {}", words(&explained["signer"]), explained["epoch"]),
+        ),
+    ];
+    for (name, value) in lines {
+        let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
+    }
+}
+
+/// The evidence of one candidate, each row with the path that it is about.
+fn sightings(candidate: &Value) -> Vec<Value> {
+    let rows = candidate["evidence"].as_array().cloned().unwrap_or_default();
+
+    rows.into_iter()
+        .map(|mut row| {
+            row["via"] = candidate["via"].clone();
+            row
+        })
+        .collect()
+}
+
+/// A text, or several in order.
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(" "),
+        Value::Null => "-".to_owned(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+pub(super) const COLUMNS: [Column; 12] = [
+    column("SOURCE", "source"),
+    column("TARGET", "target"),
+    column("STATE", "state"),
+    column("PATH", "path"),
+    column("KIND", "path_kind"),
+    column("GEN", "generation"),
+    column("RTT MS", "rtt_ms"),
+    column("LOSS", "loss"),
+    column("ACTION", "action").wide(),
+    column("STANDBYS", "standbys").wide(),
+    column("REASONS", "reasons").wide(),
+    column("ID", "id").wide(),
+];
+
+const CANDIDATES: [Column; 8] = [
+    column("VIA", "via"),
+    column("VERDICT", "verdict"),
+    column("TIER", "tier"),
+    column("LOSS", "loss"),
+    column("RTT US", "rtt_us"),
+    column("LOAD", "load").wide(),
+    column("LINK", "link"),
+    column("REASONS", "reasons"),
+];
+
+const SIGHTINGS: [Column; 9] = [
+    column("VIA", "via"),
+    column("REPORTER", "reporter"),
+    column("GEN", "generation"),
+    column("DRIFT", "drift"),
+    column("OUT", "lost_out"),
+    column("IN", "lost_in"),
+    column("OF", "window"),
+    column("RTT US", "rtt_us"),
+    column("AGE MS", "age_ms"),
+];
+
+const LEASES: [Column; 4] = [
+    column("RELAY", "relay"),
+    column("STATE", "state"),
+    column("GEN", "generation"),
+    column("ID", "id").whole(),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::client::{Agent, Controller};
+    use crate::output::{Format, Printer};
+
+    #[test]
+    fn an_explanation_reads_as_a_story() {
+        let sighting = json!({"reporter": "a", "generation": 4, "drift": "failure", "lost_out": 20, "lost_in": 0, "window": 20, "rtt_us": null, "age_ms": 120});
+        let explained = json!({
+            "source": "a", "target": "b", "policy": null, "wanted": true, "signer": "SHA256:x", "epoch": 1,
+            "decision": {
+                "generation": 4, "action": "replace", "priority": 7, "reasons": ["direct_down", "rh_healthy_low_latency"],
+                "path": {"kind": "relay", "hops": ["a", "r1", "b"]},
+                "standbys": [{"kind": "relay", "hops": ["a", "r2", "b"]}],
+                "applied": [4, null],
+            },
+            "candidates": [
+                {"via": "r1", "verdict": "chosen", "tier": "usable", "loss": "none", "rtt_us": 1500, "load": 1, "link": "up", "reasons": ["rh_healthy_low_latency"], "evidence": []},
+                {"via": "direct", "verdict": "refused", "tier": "stale", "loss": "total", "rtt_us": null, "load": 0, "link": "down", "reasons": ["direct_down"], "evidence": [sighting]},
+            ],
+            "leases": [],
+        });
+
+        assert_eq!(
+            story(&explained, &session()),
+            "a → b   policy default\n  \
+               decision  generation 4, replace, priority 7\n  \
+               path      a r1 b (relay)\n  \
+               standbys  a r2 b (relay)\n  \
+               reasons   direct_down rh_healthy_low_latency\n  \
+               applied   4 -\n  \
+               signer    SHA256:x, epoch 1\n\
+             \n\
+             candidates now, best first\n\
+             VIA     VERDICT  TIER    LOSS   RTT US  LINK  REASONS\n\
+             r1      chosen   usable  none   1500    up    rh_healthy_low_latency\n\
+             direct  refused  stale   total  -       down  direct_down\n\
+             \n\
+             what the ends report\n\
+             VIA     REPORTER  GEN  DRIFT    OUT  IN  OF  RTT US  AGE MS\n\
+             direct  a         4    failure  20   0   20  -       120\n"
+        );
+    }
+
+    #[test]
+    fn a_route_without_a_decision_is_said_to_have_none() {
+        let text = story(
+            &json!({"source": "a", "target": "b", "policy": "web", "wanted": false}),
+            &session(),
+        );
+
+        assert!(
+            text.starts_with("a → b   policy web, not wanted any more\nno decision yet\n"),
+            "{text}"
+        );
+    }
+
+    fn session() -> Session {
+        Session {
+            controller: Controller {
+                socket: "/nowhere".into(),
+                operator: None,
+                timeout: Duration::from_secs(1),
+            },
+            agent: Agent {
+                socket: "/nowhere".into(),
+                timeout: Duration::from_secs(1),
+            },
+            printer: Printer {
+                format: Format::Table,
+                now: Timestamp::UNIX_EPOCH,
+            },
+            cluster: None,
+        }
+    }
+}

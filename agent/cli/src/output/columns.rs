@@ -1,0 +1,53 @@
+//! Which members of an object a table shows.
+
+/// One column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    pub(crate) header: &'static str,
+    /// The member that it shows.
+    pub(crate) key: &'static str,
+    pub(super) form: Form,
+    pub(super) only_wide: bool,
+    pub(super) whole: bool,
+}
+
+/// How a value becomes a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    /// A time, shown as how long ago it was.
+    Age,
+}
+
+/// A column that shows a member as it is.
+pub(crate) const fn column(header: &'static str, key: &'static str) -> Column {
+    Column {
+        header,
+        key,
+        form: Form::Plain,
+        only_wide: false,
+        whole: false,
+    }
+}
+
+/// A column that shows how long ago a time was.
+pub(crate) const fn age(header: &'static str, key: &'static str) -> Column {
+    Column {
+        form: Form::Age,
+        ..column(header, key)
+    }
+}
+
+impl Column {
+    /// Shown only where there is room.
+    pub(crate) const fn wide(mut self) -> Self {
+        self.only_wide = true;
+        self
+    }
+
+    /// Never broken over two lines: people compare it, or copy it.
+    pub(crate) const fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+}
