@@ -10,8 +10,8 @@ use protocol::certificate::{
 };
 use protocol::document::authority::{Serial, TrustBundle};
 use protocol::id::{ClusterId, NodeId};
-use protocol::key::SigningKey;
-use quinn::{Runtime, TokioRuntime};
+use protocol::key::{Digest, SigningKey};
+use quinn::{Connection, ConnectionError, Runtime, TokioRuntime};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
@@ -61,6 +61,11 @@ impl Ground {
         anchors.put(self.cluster, &self.bundle()).unwrap();
 
         anchors
+    }
+
+    /// What a revocation calls this CA.
+    pub(crate) fn id(&self) -> Digest {
+        IssuingCa::open(&self.certificate, &self.key).unwrap().id()
     }
 
     /// Certifies a key made from `number` for that node.
@@ -145,6 +150,13 @@ impl Host {
 
         *established
     }
+}
+
+/// How a connection ends, which it must.
+pub(crate) async fn end(connection: &Connection) -> ConnectionError {
+    tokio::time::timeout(Duration::from_secs(20), connection.closed())
+        .await
+        .expect("it is closed")
 }
 
 /// The world of a real host, on loopback and in memory. Needs a runtime.

@@ -13,7 +13,7 @@ use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::parts::Pending;
 use crate::resolve::{Resolve, Unresolved};
-use crate::testing::{CLUSTER, Ground, Host, serial};
+use crate::testing::{CLUSTER, Ground, Host, end, serial};
 use crate::tls::{ClientDoors, OwnLeaf};
 
 #[tokio::test]
@@ -177,6 +177,26 @@ async fn what_the_core_forgot_is_closed_and_not_told_of() {
     ));
     assert!(!controllers.has(ID) && !controllers.ended(ID));
     assert!(agent.inbox.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_dial_that_the_core_forgot_is_given_up() {
+    let controller = Controller::serve();
+    let mut agent = agent(&[]);
+    let mut controllers = Controllers::default();
+    let endpoint = controller.address().to_string();
+    let forgotten = Call {
+        id: ConnectionId(2),
+        ..controller.call(&endpoint)
+    };
+    controllers.call(forgotten, &agent.station, &mut agent.tasks);
+    // Its handshake is under way when the core changes its mind.
+    tokio::task::yield_now().await;
+    controllers.close(ConnectionId(2));
+    controllers.call(controller.call(&endpoint), &agent.station, &mut agent.tasks);
+
+    connected(&mut agent, &mut controllers).await;
+    assert!(matches!(agent.next().await, Input::Welcome { id: ID, .. }));
 }
 
 async fn connected(agent: &mut Host, controllers: &mut Controllers) -> Connection {

@@ -10,7 +10,7 @@ use protocol::time::Boot;
 
 use crate::input::{Established, Input};
 use crate::quic;
-use crate::testing::{CLUSTER, Ground, Host, node, serial};
+use crate::testing::{CLUSTER, Ground, Host, end, node, serial};
 
 #[tokio::test]
 async fn a_dialler_is_admitted_and_hears_the_welcome_before_its_link_counts() {
@@ -131,7 +131,7 @@ async fn a_live_link_of_a_revoked_node_is_closed_and_others_stay() {
     );
 
     assert_eq!(two.links.close_revoked(&node_revoked()), [node(1)]);
-    let error = ends.0.connection.closed().await;
+    let error = end(&ends.0.connection).await;
     assert_eq!(quic::closed_with(&error), Some(Code::NodeRevoked));
     assert!(matches!(one.next().await, Input::LinkDown { .. }));
 }
@@ -171,7 +171,7 @@ async fn a_link_that_is_closed_says_why_and_is_forgotten() {
     let (one, mut two, link, ends) = connected().await;
     one.links.close(link, CloseReason::Duplicate);
 
-    let error = ends.1.connection.closed().await.to_string();
+    let error = end(&ends.1.connection).await.to_string();
     assert!(error.contains("duplicate") && error.contains("409"), "{error}");
     let Input::LinkDown { link } = two.next().await else {
         panic!("the link is not down");

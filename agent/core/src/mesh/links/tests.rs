@@ -121,12 +121,27 @@ fn a_link_that_no_path_probes_is_probed_here_and_redialled_after_three_misses() 
     bench.take();
     bench.links.handle_wants(&want(true), &mut bench.rng, Boot(0));
     bench.up(1, true);
-    bench.run_to(30_000);
-    let probes = bench.take();
-    assert_eq!(probes.first(), Some(&LinkEffect::Probe { peer: PEER }));
-    let dials = probes.iter().filter(|effect| **effect == dial()).count();
+    bench.run_to(6_000);
+    let first = bench.probed.first().copied().expect("a probe is in flight");
+    assert_eq!(bench.answer(first), Reply::Answered);
+    bench.run_to(36_000);
+    let effects = bench.take();
+    assert_eq!(effects.first(), Some(&LinkEffect::Probe { peer: PEER }));
 
-    assert!(dials >= 1, "{probes:?}");
+    assert!(effects.contains(&dial()), "{effects:?}");
+}
+
+#[test]
+fn a_neighbour_that_never_answered_is_not_redialled() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    bench.links.handle_wants(&want(true), &mut bench.rng, Boot(0));
+    bench.up(1, true);
+    bench.run_to(30_000);
+    let effects = bench.take();
+
+    assert!(effects.contains(&LinkEffect::Probe { peer: PEER }), "{effects:?}");
+    assert!(!effects.contains(&dial()), "{effects:?}");
 }
 
 #[test]
@@ -153,6 +168,8 @@ struct Bench {
     now: Boot,
     effects: Vec<LinkEffect>,
     asked: Vec<(u64, u64)>,
+    /// The newest probe first.
+    probed: Vec<u64>,
 }
 
 impl Bench {
@@ -168,6 +185,7 @@ impl Bench {
             now: Boot(0),
             effects: Vec::new(),
             asked: Vec::new(),
+            probed: Vec::new(),
         }
     }
 
@@ -216,12 +234,24 @@ impl Bench {
         self.drain();
     }
 
+    fn answer(&mut self, probe: u64) -> Reply {
+        let reply = ProbeReply {
+            probe,
+            path: PathTag::Direct,
+            observed_from: US,
+            received: 1,
+        };
+
+        self.links.handle_reply(PEER, &reply, self.now)
+    }
+
     fn drain(&mut self) {
         while let Some(effect) = self.links.poll_effect() {
             match effect {
                 LinkEffect::Ask { link, probe, .. } => self.asked.push((link.0, probe)),
                 LinkEffect::Probe { peer } => {
-                    self.links.begin_probe(peer, 1, self.now);
+                    let begun = self.links.begin_probe(peer, 1, self.now);
+                    self.probed.splice(0..0, begun);
                     self.effects.push(effect);
                 }
                 LinkEffect::Close { .. } | LinkEffect::Dial { .. } => self.effects.push(effect),

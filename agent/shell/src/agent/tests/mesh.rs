@@ -1,7 +1,7 @@
 //! Two agents with documents in force, on loopback: their cores, their loops and their links together.
 
 use agent_core::control::{Adopted, NodeIdentity};
-use protocol::document::authority::{RevocationList, RevokedNode, TrustBundle};
+use protocol::document::authority::{RevocationList, RevokedCertificate, TrustBundle};
 use protocol::document::config::{Candidate, CandidateKind, Neighbour, SyntheticConfig, Transport};
 use protocol::document::routes::{Action, Cadence, Path, RouteDecision, Routes};
 use protocol::envelope::{Document, Header, Opened, Subject};
@@ -11,7 +11,7 @@ use protocol::key::SealSecret;
 use super::*;
 use crate::local::{FlowStart, FlowStop};
 use crate::station::Greeting;
-use crate::testing::{CLUSTER, Ground, node};
+use crate::testing::{CLUSTER, Ground, end, node, serial};
 
 #[tokio::test]
 async fn two_agents_find_each_other_and_carry_test_traffic() {
@@ -57,7 +57,7 @@ async fn two_agents_find_each_other_and_carry_test_traffic() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_revoked_loses_its_live_link_and_does_not_come_back() {
+async fn a_node_whose_certificate_is_revoked_loses_its_live_link_and_does_not_come_back() {
     let (mut one, mut two) = pair();
     one.follow(&two);
     two.follow(&one);
@@ -70,19 +70,46 @@ async fn a_node_that_is_revoked_loses_its_live_link_and_does_not_come_back() {
         ended = drive.run(&mut inbox, std::future::pending()) => panic!("{ended:?}"),
         _ = until(links, |links| links.iter().any(|link| link.state == "up")) => {}
     }
-    drive.adopt(Adopted::Revocations(opened(RevocationList {
-        nodes: vec![RevokedNode {
-            node: node(1),
-            generation: 1,
-        }],
-        ..RevocationList::default()
-    })));
+    drive.adopt(first_revoked());
 
     let links = tokio::select! {
         ended = drive.run(&mut inbox, std::future::pending()) => panic!("{ended:?}"),
         links = until(links, |links| links.iter().any(|link| link.failures > 0)) => links,
     };
     assert_eq!(links[0].state, "down");
+}
+
+#[tokio::test]
+async fn a_node_that_is_revoked_between_its_handshake_and_its_turn_gets_no_link() {
+    let (one, mut two) = pair();
+    two.follow(&one);
+    let mut late = Ground::new(CLUSTER, 9).station(1);
+    late.dial(2, vec![two.address]);
+    let link = late.link_up().await;
+    let Agent {
+        mut drive, mut inbox, ..
+    } = two.agent.take().unwrap();
+    drive.adopt(first_revoked());
+
+    tokio::select! {
+        ended = drive.run(&mut inbox, std::future::pending()) => panic!("{ended:?}"),
+        error = end(&link.connection) => {
+            assert_eq!(crate::quic::closed_with(&error), Some(protocol::error::Code::NodeRevoked));
+        }
+    }
+}
+
+/// Revokes the one certificate of node 1.
+fn first_revoked() -> Adopted {
+    let revoked = RevokedCertificate {
+        issuer: Ground::new(CLUSTER, 9).id(),
+        serial: serial(1),
+    };
+
+    Adopted::Revocations(opened(RevocationList {
+        certificates: vec![revoked],
+        ..RevocationList::default()
+    }))
 }
 
 /// Asks until what is told is as wanted; gives up after 20 s.
