@@ -171,10 +171,7 @@ async fn what_the_core_forgot_is_closed_and_not_told_of() {
     agent.next().await;
     controllers.close(ID);
 
-    assert!(matches!(
-        connection.closed().await,
-        ConnectionError::LocallyClosed
-    ));
+    assert!(matches!(end(&connection).await, ConnectionError::LocallyClosed));
     assert!(!controllers.has(ID) && !controllers.ended(ID));
     assert!(agent.inbox.try_recv().is_err());
 }
