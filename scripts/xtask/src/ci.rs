@@ -78,6 +78,7 @@ fn steps(tools: &Tools) -> Vec<Step> {
             name: "advisories",
             work: Work::Check(advisories::check),
         },
+        run("references", "bash docs/check.sh"),
     ];
     if tools.has_deny {
         steps.push(run("deny", "cargo deny check bans licenses sources"));
