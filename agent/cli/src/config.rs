@@ -19,7 +19,7 @@ use crate::failure::Failure;
 
 /// Reads a configuration file: the one that was named, or the usual one if there is one.
 pub(crate) fn read<T: DeserializeOwned + Default>(named: Option<&Path>, usual: &str) -> Result<T, Failure> {
-    let path = named.unwrap_or(Path::new(usual));
+    let path = named.unwrap_or_else(|| Path::new(usual));
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(parse(path, &text)?),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(T::default()),

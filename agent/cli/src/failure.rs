@@ -21,6 +21,12 @@ pub(crate) struct Failure {
     /// Stable, for scripts and for looking it up.
     pub(crate) code: String,
     pub(crate) summary: String,
+    /// Boxed, as errors travel far and seldom.
+    details: Box<Details>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
     why: Option<String>,
     effect: Option<String>,
     fix: Option<String>,
@@ -32,9 +38,7 @@ impl Failure {
             exit,
             code: code.to_owned(),
             summary: summary.into(),
-            why: None,
-            effect: None,
-            fix: None,
+            details: Box::default(),
         }
     }
 
@@ -45,12 +49,11 @@ impl Failure {
 
     /// A failure that crossed a wire, by its code.
     pub(crate) fn of_code(code: Code, summary: impl Into<String>) -> Self {
-        let (exit, fix) = advice(code);
-        let failure = Self::new(exit, code.text(), summary);
+        let failure = Self::new(exit_of(code), code.text(), summary);
 
-        Self {
-            fix: fix.map(str::to_owned),
-            ..failure
+        match fix_of(code) {
+            Some(fix) => failure.fixed_by(fix),
+            None => failure,
         }
     }
 
@@ -68,18 +71,18 @@ impl Failure {
     }
 
     pub(crate) fn because(mut self, why: impl Into<String>) -> Self {
-        self.why = Some(why.into());
+        self.details.why = Some(why.into());
         self
     }
 
     pub(crate) fn affecting(mut self, effect: impl Into<String>) -> Self {
-        self.effect = Some(effect.into());
+        self.details.effect = Some(effect.into());
         self
     }
 
     /// Replaces the fix; one that comes with the failure knows more than one that follows from its code.
     pub(crate) fn fixed_by(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
+        self.details.fix = Some(fix.into());
         self
     }
 }
@@ -87,7 +90,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code, self.summary)?;
-        let parts = [("why", &self.why), ("effect", &self.effect), ("fix", &self.fix)];
+        let Details { why, effect, fix } = &*self.details;
+        let parts = [("why", why), ("effect", effect), ("fix", fix)];
         for (name, text) in parts {
             let Some(text) = text else { continue };
             let mut lines = text.lines();
@@ -101,99 +105,81 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How a command that met `code` ends, and what usually mends it. `None` where only the message can know.
-pub(crate) const fn advice(code: Code) -> (Exit, Option<&'static str>) {
+/// How a command that met `code` ends.
+pub(crate) const fn exit_of(code: Code) -> Exit {
     match code {
-        Code::InvalidRequest => (
-            Exit::Usage,
-            Some("gabion version    (controller and command line should be of one version)"),
-        ),
-        Code::CsrInvalid => (
-            Exit::Failed,
-            Some("upgrade gabion on the host that asked, and join again"),
-        ),
-        Code::TokenMalformed => (
-            Exit::Usage,
-            Some("copy the token again, whole, into the file that --token-file names"),
-        ),
-        Code::IdentityMissing => (
-            Exit::NotAllowed,
-            Some("gabion agent join --token-file FILE    (this host has no certificate)"),
-        ),
-        Code::SignatureInvalid => (
-            Exit::NotAllowed,
-            Some("gabion inspect FILE --key PUBLIC_KEY    (says who signed it)"),
-        ),
-        Code::TokenUnknown => (
-            Exit::NotAllowed,
-            Some("gabion token create    (on the controller; this token was made elsewhere)"),
-        ),
-        Code::NodeRevoked => (
-            Exit::NotAllowed,
-            Some("gabion token create    (a revoked node stays out; its host joins anew)"),
-        ),
-        Code::NodeDisabled => (Exit::NotAllowed, Some("gabion node enable NAME")),
-        Code::RoleDenied => (
-            Exit::NotAllowed,
-            Some("gabion role list    (an owner gives a role with: gabion role grant)"),
-        ),
-        Code::SourceDenied => (
-            Exit::NotAllowed,
-            Some("gabion token create --source CIDR    (a token for where this host is)"),
-        ),
-        Code::WrongCluster => (
-            Exit::NotAllowed,
-            Some("gabion inspect FILE    (says which cluster it is for)"),
-        ),
-        Code::WrongCertKind => (Exit::NotAllowed, None),
-        Code::NotFound => (Exit::Failed, None),
-        Code::AlreadyDecided => (Exit::Conflict, Some("gabion request list")),
-        Code::ConflictState => (Exit::Conflict, None),
-        Code::ForkDetected => (
-            Exit::Conflict,
-            Some("gabion finding list    (two controllers may speak for one cluster: stop one)"),
-        ),
-        Code::GenerationStale => (Exit::Conflict, Some("run the command again")),
-        Code::NameTaken => (Exit::Conflict, Some("choose another name")),
-        Code::IdentityCloned => (
-            Exit::Conflict,
-            Some("gabion finding list    (revoke the copy, and join that host with a token of its own)"),
-        ),
-        Code::TokenConsumed | Code::TokenExpired => (
-            Exit::Conflict,
-            Some("gabion token create    (on the controller; then join with the new token)"),
-        ),
-        Code::ManifestConsumed => (
-            Exit::Conflict,
-            Some("gabion installation show    (a manifest is consumed once)"),
-        ),
-        Code::TooLarge => (Exit::Failed, Some("do it in smaller parts")),
-        Code::ValidationFailed => (Exit::Usage, None),
-        Code::RetryInCooldown | Code::RateLimited => {
-            (Exit::Conflict, Some("wait, and run the command again"))
-        }
-        Code::Internal => (
-            Exit::Failed,
-            Some("journalctl -u gabion-controller    (the log has the cause)"),
-        ),
-        Code::PayloadForwardingDisabled => (Exit::Failed, None),
-        Code::Unavailable => (
-            Exit::Unreachable,
-            Some("journalctl -u gabion-controller    (the log has the cause)"),
-        ),
-        Code::ReadOnly => (
-            Exit::Conflict,
-            Some("gabion status    (says why the controller writes nothing)"),
-        ),
-        Code::Sealed => (
-            Exit::Conflict,
-            Some("give the controller its key: the credential gabion.kek, or kek_file in controller.toml"),
-        ),
-        Code::StoreFull => (
-            Exit::Conflict,
-            Some("free space on the controller's disk; it takes writes again by itself"),
-        ),
+        Code::InvalidRequest | Code::TokenMalformed | Code::ValidationFailed => Exit::Usage,
+        Code::IdentityMissing
+        | Code::NodeDisabled
+        | Code::NodeRevoked
+        | Code::RoleDenied
+        | Code::SignatureInvalid
+        | Code::SourceDenied
+        | Code::TokenUnknown
+        | Code::WrongCertKind
+        | Code::WrongCluster => Exit::NotAllowed,
+        Code::AlreadyDecided
+        | Code::ConflictState
+        | Code::ForkDetected
+        | Code::GenerationStale
+        | Code::IdentityCloned
+        | Code::ManifestConsumed
+        | Code::NameTaken
+        | Code::RateLimited
+        | Code::ReadOnly
+        | Code::RetryInCooldown
+        | Code::Sealed
+        | Code::StoreFull
+        | Code::TokenConsumed
+        | Code::TokenExpired => Exit::Conflict,
+        Code::Unavailable => Exit::Unreachable,
+        Code::CsrInvalid
+        | Code::Internal
+        | Code::NotFound
+        | Code::PayloadForwardingDisabled
+        | Code::TooLarge => Exit::Failed,
     }
+}
+
+/// What usually mends it. `None` where only the message can know.
+pub(crate) const fn fix_of(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::ConflictState
+        | Code::NotFound
+        | Code::PayloadForwardingDisabled
+        | Code::ValidationFailed
+        | Code::WrongCertKind => return None,
+        Code::AlreadyDecided => "gabion request list",
+        Code::CsrInvalid => "upgrade gabion on the host that asked, and join again",
+        Code::ForkDetected => "gabion finding list    (do two controllers speak for one cluster? stop one)",
+        Code::GenerationStale => "run the command again",
+        Code::IdentityCloned => {
+            "gabion finding list    (revoke the copy, and join its host with a token of its own)"
+        }
+        Code::IdentityMissing => "gabion agent join --token-file FILE    (this host has no certificate)",
+        Code::Internal | Code::Unavailable => "journalctl -u gabion-controller    (the log has the cause)",
+        Code::InvalidRequest => "gabion version    (controller and command line should be of one version)",
+        Code::ManifestConsumed => "gabion installation show    (a manifest is consumed once)",
+        Code::NameTaken => "choose another name",
+        Code::NodeDisabled => "gabion node enable NAME",
+        Code::NodeRevoked => "gabion token create    (a revoked node stays out; its host joins anew)",
+        Code::RateLimited | Code::RetryInCooldown => "wait, and run the command again",
+        Code::ReadOnly => "gabion status    (says why the controller writes nothing)",
+        Code::RoleDenied => "gabion role list    (an owner gives a role with: gabion role grant)",
+        Code::Sealed => {
+            "give the controller its key: the credential gabion.kek, or kek_file in controller.toml"
+        }
+        Code::SignatureInvalid => "gabion inspect FILE --key PUBLIC_KEY    (says who signed it)",
+        Code::SourceDenied => "gabion token create --source CIDR    (a token for where this host is)",
+        Code::StoreFull => "free space on the controller's disk; it takes writes again by itself",
+        Code::TokenConsumed | Code::TokenExpired => {
+            "gabion token create    (on the controller; then join with the new token)"
+        }
+        Code::TokenMalformed => "copy the token again, whole, into the file that --token-file names",
+        Code::TokenUnknown => "gabion token create    (on the controller; this token was made elsewhere)",
+        Code::TooLarge => "do it in smaller parts",
+        Code::WrongCluster => "gabion inspect FILE    (says which cluster it is for)",
+    })
 }
 
 #[cfg(test)]
@@ -227,7 +213,7 @@ mod tests {
         let none: Vec<Code> = Code::ALL
             .iter()
             .copied()
-            .filter(|code| advice(*code).1.is_none())
+            .filter(|code| fix_of(*code).is_none())
             .collect();
 
         assert_eq!(
@@ -242,7 +228,7 @@ mod tests {
         );
         for code in Code::ALL {
             assert!(
-                !matches!(advice(*code).0, Exit::Done | Exit::Problems | Exit::Partial),
+                !matches!(exit_of(*code), Exit::Done | Exit::Problems | Exit::Partial),
                 "{code:?}"
             );
         }
@@ -252,7 +238,7 @@ mod tests {
     fn codes_of_one_number_tell_scripts_the_same_kind_of_thing() {
         let exit = |number: u16| -> std::collections::BTreeSet<u8> {
             let same = Code::ALL.iter().filter(|code| code.number() == number);
-            same.map(|code| advice(*code).0 as u8).collect()
+            same.map(|code| exit_of(*code) as u8).collect()
         };
 
         for (number, expected) in [

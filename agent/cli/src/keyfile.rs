@@ -83,17 +83,15 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyF
         file.write_all(bytes)?;
         file.sync_all()?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
     };
 
-    written().map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => KeyFileRefused::Exists {
-            path: path.to_owned(),
-        },
-        _ => KeyFileRefused::Io {
-            path: path.to_owned(),
-            source,
-        },
+    written().map_err(|source| {
+        let path = path.to_owned();
+        match source.kind() == io::ErrorKind::AlreadyExists {
+            true => KeyFileRefused::Exists { path },
+            false => KeyFileRefused::Io { path, source },
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use agent_shell::quic;
 use agent_shell::tls::Trust;
@@ -16,6 +17,7 @@ use protocol::document::authority::{RevocationList, TrustBundle};
 use protocol::envelope::{Envelope, Expected, Subject};
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::leaves::Leaves;
@@ -30,6 +32,7 @@ pub struct Board {
     connections: Mutex<BTreeMap<(ClusterId, NodeId), Vec<Connected>>>,
     /// Why nothing is written at the moment, if something stands against it.
     read_only: RwLock<Option<String>>,
+    runtime: Option<Handle>,
 }
 
 /// A live connection, and what it was admitted as.
@@ -48,6 +51,7 @@ impl Board {
             leaves,
             connections: Mutex::default(),
             read_only: RwLock::default(),
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -146,6 +150,20 @@ impl Board {
         self.close_revoked();
     }
 
+    /// A node that leaves is revoked by its own request, whose answer should still reach it.
+    fn close_soon(&self, connection: quinn::Connection) {
+        let close = |connection: &quinn::Connection| quic::close(connection, Code::NodeRevoked);
+        match &self.runtime {
+            None => close(&connection),
+            Some(runtime) => {
+                runtime.spawn(async move {
+                    tokio::time::sleep(LAST_ANSWER).await;
+                    close(&connection);
+                });
+            }
+        }
+    }
+
     /// Revocation closes live connections: TLS judged them when they were made, and nobody has since.
     fn close_revoked(&self) {
         let trust = self.trust.get();
@@ -158,7 +176,7 @@ impl Board {
                         by = by.name(),
                         "closed the connection of a revoked identity"
                     );
-                    quic::close(connection, Code::NodeRevoked);
+                    self.close_soon(connection.clone());
                 }
             }
         }
@@ -181,3 +199,6 @@ fn open(publication: &Publication) -> Option<(TrustBundle, RevocationList)> {
 
     Some((bundle.body, list.body))
 }
+
+/// For an answer under way; no stream of a revoked identity is served meanwhile.
+const LAST_ANSWER: Duration = Duration::from_millis(200);

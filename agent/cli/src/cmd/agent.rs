@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use agent_shell::agent::Ended;
+use agent_shell::local::LocalClient;
 use agent_shell::parts::Supervisor;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -131,6 +133,7 @@ async fn join(settings: AgentSettings, session: Session) -> Outcome {
             tokio::select! {
                 () = settled => {}
                 () = stop.asked() => {}
+                never = compared(&local) => never,
             }
         };
         agent::run(prepared, done).await.map(told)
@@ -143,6 +146,27 @@ async fn join(settings: AgentSettings, session: Session) -> Outcome {
             Failure::new(Exit::Failed, "interrupted", "stopped before this host was a node")
                 .affecting("a request that was made stays pending; the next run goes on asking"),
         ),
+    }
+}
+
+/// Shows the fingerprint that the approver compares, once there is a request.
+async fn compared(local: &LocalClient) -> ! {
+    let mut tick = tokio::time::interval(LOOK);
+    let mut is_shown = false;
+    loop {
+        tick.tick().await;
+        if is_shown {
+            continue;
+        }
+        let pending = local
+            .status()
+            .await
+            .ok()
+            .filter(|status| status.request.is_some());
+        if let Some(fingerprint) = pending.and_then(|status| status.fingerprint) {
+            eprintln!("this host's key: {fingerprint}    (gabion request approve compares it)");
+            is_shown = true;
+        }
     }
 }
 
@@ -175,3 +199,6 @@ impl Supervisor for Spoken {
 
     fn worked(&self) {}
 }
+
+/// Between two looks at whether a request is pending.
+const LOOK: Duration = Duration::from_millis(100);

@@ -98,7 +98,7 @@ fn story(shown: &Value) -> String {
     };
     let rtt = shown["rtt_ms"]
         .as_f64()
-        .map_or("not measured".to_owned(), |rtt| format!("{rtt:.1} ms"));
+        .map_or_else(|| "not measured".to_owned(), |rtt| format!("{rtt:.1} ms"));
 
     format!(
         "{}: {}, {via}, round trip {rtt}\n{} frames sent, {} had no way to go; of the last {} probes {} were lost on the way there and {} on the way back\n",

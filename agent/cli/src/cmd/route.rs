@@ -68,9 +68,9 @@ fn story(explained: &Value, session: &Session) -> String {
             ""
         },
     );
-    match &explained["decision"] {
-        Value::Null => text.push_str("no decision yet\n"),
-        decision => decided(decision, explained, &mut text),
+    match explained["decision"].is_null() {
+        true => text.push_str("no decision yet\n"),
+        false => decided(&explained["decision"], explained, &mut text),
     }
     let rows: Vec<Value> = explained["candidates"].as_array().cloned().unwrap_or_default();
     let _ = write!(
@@ -95,9 +95,9 @@ fn story(explained: &Value, session: &Session) -> String {
 }
 
 fn decided(decision: &Value, explained: &Value, text: &mut String) {
-    let path = |path: &Value| match path {
-        Value::Null => "none".to_owned(),
-        path => format!("{} ({})", words(&path["hops"]), words(&path["kind"])),
+    let path = |path: &Value| match path.is_null() {
+        true => "none".to_owned(),
+        false => format!("{} ({})", words(&path["hops"]), words(&path["kind"])),
     };
     let standbys = decision["standbys"]
         .as_array()
@@ -117,7 +117,7 @@ fn decided(decision: &Value, explained: &Value, text: &mut String) {
             "standbys",
             standbys
                 .filter(|all| !all.is_empty())
-                .map_or("none".to_owned(), |all| all.join("; ")),
+                .map_or_else(|| "none".to_owned(), |all| all.join("; ")),
         ),
         ("reasons", words(&decision["reasons"])),
         ("applied", words(&decision["applied"])),

@@ -24,7 +24,7 @@ pub(crate) async fn run(session: &Session) -> Outcome {
         "agent_error": agent.as_ref().err().map(|failure| &failure.summary),
     });
 
-    session.put(&session.printer.told(&shown, || screen(&shown, session)))
+    session.put(&session.printer.told(&shown, || screen(&shown)))
 }
 
 /// Neither answers. What stands in the way of the controller is what an operator asks for first.
@@ -40,32 +40,103 @@ fn silent(controller: &Failure, agent: &Failure) -> Failure {
     )
 }
 
-fn screen(shown: &Value, session: &Session) -> String {
+fn screen(shown: &Value) -> String {
     let mut text = String::new();
-    match &shown["controller"] {
-        Value::Null => {
+    match shown["controller"].is_null() {
+        true => {
             let why = shown["controller_error"].as_str().unwrap_or("unknown");
-            let _ = writeln!(
-                text,
-                "CONTROLLER  none: {why}; what follows is what the agent of this host knows"
-            );
+            let _ = writeln!(text, "CONTROLLER  none: {}", wrapped(why, 12));
         }
-        controller => of_controller(controller, &mut text),
+        false => of_controller(&shown["controller"], &mut text),
     }
-    match &shown["agent"] {
-        Value::Null => {
-            let _ = writeln!(
-                text,
-                "AGENT       none: {}",
-                shown["agent_error"].as_str().unwrap_or("unknown")
-            );
+    match shown["agent"].is_null() {
+        true => {
+            let why = shown["agent_error"].as_str().unwrap_or("unknown");
+            let _ = writeln!(text, "AGENT       none: {}", wrapped(why, 12));
         }
-        agent => {
-            let _ = write!(text, "AGENT\n{}", indented(&session.printer.item(agent)));
-        }
+        false => of_agent(&shown["agent"], &mut text),
     }
 
     text
+}
+
+/// What the agent knows, and how old that is.
+fn of_agent(agent: &Value, text: &mut String) {
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let beacon = &agent["beacon"];
+    let stale = if agent["stale"] == true {
+        ", STALE: nothing newer comes"
+    } else {
+        ""
+    };
+    let reached = if agent["controller"]["connected"] == true {
+        "connected"
+    } else {
+        "NOT CONNECTED"
+    };
+    let _ = writeln!(
+        text,
+        "AGENT       {}, {}",
+        word(&agent["state"]),
+        word(&agent["name"])
+    );
+    let lines = [
+        ("key", &agent["fingerprint"], word(&agent["fingerprint"])),
+        (
+            "request",
+            &agent["request"],
+            format!("{}, waits for approval", word(&agent["request"])),
+        ),
+        ("failure", &agent["failure"], word(&agent["failure"])),
+        (
+            "authority",
+            &agent["authority"],
+            word(&agent["authority"]["fingerprint"]),
+        ),
+        (
+            "reaches",
+            &agent["controller"],
+            format!("{}, {reached}", word(&agent["controller"]["endpoint"])),
+        ),
+        (
+            "knows",
+            beacon,
+            format!(
+                "what was true {} ago (beacon {}){stale}",
+                span(&beacon["age_ms"]),
+                beacon["number"]
+            ),
+        ),
+        (
+            "renews",
+            &agent["certificate_left_ms"],
+            format!(
+                "a certificate that is valid for {} more",
+                span(&agent["certificate_left_ms"])
+            ),
+        ),
+        (
+            "links",
+            &agent["cluster"],
+            format!("{} up, to {} neighbours", agent["links"], agent["neighbours"]),
+        ),
+    ];
+    for (name, known, value) in lines {
+        if !known.is_null() {
+            let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
+        }
+    }
+}
+
+/// A length of time in milliseconds, for people.
+fn span(millis: &Value) -> String {
+    match millis.as_u64().map(|millis| millis / 1_000) {
+        None => "an unknown time".to_owned(),
+        Some(seconds @ 0..=119) => format!("{seconds} s"),
+        Some(seconds @ 120..=7_199) => format!("{} min", seconds / 60),
+        Some(seconds @ 7_200..=172_799) => format!("{} h", seconds / 3_600),
+        Some(seconds) => format!("{} d", seconds / 86_400),
+    }
 }
 
 fn of_controller(controller: &Value, text: &mut String) {
@@ -134,10 +205,6 @@ fn counts(by_state: &Value) -> String {
     }
 }
 
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +239,31 @@ mod tests {
                findings  0 open\n"
         );
         assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn an_agent_says_how_old_its_knowledge_is() {
+        let mut text = String::new();
+        of_agent(
+            &json!({
+                "state": "member", "name": "web-01", "fingerprint": "SHA256:k", "request": null, "failure": null,
+                "cluster": "c", "authority": {"fingerprint": "SHA256:a"}, "links": 2, "neighbours": 3, "stale": true,
+                "controller": {"endpoint": "ctl:7443", "connected": false}, "certificate_left_ms": 518_400_000,
+                "beacon": {"number": 45, "age_ms": 1_020_000},
+            }),
+            &mut text,
+        );
+
+        assert_eq!(
+            text,
+            "AGENT       member, web-01\n  \
+               key       SHA256:k\n  \
+               authority SHA256:a\n  \
+               reaches   ctl:7443, NOT CONNECTED\n  \
+               knows     what was true 17 min ago (beacon 45), STALE: nothing newer comes\n  \
+               renews    a certificate that is valid for 6 d more\n  \
+               links     2 up, to 3 neighbours\n"
+        );
     }
 
     #[test]

@@ -47,16 +47,21 @@ impl Place {
 
     /// Runs the command to its end with something on its standard input.
     pub(crate) fn run_with_input(&self, line: &str, input: &str) -> Ran {
-        let mut child = self
-            .command(line)
+        self.start(line, input).ended()
+    }
+
+    /// Starts a command with something on its standard input.
+    pub(crate) fn start(&self, line: &str, input: &str) -> Started {
+        let mut command = self.command(line);
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
 
-        Ran::from(child.wait_with_output().unwrap())
+        Started(Some(child))
     }
 
     /// Starts a service and waits until it says that it is ready.
@@ -92,6 +97,25 @@ impl Place {
             .envs(self.surroundings.iter().map(|(name, value)| (name, value)));
 
         command
+    }
+}
+
+/// A command that goes on until it ends by itself, or until this is dropped.
+pub(crate) struct Started(Option<Child>);
+
+impl Started {
+    /// Waits until it has ended.
+    pub(crate) fn ended(mut self) -> Ran {
+        Ran::from(self.0.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }
 
@@ -164,6 +188,11 @@ impl Service {
     /// Asks it to stop and waits until it has.
     pub(crate) fn stop(mut self) -> Ran {
         self.end(Signal::TERM)
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(mut self) -> Ran {
+        Ran::from(self.child.take().unwrap().wait_with_output().unwrap())
     }
 
     fn end(&mut self, signal: Signal) -> Ran {

@@ -587,12 +587,12 @@ fn probes_rest_when_nothing_is_sent_and_hurry_when_something_is() {
     }
     let mut many = Vec::new();
     let mut resting = decision(B, 1, Path::Direct, &[via(R, 1)]);
-    resting.priority = 200;
+    resting.priority = 1;
     many.push(resting);
     for other in 0..8 {
         let mut first = decision(100 + other, 1, Path::Direct, &[]);
         first.route = protocol::id::RouteId::from_bytes([100 + other; 16]);
-        first.priority = 1;
+        first.priority = 200;
         many.push(first);
     }
     let document = protocol::document::routes::Routes { decisions: many };

@@ -72,7 +72,6 @@ pub(super) const ROOMS: &[Room] = &[
     Room { package: "control-shell", directory: "control/shell", kind: Kind::Shell, uses: &["protocol", "agent-shell", "control-core", "control-routing", "control-api", "control-store"] },
     Room { package: "sim", directory: "tests/sim", kind: Kind::Tests, uses: ALL_LIBRARIES },
     Room { package: "e2e", directory: "tests/e2e", kind: Kind::Tests, uses: ALL_LIBRARIES },
-    Room { package: "bench", directory: "tests/bench", kind: Kind::Tests, uses: ALL_LIBRARIES },
     Room { package: "xtask", directory: "scripts/xtask", kind: Kind::Tool, uses: &[] },
 ];
 
@@ -102,7 +101,7 @@ const STORE: &[&str] = &["control-store"];
 const AGENT_SHELL: &[&str] = &["agent-shell"];
 const SHELLS: &[&str] = &["agent-shell", "control-shell"];
 const CLI: &[&str] = &["gabion"];
-const TESTS: &[&str] = &["sim", "e2e", "bench"];
+const TESTS: &[&str] = &["sim", "e2e"];
 const TOOL: &[&str] = &["xtask"];
 
 /// Crates with a job. A crate that is not here may be used by nobody; sorted by name.
