@@ -82,7 +82,7 @@ enum Phase {
 }
 
 impl Control {
-    /// Carries on from what [`boot`] read. With nothing there, this is a machine that has yet to join.
+    /// Carries on from what [`boot()`] read. With nothing there, this is a machine that has yet to join.
     pub fn new(persisted: Persisted, config: Config, seed: &Seed) -> Self {
         let mut out = Outbox::new(seed);
         for event in persisted.events() {
