@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Column, column};
+use crate::output::{Column, brief, column};
 use crate::session::{Outcome, Session, nothing};
 use crate::stored::Stored;
 
@@ -108,8 +108,8 @@ pub(super) const COLUMNS: [Column; 8] = [
     column("ID", "id"),
     column("AT", "at").whole(),
     column("WHAT", "name").whole(),
-    column("ACTOR", "actor"),
-    column("TARGET", "target"),
+    brief("ACTOR", "actor"),
+    brief("TARGET", "target"),
     column("OUTCOME", "outcome").wide(),
     column("DETAIL", "detail").wide(),
     column("HASH", "hash").wide(),

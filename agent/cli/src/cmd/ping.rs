@@ -15,10 +15,10 @@ use crate::session::{Outcome, Session};
 pub(crate) struct Options {
     /// The node to send to, by name or id
     node: String,
-    /// How many frames
-    #[arg(short = 'c', long, value_name = "COUNT", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    count: u32,
-    /// How many in a second
+    /// For how many seconds
+    #[arg(short = 's', long, value_name = "COUNT", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+    /// How many frames in a second
     #[arg(long, value_name = "COUNT", default_value = "50", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     rate: u16,
     /// How long each is
@@ -27,15 +27,14 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options, session: &Session) -> Outcome {
-    let seconds = options.count.div_ceil(u32::from(options.rate));
     let input = json!({
         "peer": options.node,
         "rate_per_s": options.rate,
         "bytes": options.bytes,
-        "seconds": seconds + MARGIN,
+        "seconds": options.seconds + MARGIN,
     });
     session.agent.post("/v1/flow/start", input).await?;
-    tokio::time::sleep(Duration::from_secs(u64::from(seconds))).await;
+    tokio::time::sleep(Duration::from_secs(u64::from(options.seconds))).await;
     let flows = session.agent.get("/v1/flows").await?;
     let routes = session.agent.get("/v1/routes").await?;
     session

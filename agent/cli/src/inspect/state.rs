@@ -136,7 +136,8 @@ mod tests {
         }
     }
 
-    /// As an agent writes it: a map with a number, a text, a secret and two documents.
+    /// As an agent writes it: a map with a number, a text that reads like the head of a byte string, a secret and two
+    /// documents.
     fn file(name: &str) -> Vec<u8> {
         let bytes = |content: &[u8]| {
             [
@@ -148,7 +149,7 @@ mod tests {
         };
         let content = [
             &[0xa5, 0x00, 0x18, 0x2a, 0x01, 0x66][..],
-            b"secret",
+            b"Xzebra",
             &[0x02],
             &bytes(b"secret seed of thirty-two bytes!"),
             &[0x03],

@@ -47,6 +47,14 @@ pub(super) fn age(value: &Value, now: Timestamp) -> String {
     }
 }
 
+/// The kind, and of the id as much as log lines show.
+pub(super) fn brief(text: &str) -> String {
+    match text.split_once('/') {
+        Some((kind, id)) => format!("{kind}/{}", id.chars().take(SHORT).collect::<String>()),
+        None => text.to_owned(),
+    }
+}
+
 /// A time for a person: to the second.
 pub(super) fn to_the_second(text: &str) -> Option<String> {
     let is_time = text.len() >= RFC_3339 && text.as_bytes()[4] == b'-' && text.contains('T');
@@ -69,6 +77,8 @@ fn shortened(float: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// Letters of an id that log lines show.
+const SHORT: usize = 8;
 /// `2026-01-01T00:00:00Z`, the shortest there is.
 const RFC_3339: usize = 20;
 

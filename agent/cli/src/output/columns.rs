@@ -17,6 +17,8 @@ pub(super) enum Form {
     Plain,
     /// A time, shown as how long ago it was.
     Age,
+    /// A kind and an id, of which the beginning is enough where there is no room.
+    Brief,
 }
 
 /// A column that shows a member as it is.
@@ -34,6 +36,14 @@ pub(crate) const fn column(header: &'static str, key: &'static str) -> Column {
 pub(crate) const fn age(header: &'static str, key: &'static str) -> Column {
     Column {
         form: Form::Age,
+        ..column(header, key)
+    }
+}
+
+/// A column that shows `kind/id`, with the id cut short unless everything is shown.
+pub(crate) const fn brief(header: &'static str, key: &'static str) -> Column {
+    Column {
+        form: Form::Brief,
         ..column(header, key)
     }
 }

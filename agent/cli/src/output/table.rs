@@ -17,7 +17,7 @@ pub(super) fn list(rows: &[Value], columns: &[Column], now: Timestamp, width: Op
     let mut table = empty(width);
     table.set_header(shown.iter().map(|column| column.header));
     for row in rows {
-        table.add_row(shown.iter().map(|column| cell(row, column, now)));
+        table.add_row(shown.iter().map(|column| cell(row, column, now, width.is_some())));
     }
     for (place, column) in shown.iter().enumerate() {
         if let Some(known) = table.column_mut(place).filter(|_| column.whole) {
@@ -48,10 +48,12 @@ pub(super) fn item(item: &Value, width: Option<u16>) -> String {
     finished(table)
 }
 
-fn cell(row: &Value, column: &Column, now: Timestamp) -> String {
+fn cell(row: &Value, column: &Column, now: Timestamp, is_narrow: bool) -> String {
     let value = row.get(column.key).unwrap_or(&Value::Null);
     match column.form {
         Form::Age => cell::age(value, now),
+        Form::Brief if is_narrow => cell::brief(&cell::text(value)),
+        Form::Brief => cell::text(value),
         Form::Plain => {
             let text = cell::text(value);
             cell::to_the_second(&text).unwrap_or(text)
@@ -65,7 +67,7 @@ fn flattened(prefix: &str, value: &Value) -> Vec<(String, String)> {
         _ => format!("{prefix}.{name}"),
     };
     match value {
-        Value::Object(members) if !members.is_empty() && is_structure(prefix, value) => members
+        Value::Object(members) if !members.is_empty() && is_structure(prefix) => members
             .iter()
             .flat_map(|(name, member)| flattened(&below(name), member))
             .collect(),
@@ -86,13 +88,9 @@ fn flattened(prefix: &str, value: &Value) -> Vec<(String, String)> {
     }
 }
 
-/// A map of words to words, such as labels, stays in one line.
-fn is_structure(prefix: &str, value: &Value) -> bool {
-    let words = value
-        .as_object()
-        .is_some_and(|members| members.values().all(Value::is_string));
-
-    prefix.is_empty() || !words
+/// Labels stay in one line.
+fn is_structure(prefix: &str) -> bool {
+    prefix.rsplit('.').next() != Some("labels")
 }
 
 fn empty(width: Option<u16>) -> Table {
@@ -125,7 +123,7 @@ const LEADING: [&str; 3] = ["name", "id", "state"];
 mod tests {
     use serde_json::json;
 
-    use super::super::columns::{age, column};
+    use super::super::columns::{age, brief, column};
     use super::*;
 
     #[test]
@@ -145,6 +143,18 @@ mod tests {
             "NAME    STATE    ROLES         SEEN  ID\n\
              web-01  online   member        3s    n1\n\
              fra-r1  offline  member,relay  4m    n2\n"
+        );
+    }
+
+    #[test]
+    fn what_is_brief_is_whole_where_there_is_room() {
+        let rows = [json!({"target": "node/2v7zmoboy73432qn277trtjkba"})];
+        let columns = [brief("TARGET", "target")];
+
+        assert_eq!(list(&rows, &columns, now(), Some(80)), "TARGET\nnode/2v7zmobo\n");
+        assert_eq!(
+            list(&rows, &columns, now(), None),
+            "TARGET\nnode/2v7zmoboy73432qn277trtjkba\n"
         );
     }
 
@@ -175,7 +185,7 @@ mod tests {
             &json!({
                 "name": "web-01",
                 "labels": {"site": "fra"},
-                "first_owner": {"id": "o1", "since": 3},
+                "first_owner": {"id": "o1", "name": "ada"},
                 "steps": [{"ok": true}, {"ok": false}],
                 "at": "2026-10-22T00:19:02.25Z",
                 "gone": null,
@@ -185,14 +195,14 @@ mod tests {
 
         assert_eq!(
             shown,
-            "name               web-01\n\
-             at                 2026-10-22T00:19:02Z\n\
-             first_owner.id     o1\n\
-             first_owner.since  3\n\
-             gone               -\n\
-             labels             site=fra\n\
-             steps.0.ok         yes\n\
-             steps.1.ok         no\n"
+            "name              web-01\n\
+             at                2026-10-22T00:19:02Z\n\
+             first_owner.id    o1\n\
+             first_owner.name  ada\n\
+             gone              -\n\
+             labels            site=fra\n\
+             steps.0.ok        yes\n\
+             steps.1.ok        no\n"
         );
     }
 

@@ -150,7 +150,7 @@ impl StateDisk for JoinWatch {
 fn is_of_a_node(name: FileName, payload: &Payload) -> bool {
     let files = BTreeMap::from([(name, payload.as_bytes().to_vec())]);
 
-    name == FileName::Identity && boot(&files).is_ok_and(|persisted| persisted.is_member())
+    boot(&files).is_ok_and(|persisted| persisted.is_member())
 }
 
 fn unbindable(settings: &AgentSettings, error: &std::io::Error) -> Failure {
