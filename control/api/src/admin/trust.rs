@@ -6,7 +6,7 @@ use control_core::desk::Desk;
 use control_core::installation::{self, InstallationRow, Mode};
 use control_core::issuing::{self, NewController};
 use control_core::node::{self, Tenure};
-use control_core::roles::{self, Grant};
+use control_core::roles::{self, Grant, GrantSigner};
 use control_core::{operator, store::View};
 use protocol::error::Code;
 use serde_json::Value;
@@ -90,7 +90,10 @@ fn grant_view(grant: &Grant) -> GrantView {
         state: grant.state.name().to_owned(),
         role: grant.role.name().to_owned(),
         cluster: grant.cluster.map(|id| id.to_string()),
-        signer: None,
+        signer: Some(match grant.signer {
+            GrantSigner::ProductRoot => "product root".to_owned(),
+            GrantSigner::Owner(id) => id.to_string(),
+        }),
     }
 }
 
