@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 
+use crate::cbor;
 use crate::envelope::{Document, Kind};
 use crate::id::{ControllerId, NodeId};
 use crate::key::SealKey;
@@ -17,6 +18,7 @@ pub struct SyntheticConfig {
     #[n(0)]
     pub name: String,
     #[n(1)]
+    #[cbor(decode_with = "cbor::known")]
     pub roles: Vec<NodeRole>,
     #[n(2)]
     pub labels: Labels,
@@ -47,10 +49,12 @@ pub struct Neighbour {
     #[n(2)]
     pub generation: u64,
     #[n(3)]
+    #[cbor(decode_with = "cbor::known")]
     pub roles: Vec<NodeRole>,
     #[n(4)]
     pub seal_key: SealKey,
     #[n(5)]
+    #[cbor(decode_with = "cbor::known")]
     pub candidates: Vec<Candidate>,
 }
 

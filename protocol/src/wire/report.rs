@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::cbor;
 use crate::document::routes::Path;
 use crate::id::{NodeId, RouteId};
 
@@ -10,10 +11,12 @@ use crate::id::{NodeId, RouteId};
 #[cbor(map)]
 pub struct Report {
     #[n(0)]
+    #[cbor(decode_with = "cbor::known")]
     pub paths: Vec<PathObservation>,
     #[n(1)]
     pub links: Vec<LinkObservation>,
     #[n(2)]
+    #[cbor(decode_with = "cbor::known")]
     pub switches: Vec<Switch>,
 }
 
