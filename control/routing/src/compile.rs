@@ -70,7 +70,7 @@ fn is_sound(row: &RouteRow, leases: &LeaseBook) -> bool {
         } => leases.find(*lease).is_some_and(|found| {
             let same_place = (found.relay, found.route) == (*relay, row.route);
 
-            same_place && u64::from(found.generation) >= *generation
+            same_place && found.generation >= *generation
         }),
     };
     let is_shaped = row.low < row.high && row.standbys.len() <= STANDBYS;

@@ -52,7 +52,7 @@ pub struct PathView {
     /// Names in order, both ends included.
     pub hops: Vec<String>,
     pub lease: Option<LeaseId>,
-    pub lease_generation: Option<u64>,
+    pub lease_generation: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

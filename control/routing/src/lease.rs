@@ -124,7 +124,7 @@ impl RelayLease {
         Path::Relay {
             relay: self.relay,
             lease: self.lease,
-            generation: u64::from(self.generation),
+            generation: self.generation,
             budget: 1024 * u32::from(self.budget_kib),
         }
     }

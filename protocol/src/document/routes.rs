@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::cbor;
 use crate::envelope::{Document, Kind};
 use crate::id::{LeaseId, NodeId, RouteId};
 
@@ -11,6 +12,7 @@ use crate::id::{LeaseId, NodeId, RouteId};
 pub struct Routes {
     /// Sorted by route id.
     #[n(0)]
+    #[cbor(decode_with = "cbor::known")]
     pub decisions: Vec<RouteDecision>,
 }
 
@@ -36,13 +38,16 @@ pub struct RouteDecision {
     pub path: Option<Path>,
     /// Ranked, at most [`crate::limits::STANDBYS`].
     #[n(5)]
+    #[cbor(decode_with = "cbor::known")]
     pub standbys: Vec<Path>,
     #[n(6)]
+    #[cbor(decode_with = "cbor::known")]
     pub reasons: Vec<Reason>,
     /// Higher is more important.
     #[n(7)]
     pub priority: u8,
     #[n(8)]
+    #[cbor(decode_with = "cbor::known_or_usual")]
     pub cadence: Cadence,
 }
 
@@ -78,8 +83,9 @@ pub enum Path {
         relay: NodeId,
         #[n(1)]
         lease: LeaseId,
+        /// The lease's, as the frames that use it have it.
         #[n(2)]
-        generation: u64,
+        generation: u32,
         /// Bytes a second, both directions together.
         #[n(3)]
         budget: u32,
@@ -225,4 +231,46 @@ pub struct LeaseRow {
     /// Minutes that the row outlives the relay's freshness.
     #[n(5)]
     pub grace_minutes: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_of_a_later_version_does_not_make_a_decision_unreadable() {
+        let decision = RouteDecision {
+            route: RouteId::from_bytes([1; 16]),
+            peer: NodeId::from_bytes([2; 16]),
+            generation: 1,
+            action: Action::Replace,
+            path: Some(Path::Direct),
+            standbys: Vec::new(),
+            reasons: vec![Reason::LinkDown, Reason::Sticky],
+            priority: 0,
+            cadence: Cadence::Fast,
+        };
+        let routes = Routes {
+            decisions: vec![decision.clone()],
+        };
+        let mut bytes = cbor::encode(&routes);
+        let reasons = bytes
+            .windows(3)
+            .position(|window| window == [0x82, 20, 11])
+            .expect("both reasons are one byte each");
+        bytes[reasons + 1] = 23;
+
+        let read: Routes = cbor::decode(&bytes).expect("still readable");
+        assert_eq!(read.decisions[0].reasons, [Reason::Sticky]);
+        assert_eq!(
+            RouteDecision {
+                reasons: Vec::new(),
+                ..read.decisions[0].clone()
+            },
+            RouteDecision {
+                reasons: Vec::new(),
+                ..decision
+            }
+        );
+    }
 }

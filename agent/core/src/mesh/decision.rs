@@ -41,9 +41,9 @@ fn leg(us: NodeId, peer: NodeId, path: Path) -> Option<Leg> {
             generation,
             budget: _,
         } => {
-            let generation = u32::try_from(generation)
-                .ok()
-                .filter(|generation| *generation > 0)?;
+            if generation == 0 {
+                return None;
+            }
             (PathTag::Relay { lease, generation }, relay)
         }
     };
@@ -78,12 +78,7 @@ mod tests {
 
     #[test]
     fn a_path_through_an_end_or_without_a_generation_is_refused() {
-        for path in [
-            relay(1, 1),
-            relay(2, 1),
-            relay(9, 0),
-            relay(9, u64::from(u32::MAX) + 1),
-        ] {
+        for path in [relay(1, 1), relay(2, 1), relay(9, 0)] {
             let refused = legs(US, &decision(Some(Path::Direct), vec![path]));
             assert_eq!(refused, Err(DecisionRefusal::BadPath), "{path:?}");
         }
@@ -103,7 +98,7 @@ mod tests {
         }
     }
 
-    fn relay(node_byte: u8, generation: u64) -> Path {
+    fn relay(node_byte: u8, generation: u32) -> Path {
         Path::Relay {
             relay: node(node_byte),
             lease: LeaseId::from_bytes([node_byte; 16]),

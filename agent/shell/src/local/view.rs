@@ -112,7 +112,7 @@ pub struct PathRow {
     pub relay: Option<NodeId>,
     pub relay_name: Option<String>,
     pub lease: Option<LeaseId>,
-    pub generation: Option<u64>,
+    pub generation: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -183,7 +183,7 @@ fn judge_decision(world: &World, standing: Option<&RouteRow>, row: &RouteRow) ->
         let found = world.leases.find(*lease).expect("the lease is there");
         prop_assert_eq!(found.state, LeaseState::Active);
         prop_assert_eq!((found.relay, found.route), (*relay, row.route));
-        prop_assert_eq!(u64::from(found.generation), *generation);
+        prop_assert_eq!(found.generation, *generation);
         prop_assert!(*relay != row.low && *relay != row.high);
     }
     let Some(path) = row.path else {

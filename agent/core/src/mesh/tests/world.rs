@@ -598,7 +598,7 @@ pub(super) fn via(relay: u8, generation: u32) -> Path {
     Path::Relay {
         relay: node(relay),
         lease: lease(relay),
-        generation: u64::from(generation),
+        generation,
         budget: 1_000_000,
     }
 }
