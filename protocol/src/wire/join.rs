@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 use crate::error::WireError;
 use crate::id::{ControllerId, NodeId, RequestId};
 use crate::key::{Fingerprint, SealKey, SigningKey, VerifyKey};
+use crate::token::TokenSecret;
 
 /// What a server says first, on a unidirectional stream. The signed parts are verified before anything is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -53,8 +54,7 @@ pub struct Enroll {
     #[n(0)]
     pub claims: ByteVec,
     #[n(1)]
-    #[cbor(with = "minicbor::bytes")]
-    pub secret: [u8; 32],
+    pub secret: TokenSecret,
     /// PKCS#10, DER; only its key counts.
     #[n(2)]
     pub csr: ByteVec,

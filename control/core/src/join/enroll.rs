@@ -9,7 +9,6 @@ use protocol::key::{Digest, SealKey, SealSecret, VerifyKey};
 use protocol::limits::TEXT_BYTES;
 use protocol::net::Address;
 use protocol::node::Name;
-use protocol::token::TokenSecret;
 use protocol::wire::{Enroll, HostFacts, JoinReply};
 
 use crate::audit::{Action, Target};
@@ -107,7 +106,7 @@ fn authenticate(view: &dyn View, enroll: &Enroll) -> Result<(JoinTokenRow, JoinC
     let envelope = Envelope::parse(&enroll.claims).map_err(unknown)?;
     let claimed: JoinClaims = envelope.claimed_body().map_err(unknown)?;
     let row = token::get(view, claimed.cluster, claimed.token)?.ok_or(EnrollError::TokenUnknown)?;
-    if !TokenSecret::from_bytes(enroll.secret).matches(&row.secret_hash) {
+    if !enroll.secret.matches(&row.secret_hash) {
         return Err(EnrollError::TokenUnknown);
     }
     let epoch = envelope.claimed().epoch;

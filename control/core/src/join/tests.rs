@@ -5,6 +5,7 @@ use protocol::certificate;
 use protocol::error::Code;
 use protocol::id::RequestId;
 use protocol::key::{Digest, SealKey};
+use protocol::token::TokenSecret;
 use protocol::wire::{Enroll, EnrollmentStatus, JoinReply, Proof};
 
 use super::*;
@@ -131,7 +132,9 @@ fn every_wrong_call_has_its_code_and_costs_no_use() {
         ("no claims", Code::TokenUnknown, |call| {
             call.claims = b"nonsense".to_vec().into();
         }),
-        ("wrong secret", Code::TokenUnknown, |call| call.secret = [0; 32]),
+        ("wrong secret", Code::TokenUnknown, |call| {
+            call.secret = TokenSecret::from_bytes([0; 32])
+        }),
         ("another installation's token", Code::TokenUnknown, |call| {
             call.claims = foreign_token().claims_bytes().to_vec().into();
         }),
@@ -268,7 +271,7 @@ fn the_state_of_a_token_is_told_to_who_holds_its_secret() {
     join(&mut world, &winner, &token).unwrap();
     let code = |world: &mut World, secret: Option<[u8; 32]>| {
         let mut call = loser.enroll(&token.token);
-        call.secret = secret.unwrap_or(call.secret);
+        call.secret = secret.map_or(call.secret, TokenSecret::from_bytes);
         let refused = world.desk(Actor::Joiner, |desk| enroll(desk, &loser.caller, &call));
         refused.unwrap_err().code()
     };

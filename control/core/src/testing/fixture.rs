@@ -118,7 +118,7 @@ impl Joiner {
 
         Enroll {
             claims: token.claims_bytes().to_vec().into(),
-            secret: secret_of(token),
+            secret: token.secret().clone(),
             csr: csr.into(),
             seal_key: self.seal_secret.seal_key(),
             name: self.name.clone(),

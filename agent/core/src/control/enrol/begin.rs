@@ -1,10 +1,9 @@
 //! What joining begins with: whom to trust and dial, and what is asked first.
 
-use protocol::cbor;
 use protocol::certificate::csr;
 use protocol::id::ClusterId;
 use protocol::key::Digest;
-use protocol::token::{JoinToken, TokenSecret};
+use protocol::token::JoinToken;
 use protocol::wire::{Enroll, EnrollmentStatus, JoinRequest, Proof};
 
 use crate::control::addresses;
@@ -82,20 +81,11 @@ pub(super) fn question(
 
     Some(JoinRequest::Enroll(Enroll {
         claims: token.claims_bytes().to_vec().into(),
-        secret: revealed(token.secret()),
+        secret: token.secret().clone(),
         seal_key: keys.seal.seal_key(),
         name: config.name.clone(),
         facts: config.facts.clone(),
         proof: Proof::new(&keys.node, exported, Digest::of(&csr).as_bytes()),
         csr: csr.into(),
     }))
-}
-
-/// The secret's bytes, which only its encoding gives turn.out.
-fn revealed(secret: &TokenSecret) -> [u8; 32] {
-    let encoded = cbor::encode(secret);
-
-    *encoded
-        .last_chunk()
-        .expect("a token secret is encoded as its 32 bytes behind a head")
 }
