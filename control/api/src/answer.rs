@@ -1,5 +1,6 @@
 //! The door: one request, one open transaction, one answer. `Err` means that nothing of it is kept.
 
+use control_core::audit::{self, Entry, Outcome, Target};
 use control_core::desk::Desk;
 use control_core::join::{self, Enrolled, JoinCaller};
 use control_core::node::{self, NodeCaller};
@@ -75,6 +76,33 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
     touched.absorb(routed);
 
     Ok(reply)
+}
+
+/// Writes down that an operator was refused, in a transaction of its own: that of the request is rolled back. Strangers
+/// and nodes leave no record here, or they could fill the chain at will.
+pub fn note_refused(
+    tx: &mut dyn Tx,
+    caller: &Caller,
+    request: &Request,
+    failure: &Failure,
+    now: Now,
+) -> Result<(), Failure> {
+    let (Caller::Local { .. }, Request::Act { action, .. }) = (caller, request) else {
+        return Ok(());
+    };
+    if failure.code.number() >= OURS {
+        return Ok(());
+    }
+    let entry = Entry {
+        actor: caller.actor(),
+        action: audit::Action::ACTION_REFUSED,
+        target: Target::Named(action.name().to_owned()),
+        outcome: Outcome::refused(failure.code),
+        detail: failure.message.clone(),
+    };
+    audit::append(tx, entry, now.wall)?;
+
+    Ok(())
 }
 
 fn of_joiner(desk: &mut Desk<'_>, caller: &JoinCaller, request: &Request) -> Result<Reply, Failure> {
@@ -226,3 +254,6 @@ fn serve(
 fn half_life(issued_at: Wall, not_after: Wall) -> Wall {
     issued_at.after(not_after.since(issued_at) / 2)
 }
+
+/// Codes from here on are failures of the controller, not the caller's doing.
+const OURS: u16 = 500;

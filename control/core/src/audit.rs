@@ -126,6 +126,8 @@ pub enum Target {
 pub struct Action(#[n(0)] Cow<'static, str>);
 
 impl Action {
+    /// An operator asked for something and was refused: the target names what.
+    pub const ACTION_REFUSED: Self = Self::named("action.refused");
     pub const CERTIFICATE_RENEWED: Self = Self::named("certificate.renewed");
     pub const CLUSTER_CREATED: Self = Self::named("cluster.created");
     pub const CONTROLLER_CERTIFIED: Self = Self::named("controller.certified");

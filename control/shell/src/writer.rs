@@ -152,8 +152,15 @@ impl<E: Engine> Writer<E> {
                 };
                 answer::answer(call, &job.caller, &job.request)
             });
-            if result.is_ok() {
-                touched.absorb(of_job);
+            match &result {
+                Ok(_) => touched.absorb(of_job),
+                Err(failure) => {
+                    let noted =
+                        group.request(|tx| answer::note_refused(tx, &job.caller, &job.request, failure, now));
+                    if let Err(unnoted) = noted {
+                        tracing::warn!(code = unnoted.code.text(), "a refusal is not in the audit");
+                    }
+                }
             }
             answered.push(Answered {
                 reply: job.reply,
