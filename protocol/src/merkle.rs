@@ -1,11 +1,15 @@
 //! The tree that a beacon pins: SHA-256 over every published document of a cluster (RFC 9162 2.1).
 //!
 //! ```text
-//! leaf = SHA-256(0x00 ‖ node (16) ‖ kind (1) ‖ version (8, big endian) ‖ payload hash (32))
-//! node = SHA-256(0x01 ‖ left ‖ right)        a lone last one moves up as it is
+//! entry = kind (1) ‖ version (8, big endian) ‖ payload hash (32)        one for each document of the node
+//! leaf  = SHA-256(0x00 ‖ node (16) ‖ entries by kind)
+//! inner = SHA-256(0x01 ‖ left ‖ right)       a lone last one moves up as it is
 //! ```
 //!
-//! Leaves stand in the order of (node, kind), each pair once, so that one set of documents has one root.
+//! Leaves stand in the order of their nodes, each node once, so that one set of documents has one root. One leaf has
+//! all documents of a node: a path that proves it also proves that none of them was held back.
+
+use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
@@ -13,35 +17,78 @@ use crate::envelope::Kind;
 use crate::id::NodeId;
 use crate::key::Digest;
 
-/// One published document. Declared in the order that leaves stand in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Leaf {
-    pub node: NodeId,
-    pub kind: Kind,
+/// One published document. Declared in the order that a leaf has them in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct Entry {
+    /// The number of its [`Kind`]; one that this version does not know counts like the others.
+    #[n(0)]
+    pub kind: u8,
+    #[n(1)]
     pub version: u64,
     /// The payload hash ([`crate::envelope::payload_hash`]).
+    #[n(2)]
     pub hash: Digest,
 }
 
-impl Leaf {
-    fn key(&self) -> (NodeId, Kind) {
-        (self.node, self.kind)
+impl Entry {
+    pub fn new(kind: Kind, version: u64, hash: Digest) -> Self {
+        Self {
+            kind: kind.number(),
+            version,
+            hash,
+        }
     }
 
-    fn digest(&self) -> Digest {
-        Digest::of_parts(&[
-            &[LEAF_PREFIX],
-            self.node.as_bytes(),
-            &[self.kind.number()],
-            &self.version.to_be_bytes(),
-            self.hash.as_bytes(),
-        ])
+    pub fn is_of(&self, kind: Kind) -> bool {
+        self.kind == kind.number()
     }
 }
 
-/// The root over `leaves`, in any order; of two with one (node, kind) the later counts.
-pub fn root(leaves: &[Leaf]) -> Digest {
-    Tree::new(leaves.iter().copied()).root()
+/// Every published document of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    node: NodeId,
+    entries: Vec<Entry>,
+}
+
+impl Leaf {
+    /// Accepts entries in any order; of two of one kind the later counts.
+    pub fn new(node: NodeId, entries: impl IntoIterator<Item = Entry>) -> Self {
+        let by_kind: BTreeMap<u8, Entry> = entries.into_iter().map(|entry| (entry.kind, entry)).collect();
+
+        Self {
+            node,
+            entries: by_kind.into_values().collect(),
+        }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// By kind, each kind once.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn digest(&self) -> Digest {
+        let mut bytes = Vec::with_capacity(1 + 16 + ENTRY_BYTES * self.entries.len());
+        bytes.push(LEAF_PREFIX);
+        bytes.extend_from_slice(self.node.as_bytes());
+        for entry in &self.entries {
+            bytes.push(entry.kind);
+            bytes.extend_from_slice(&entry.version.to_be_bytes());
+            bytes.extend_from_slice(entry.hash.as_bytes());
+        }
+
+        Digest::of(&bytes)
+    }
+}
+
+/// The root over `leaves`, in any order; of two of one node the later counts.
+pub fn root(leaves: impl IntoIterator<Item = Leaf>) -> Digest {
+    Tree::new(leaves).root()
 }
 
 /// The tree with all its levels, so that a changed leaf and a path cost one hash or copy a level.
@@ -53,14 +100,11 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Accepts leaves in any order; of two with one (node, kind) the later counts.
+    /// Accepts leaves in any order; of two of one node the later counts.
     pub fn new(leaves: impl IntoIterator<Item = Leaf>) -> Self {
-        let mut leaves: Vec<Leaf> = leaves.into_iter().collect();
-        leaves.reverse();
-        leaves.sort_by_key(Leaf::key);
-        leaves.dedup_by_key(|leaf| leaf.key());
+        let by_node: BTreeMap<NodeId, Leaf> = leaves.into_iter().map(|leaf| (leaf.node, leaf)).collect();
         let mut tree = Self {
-            leaves,
+            leaves: by_node.into_values().collect(),
             levels: Vec::new(),
         };
         tree.rehash(0, tree.leaves.len());
@@ -90,11 +134,17 @@ impl Tree {
         }
     }
 
-    /// Puts a leaf in the place of the one with its (node, kind), or adds it.
+    /// The leaf of a node, if it has one.
+    pub fn leaf(&self, node: NodeId) -> Option<&Leaf> {
+        self.position(node).ok().map(|index| &self.leaves[index])
+    }
+
+    /// Puts a leaf in the place of the one of its node, or adds it.
     ///
     /// Replacing costs one hash a level; adding rehashes everything behind it.
     pub fn set(&mut self, leaf: Leaf) {
-        match self.position(leaf.node, leaf.kind) {
+        match self.position(leaf.node) {
+            Ok(index) if self.leaves[index] == leaf => {}
             Ok(index) => {
                 self.leaves[index] = leaf;
                 self.rehash(index, index + 1);
@@ -107,16 +157,16 @@ impl Tree {
     }
 
     /// Removes a leaf, if it is there, and rehashes everything behind it.
-    pub fn remove(&mut self, node: NodeId, kind: Kind) {
-        if let Ok(index) = self.position(node, kind) {
+    pub fn remove(&mut self, node: NodeId) {
+        if let Ok(index) = self.position(node) {
             self.leaves.remove(index);
             self.rehash(index, self.leaves.len());
         }
     }
 
-    /// The proof that a document is among the leaves, if it is.
-    pub fn prove(&self, node: NodeId, kind: Kind) -> Option<Inclusion> {
-        let index = self.position(node, kind).ok()?;
+    /// The proof that the leaf of a node is in the tree, if it is.
+    pub fn prove(&self, node: NodeId) -> Option<Inclusion> {
+        let index = self.position(node).ok()?;
         let path = self
             .levels
             .iter()
@@ -130,8 +180,8 @@ impl Tree {
         })
     }
 
-    fn position(&self, node: NodeId, kind: Kind) -> Result<usize, usize> {
-        self.leaves.binary_search_by_key(&(node, kind), Leaf::key)
+    fn position(&self, node: NodeId) -> Result<usize, usize> {
+        self.leaves.binary_search_by_key(&node, Leaf::node)
     }
 
     /// Brings every level up to date after a change of the leaves in `from..to`, where `to` is their end if
@@ -176,36 +226,31 @@ pub struct Inclusion {
 }
 
 impl Inclusion {
-    /// Whether `leaf` is one of the `leaves` leaves under `root`: see [`verify`].
+    /// Whether `leaf` stands here among the `leaves` leaves under `root` (RFC 9162 2.1.3.2).
     pub fn proves(&self, leaf: &Leaf, root: &Digest, leaves: u64) -> bool {
-        verify(root, leaves, self.index, leaf, &self.path)
-    }
-}
-
-/// Whether `leaf` stands at `index` among the `leaves` leaves under `root` (RFC 9162 2.1.3.2).
-pub fn verify(root: &Digest, leaves: u64, index: u64, leaf: &Leaf, path: &[Digest]) -> bool {
-    if index >= leaves {
-        return false;
-    }
-    let (mut index, mut last) = (index, leaves - 1);
-    let mut digest = leaf.digest();
-    for sibling in path {
-        if last == 0 {
+        if self.index >= leaves {
             return false;
         }
-        if index % 2 == 1 {
-            digest = parent(sibling, &digest);
-        } else if index < last {
-            digest = parent(&digest, sibling);
-        } else {
-            let lone = index.trailing_zeros();
-            (index, last) = (index >> lone, last >> lone);
-            digest = parent(sibling, &digest);
+        let (mut index, mut last) = (self.index, leaves - 1);
+        let mut digest = leaf.digest();
+        for sibling in &self.path {
+            if last == 0 {
+                return false;
+            }
+            if index % 2 == 1 {
+                digest = parent(sibling, &digest);
+            } else if index < last {
+                digest = parent(&digest, sibling);
+            } else {
+                let lone = index.trailing_zeros();
+                (index, last) = (index >> lone, last >> lone);
+                digest = parent(sibling, &digest);
+            }
+            (index, last) = (index / 2, last / 2);
         }
-        (index, last) = (index / 2, last / 2);
-    }
 
-    last == 0 && digest == *root
+        last == 0 && digest == *root
+    }
 }
 
 /// As an array of the index and one string of 32 bytes a sibling: at most 594 bytes below 2^18 leaves.
@@ -246,6 +291,8 @@ fn parent(left: &Digest, right: &Digest) -> Digest {
 
 /// Siblings of one path: as many as a count of leaves has bits.
 const MAX_PATH: usize = 64;
+/// Of one entry in the bytes that a leaf hashes.
+const ENTRY_BYTES: usize = 1 + 8 + 32;
 const LEAF_PREFIX: u8 = 0x00;
 const NODE_PREFIX: u8 = 0x01;
 
@@ -260,12 +307,12 @@ mod tests {
         #[test]
         fn behaves_like_the_definition(count in 0_u64..70) {
             let leaves: Vec<Leaf> = (0..count).map(leaf).collect();
-            let tree = Tree::new(leaves.iter().rev().copied());
+            let tree = Tree::new(leaves.iter().rev().cloned());
 
             prop_assert_eq!(tree.root(), naive_root(&leaves));
             prop_assert_eq!(tree.len(), count);
             for (index, leaf) in leaves.iter().enumerate() {
-                let inclusion = tree.prove(leaf.node, leaf.kind).expect("it is in the tree");
+                let inclusion = tree.prove(leaf.node).expect("it is in the tree");
                 prop_assert_eq!(inclusion.index, index as u64);
                 prop_assert_eq!(&inclusion.path, &naive_path(index, &leaves));
                 prop_assert!(inclusion.proves(leaf, &tree.root(), count));
@@ -276,20 +323,20 @@ mod tests {
         #[test]
         fn changes_lead_where_building_anew_does(steps in prop::collection::vec(step(), 0..60)) {
             let mut tree = Tree::default();
-            let mut model = std::collections::BTreeMap::new();
+            let mut model = BTreeMap::new();
             for (place, version) in steps {
-                let leaf = Leaf { version: version.unwrap_or(0), ..leaf(place) };
+                let leaf = at_version(place, version.unwrap_or(0));
                 match version {
                     Some(_) => {
-                        tree.set(leaf);
-                        model.insert(leaf.key(), leaf);
+                        tree.set(leaf.clone());
+                        model.insert(leaf.node, leaf);
                     }
                     None => {
-                        tree.remove(leaf.node, leaf.kind);
-                        model.remove(&leaf.key());
+                        tree.remove(leaf.node);
+                        model.remove(&leaf.node);
                     }
                 }
-                prop_assert_eq!(&tree, &Tree::new(model.values().copied()));
+                prop_assert_eq!(&tree, &Tree::new(model.values().cloned()));
             }
         }
 
@@ -298,11 +345,13 @@ mod tests {
             let (index, other) = (index % count, other % count);
             let tree = Tree::new((0..count).map(leaf));
             let (root, proof) = (tree.root(), inclusion(&tree, index));
-            let wrong_version = Leaf { version: 99, ..leaf(index) };
+            let wrong_version = at_version(index, 99);
+            let with_less = Leaf::new(leaf(index).node, leaf(index).entries[1..].to_vec());
             let outside = Inclusion { index: count, path: proof.path.clone() };
             let longer = Inclusion { path: [proof.path.clone(), vec![root]].concat(), index };
 
             prop_assert!(!proof.proves(&wrong_version, &root, count));
+            prop_assert!(!proof.proves(&with_less, &root, count));
             prop_assert!(!proof.proves(&leaf(index), &Digest::default(), count));
             prop_assert!(!longer.proves(&leaf(index), &root, count));
             prop_assert!(!outside.proves(&leaf(index), &root, count));
@@ -317,14 +366,14 @@ mod tests {
     #[test]
     fn no_leaves_hash_to_the_hash_of_nothing() {
         assert_eq!(
-            root(&[]).to_string(),
+            root([]).to_string(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         let nothing = Inclusion {
             index: 0,
             path: Vec::new(),
         };
-        assert!(!nothing.proves(&leaf(0), &root(&[]), 0));
+        assert!(!nothing.proves(&leaf(0), &root([]), 0));
     }
 
     #[test]
@@ -347,19 +396,34 @@ mod tests {
     }
 
     #[test]
-    fn of_two_leaves_for_one_document_the_later_counts() {
-        let newer = Leaf {
-            version: 2,
-            ..leaf(1)
-        };
-        let tree = Tree::new([leaf(0), leaf(1), newer]);
+    fn of_two_leaves_of_one_node_the_later_counts() {
+        let newer = at_version(1, 2);
+        let tree = Tree::new([leaf(0), leaf(1), newer.clone()]);
 
         assert_eq!(tree.leaves(), [leaf(0), newer]);
     }
 
     #[test]
+    fn entries_stand_by_kind_and_of_two_of_one_kind_the_later_counts() {
+        let entry = |kind, version| Entry::new(kind, version, Digest::default());
+        let shuffled = Leaf::new(
+            leaf(0).node,
+            [
+                entry(Kind::Routes, 1),
+                entry(Kind::SyntheticConfig, 1),
+                entry(Kind::Routes, 2),
+            ],
+        );
+
+        assert_eq!(
+            shuffled.entries(),
+            [entry(Kind::SyntheticConfig, 1), entry(Kind::Routes, 2)]
+        );
+    }
+
+    #[test]
     fn a_proof_for_a_hundred_thousand_nodes_fits_its_budget() {
-        let leaves = 200_000;
+        let leaves = 100_000;
         let tree = Tree::new((0..leaves).map(leaf));
         let inclusion = inclusion(&tree, leaves / 3);
 
@@ -387,24 +451,30 @@ mod tests {
     fn inclusion(tree: &Tree, index: u64) -> Inclusion {
         let leaf = leaf(index);
 
-        tree.prove(leaf.node, leaf.kind).expect("it is in the tree")
+        tree.prove(leaf.node).expect("it is in the tree")
     }
 
     fn step() -> impl Strategy<Value = (u64, Option<u64>)> {
         (0_u64..24, prop::option::weighted(0.7, 0_u64..4))
     }
 
-    /// Two documents a node, in the order of the tree.
     fn leaf(place: u64) -> Leaf {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&(place / 2).to_be_bytes());
+        at_version(place, 1)
+    }
 
-        Leaf {
-            node: NodeId::from_bytes(id),
-            kind: [Kind::SyntheticConfig, Kind::Routes][place as usize % 2],
-            version: 1,
-            hash: Digest::of(&place.to_be_bytes()),
-        }
+    /// Two documents a node; nodes in the order of the tree.
+    fn at_version(place: u64, version: u64) -> Leaf {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&place.to_be_bytes());
+        let hash = Digest::of(&place.to_be_bytes());
+
+        Leaf::new(
+            NodeId::from_bytes(id),
+            [
+                Entry::new(Kind::SyntheticConfig, version, hash),
+                Entry::new(Kind::Routes, version, hash),
+            ],
+        )
     }
 
     fn naive_root(leaves: &[Leaf]) -> Digest {

@@ -9,9 +9,7 @@ mod node;
 mod report;
 
 pub use join::{Enroll, EnrollmentStatus, ExpiredRenewal, HostFacts, JoinReply, JoinRequest, Proof, Welcome};
-pub use node::{
-    Delivered, Have, Heartbeat, NodeReply, NodeRequest, Poll, PollReply, Refused, Renew, Renewed,
-};
+pub use node::{Have, Heartbeat, NodeReply, NodeRequest, Poll, PollReply, Refused, Renew, Renewed};
 pub use report::{Drift, LinkObservation, PathObservation, Report, Switch, SwitchCause};
 
 use minicbor::{Decode, Encode};

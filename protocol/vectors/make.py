@@ -185,7 +185,7 @@ LEASE, TOKEN, REQUEST = b"\x1e" * 16, b"\x70" * 16, b"\x9e" * 16
 ROOT, SECOND_ROOT, OWNER, AUTHORITY, NEXT_AUTHORITY, NODE_KEY = map(signing, range(1, 7))
 ALPHA_SEAL, BETA_SEAL = b"\x11" * 32, b"\x22" * 32
 NOW = 1_800_000_000_000
-SYNTHETIC_CONFIG, ROUTES = 7, 8
+SYNTHETIC_CONFIG, ROUTES, LEASE_TABLE = 7, 8, 9
 
 
 def digest(number):
@@ -290,14 +290,17 @@ def split(count):
 def merkle():
     trees = []
     for count in (0, 1, 2, 3, 5, 8, 13):
-        leaves = [(bytes([place // 2]) * 16, (SYNTHETIC_CONFIG, ROUTES)[place % 2], 1_000 + place, digest(place))
+        # One to three documents a node, by kind.
+        leaves = [(bytes([place]) * 16, [(kind, 1_000 + place, digest(3 * place + number)) for number, kind
+                                         in enumerate((SYNTHETIC_CONFIG, ROUTES, LEASE_TABLE)[:1 + place % 3])])
                   for place in range(count)]
-        hashes = [hashlib.sha256(b"\x00" + node + bytes([kind]) + version.to_bytes(8, "big") + pinned).digest()
-                  for node, kind, version, pinned in leaves]
+        hashes = [hashlib.sha256(b"\x00" + node + b"".join(bytes([kind]) + version.to_bytes(8, "big") + pinned
+                                                           for kind, version, pinned in entries)).digest()
+                  for node, entries in leaves]
         paths = [merkle_path(index, hashes) for index in range(count)]
         trees.append({
-            "leaves": [{"node": text(node), "version": version, "hash": pinned.hex()}
-                       for node, _, version, pinned in leaves],
+            "leaves": [{"node": text(node), "entries": cbor([list(entry) for entry in entries]).hex()}
+                       for node, entries in leaves],
             "root": merkle_root(hashes).hex(),
             "inclusions": [cbor([index, b"".join(path)]).hex() for index, path in enumerate(paths)],
         })

@@ -8,8 +8,8 @@ use protocol::document::beacon::{Beacon, BeaconRank};
 use protocol::envelope::{Envelope, Expected, Header, Kind, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::key::{Digest, VerifyKey};
-use protocol::merkle::Tree;
-use protocol::wire::{Delivered, Have, Poll, PollReply};
+use protocol::merkle::{Entry, Tree};
+use protocol::wire::{Have, Poll, PollReply};
 
 /// A document as it leaves the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,19 @@ pub struct SignedDocument {
 }
 
 impl SignedDocument {
-    /// Whether a reader that has `have` in force lacks this.
-    fn is_news(&self, have: &[Have]) -> bool {
-        have.iter()
-            .find(|have| have.kind == self.kind)
-            .is_none_or(|have| (have.epoch, have.version, have.hash) != (self.epoch, self.version, self.hash))
+    /// Whether who polls lacks this and can use it.
+    fn is_news(&self, poll: &Poll) -> bool {
+        let has = |have: &Have| {
+            (have.kind, have.epoch, have.version, have.hash)
+                == (self.kind, self.epoch, self.version, self.hash)
+        };
+
+        !poll.have.iter().any(has) && !poll.left_out.contains(&self.entry())
+    }
+
+    /// How a leaf has it.
+    pub fn entry(&self) -> Entry {
+        Entry::new(self.kind, self.version, self.hash)
     }
 }
 
@@ -47,15 +55,14 @@ pub struct Publication {
 impl Publication {
     /// What a node with `poll.have` in force lacks; nothing if it has everything.
     pub fn news(&self, node: NodeId, poll: &Poll) -> Option<PollReply> {
-        let have = poll.have.as_slice();
-        let documents: Vec<Delivered> = self
+        let documents: Vec<ByteVec> = self
             .of(node)
-            .filter(|document| document.is_news(have))
-            .filter_map(|document| self.deliver(node, document))
+            .filter(|document| document.is_news(poll))
+            .map(|document| document.bytes.clone().into())
             .collect();
         let shared: Vec<ByteVec> = [&self.bundle, &self.revocations]
             .into_iter()
-            .filter(|document| document.is_news(have))
+            .filter(|document| document.is_news(poll))
             .map(|document| document.bytes.clone().into())
             .collect();
         if documents.is_empty() && shared.is_empty() {
@@ -65,18 +72,20 @@ impl Publication {
         Some(PollReply {
             documents,
             shared,
-            ..self.not_modified()
+            ..self.not_modified(node)?
         })
     }
 
-    /// The beacon alone.
-    pub fn not_modified(&self) -> PollReply {
-        PollReply {
+    /// The beacon, and the proof of what it pins for this node; none for a node that nothing is published to.
+    pub fn not_modified(&self, node: NodeId) -> Option<PollReply> {
+        Some(PollReply {
             beacon: self.beacon.clone().into(),
+            leaf: self.tree.leaf(node)?.entries().to_vec(),
+            inclusion: self.tree.prove(node)?,
             documents: Vec::new(),
             shared: Vec::new(),
             retry_within_ms: None,
-        }
+        })
     }
 
     /// The documents of one node.
@@ -112,16 +121,6 @@ impl Publication {
             true => Witness::Fork { rank },
             false => Witness::Ahead { rank },
         }
-    }
-
-    fn deliver(&self, node: NodeId, document: &SignedDocument) -> Option<Delivered> {
-        let inclusion = self.tree.prove(node, document.kind)?;
-
-        Some(Delivered {
-            document: document.bytes.clone().into(),
-            index: inclusion.index,
-            path: inclusion.path,
-        })
     }
 }
 

@@ -135,15 +135,19 @@ impl<'a> Work<'a> {
                 self.withdraw(id);
                 continue;
             }
+            let is_relay = self.fleet.members[&id].has(NodeRole::Relay);
+            let has_news = whole || routes.contains(&id) || relays.contains(&id);
             if whole {
                 self.config(desk, id)?;
             }
             if whole || routes.contains(&id) {
                 self.routes(desk, id)?;
             }
-            let is_relay = self.fleet.members[&id].has(NodeRole::Relay);
             if is_relay && (whole || relays.contains(&id)) {
                 self.lease_table(desk, id)?;
+            }
+            if has_news {
+                self.plant(id);
             }
         }
         kernel::publish_shared(desk, self.cluster)?;
@@ -153,9 +157,8 @@ impl<'a> Work<'a> {
 
     /// Takes the documents of a node that has none any more out of the tree.
     fn withdraw(&mut self, node: NodeId) {
-        for document in self.documents.remove(&node).into_iter().flatten() {
-            self.tree.remove(node, document.kind);
-        }
+        self.documents.remove(&node);
+        self.tree.remove(node);
     }
 
     fn config(&mut self, desk: &mut Desk<'_>, id: NodeId) -> Result<(), Failure> {
@@ -215,16 +218,17 @@ impl<'a> Work<'a> {
             let signed = sign(&self.authority, &published.row, body);
             of_node.retain(|known| known.kind != D::KIND);
             of_node.push(Arc::new(signed));
-            let row = &published.row;
-            self.tree.set(Leaf {
-                node: id,
-                kind: D::KIND,
-                version: row.version,
-                hash: row.hash,
-            });
         }
 
         Ok(published.row)
+    }
+
+    /// Brings the leaf of a node up to its documents.
+    fn plant(&mut self, node: NodeId) {
+        let documents = self.documents.get(&node).into_iter().flatten();
+
+        self.tree
+            .set(Leaf::new(node, documents.map(|document| document.entry())));
     }
 
     fn shared<D: Document>(

@@ -13,6 +13,7 @@ use control_api::publish::{self, Place, Publications};
 use control_api::request::{Caller, Reply, Request};
 use control_api::routing;
 use control_api::touched::Touched;
+use control_core::audit::{self, Actor, Outcome, Target};
 use control_core::join::JoinCaller;
 use control_core::liveness::Addresses;
 use control_core::testing::{MemoryTx, World};
@@ -23,7 +24,7 @@ use protocol::envelope::{Envelope, Expected, Kind, Subject};
 use protocol::error::Code;
 use protocol::id::{BootId, ClusterId, ControllerId, NodeId, RouteId};
 use protocol::key::{Digest, SealSecret, SigningKey};
-use protocol::merkle::{self, Leaf};
+use protocol::merkle::{Entry, Leaf};
 use protocol::token::JoinToken;
 use protocol::wire::{
     Enroll, Have, Heartbeat, HostFacts, JoinReply, JoinRequest, LinkObservation, Poll, Proof, Report,
@@ -46,28 +47,30 @@ fn a_host_joins_and_its_documents_verify_under_the_beacon() {
         realm: cluster.into(),
         subject: Subject::Node(node),
     };
-    for delivered in &news.documents {
-        let envelope = Envelope::parse(&delivered.document).expect("an envelope");
-        let claimed = envelope.claimed().clone();
-        let leaf = Leaf {
-            node,
-            kind: claimed.kind,
-            version: claimed.version,
-            hash: envelope.hash(),
-        };
+    let mut entries = Vec::new();
+    for bytes in &news.documents {
+        let envelope = Envelope::parse(bytes).expect("an envelope");
+        let claimed = envelope.claimed();
         assert!(envelope.is_signed_by(claimed.kind, &expected, &publication.authority));
-        let (root, leaves) = (publication.tree.root(), publication.tree.len());
-        assert!(
-            merkle::verify(&root, leaves, delivered.index, &leaf, &delivered.path),
-            "{claimed:?}"
-        );
+        entries.push(Entry::new(claimed.kind, claimed.version, envelope.hash()));
     }
+    let (root, leaves) = (publication.tree.root(), publication.tree.len());
+    assert_eq!(news.leaf, entries);
+    assert!(news.inclusion.proves(&Leaf::new(node, entries), &root, leaves));
     assert_eq!(news.documents.len(), 2, "a config and routes");
     assert_eq!(news.shared.len(), 2, "the bundle and the revocation list");
     let has_all = poll(desk.have(node));
     assert!(
         publication.news(node, &has_all).is_none(),
         "nothing is news to who has everything"
+    );
+    let mut lacks_one = has_all;
+    let lacked = lacks_one.have.pop().expect("it has some");
+    assert!(publication.news(node, &lacks_one).is_some());
+    lacks_one.left_out = vec![Entry::new(lacked.kind, lacked.version, lacked.hash)];
+    assert!(
+        publication.news(node, &lacks_one).is_none(),
+        "what it cannot use is no news"
     );
 }
 
@@ -160,6 +163,36 @@ fn an_operator_without_a_role_is_refused_and_nothing_is_kept() {
 
     assert_eq!(refused.expect_err("no grant, no token").code, Code::RoleDenied);
     assert_eq!(desk.read(Action::TokenList, json!({})), json!([]));
+}
+
+#[test]
+fn what_an_operator_was_refused_is_in_the_audit_and_what_a_stranger_was_is_not() {
+    let mut desk = Controller::new(6);
+    let cluster = desk.create_cluster();
+    let before = audit::head(&desk.tx).expect("reads").count;
+    let stranger = protocol::id::OperatorId::from_bytes([9; 16]);
+    let request = Request::Act {
+        action: Action::NodeRevoke,
+        input: json!({ "node": "web-1" }),
+    };
+    let operator = Caller::Local {
+        operator: Some(stranger),
+    };
+    let joiner = Caller::Joiner(JoinCaller {
+        cluster,
+        exported: [0; 32],
+        source: address(1),
+    });
+    for caller in [&operator, &joiner] {
+        desk.ask(caller, &request).expect_err("neither may");
+    }
+
+    let records = audit::list(&desk.tx, before, 10).expect("reads");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0].actor, Actor::Operator(stranger));
+    assert_eq!(records[0].action, audit::Action::ACTION_REFUSED);
+    assert_eq!(records[0].outcome, Outcome::refused(Code::RoleDenied));
+    assert_eq!(records[0].target, Target::Named("node/revoke".to_owned()));
 }
 
 #[test]
@@ -279,11 +312,19 @@ impl Controller {
             rng: &mut self.rng,
             touched: &mut touched,
         };
-        let reply = answer::answer(call, caller, request)?;
-        self.tx = tx;
-        self.publish(&mut touched);
+        let answered = answer::answer(call, caller, request);
+        match &answered {
+            Ok(_) => {
+                self.tx = tx;
+                self.publish(&mut touched);
+            }
+            Err(failure) => {
+                let now = self.world.now;
+                answer::note_refused(&mut self.tx, caller, request, failure, now).expect("writes");
+            }
+        }
 
-        Ok(reply)
+        answered
     }
 
     fn publish(&mut self, touched: &mut Touched) {
@@ -346,7 +387,7 @@ impl Controller {
         let exported = [7; 32];
         let enroll = Enroll {
             claims: token.claims_bytes().to_vec().into(),
-            secret: control_core::testing::secret_of(&token),
+            secret: token.secret().clone(),
             proof: Proof::new(&key, &exported, Digest::of(&csr).as_bytes()),
             csr: csr.into(),
             seal_key: SealSecret::generate(&mut self.rng).seal_key(),
@@ -485,6 +526,7 @@ fn poll(have: Vec<Have>) -> Poll {
         beacon: None,
         have,
         wait_ms: 0,
+        left_out: Vec::new(),
     }
 }
 

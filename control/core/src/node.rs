@@ -8,6 +8,8 @@
 mod renew;
 mod revoke;
 
+use std::time::Duration;
+
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use protocol::certificate::{Holder, Identity};
@@ -18,6 +20,7 @@ use protocol::id::{BootId, ClusterId, NodeId, RequestId};
 use protocol::key::{Digest, Fingerprint, SealKey, VerifyKey};
 use protocol::node::{Labels, Name, NodeRole};
 use protocol::time::Wall;
+use protocol::wire::NodeRequest;
 
 use crate::audit::{Action, Target};
 use crate::desk::Desk;
@@ -155,6 +158,13 @@ impl NodeRow {
     pub fn fingerprint(&self) -> Fingerprint {
         self.key.fingerprint()
     }
+
+    /// Whether a certificate is the present one, or the one before that is just being swapped.
+    fn stands_on(&self, serial: Serial, now: Wall) -> bool {
+        let is_swapped = |last: &LastRenewal| last.previous_serial == serial && now.since(last.at) < OVERLAP;
+
+        serial == self.serial || self.renewal.as_ref().is_some_and(is_swapped)
+    }
 }
 
 impl Row for NodeRow {
@@ -187,13 +197,25 @@ impl NodeCaller {
     }
 }
 
-/// The row of a caller that may take part. Asked before every request.
-pub fn admitted(view: &dyn View, caller: &NodeCaller) -> Result<NodeRow, NodeError> {
+/// Whether a node may ask this. Asked before every request.
+///
+/// Renewal is for every holder of a certificate that was not revoked: it keeps a disabled node's identity, and its
+/// ratchet tells who is a clone. Everything else takes the present certificate, or for [`OVERLAP`] the one before.
+pub fn may_ask(
+    view: &dyn View,
+    caller: &NodeCaller,
+    request: &NodeRequest,
+    now: Wall,
+) -> Result<(), NodeError> {
     let row = get(view, caller.cluster, caller.node)?.ok_or(NodeError::Unknown)?;
-    match row.tenure {
-        Tenure::Enabled => Ok(row),
-        Tenure::Disabled => Err(NodeError::Disabled),
-        Tenure::Revoked => Err(NodeError::Revoked),
+    match (row.tenure, request) {
+        (Tenure::Revoked, _) => Err(NodeError::Revoked),
+        (Tenure::Enabled | Tenure::Disabled, NodeRequest::Renew(_)) => Ok(()),
+        (Tenure::Disabled, _) => Err(NodeError::Disabled),
+        (Tenure::Enabled, _) => match row.stands_on(caller.serial, now) {
+            true => Ok(()),
+            false => Err(NodeError::Superseded),
+        },
     }
 }
 
@@ -337,6 +359,9 @@ pub enum NodeError {
     /// It was revoked, or has left.
     #[error("the node was revoked")]
     Revoked,
+    /// The caller shows an earlier certificate of a node that has renewed since.
+    #[error("the certificate was superseded by a newer one of this node")]
+    Superseded,
     /// The cluster has no node of this id.
     #[error("no such node")]
     Unknown,
@@ -349,12 +374,17 @@ impl NodeError {
             Self::Failure(failure) => failure.code(),
             Self::InvalidLabels => Code::ValidationFailed,
             Self::Revoked => Code::NodeRevoked,
+            Self::Superseded => Code::GenerationStale,
             Self::Unknown => Code::NotFound,
         }
     }
 }
 
 fails!(NodeError);
+
+/// How long the certificate before still opens the door: for the reply to arrive, the files to be written, and the
+/// agent to dial anew.
+pub const OVERLAP: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,6 @@ use protocol::envelope::{Document, Kind, Stamp, Subject, payload_hash};
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId};
 use protocol::key::Digest;
-use protocol::merkle::Leaf;
 use protocol::time::Wall;
 
 use crate::audit;
@@ -147,7 +146,7 @@ pub struct BeaconInput {
     pub term: u64,
     /// The store revision that the documents were compiled from.
     pub revision: u64,
-    /// Root and number of the leaves that [`leaves`] gives.
+    /// Root and number of the leaves of the cluster's tree ([`protocol::merkle`]).
     pub root: Digest,
     pub leaves: u64,
 }
@@ -201,27 +200,6 @@ pub fn published(
     kind: Kind,
 ) -> Result<Option<PublishedDocument>, StoreError> {
     view.get(&key(cluster, subject, kind))
-}
-
-/// The leaves of a cluster's tree: every document that is addressed to one node, in the order of the tree.
-pub fn leaves(view: &dyn View, cluster: ClusterId) -> Result<Vec<Leaf>, StoreError> {
-    let prefix = [cluster.as_bytes().as_slice(), &[TO_NODE]].concat();
-    let rows = view.scan::<PublishedDocument>(&prefix)?;
-
-    Ok(rows.iter().filter_map(leaf).collect())
-}
-
-/// The leaf of a document that is addressed to one node.
-pub fn leaf(row: &PublishedDocument) -> Option<Leaf> {
-    match row.subject {
-        Subject::All => None,
-        Subject::Node(node) => Some(Leaf {
-            node,
-            kind: row.kind,
-            version: row.version,
-            hash: row.hash,
-        }),
-    }
 }
 
 /// Takes back every document of a node that has ended.

@@ -48,8 +48,13 @@ pub(crate) async fn serve(
     request: NodeRequest,
 ) -> Result<NodeReply, Failure> {
     let NodeCaller { cluster, node, .. } = caller;
-    // A disabled node keeps its identity and hears nothing new.
-    control_core::node::admitted(&service.board.snapshot(), &caller).map_err(Failure::from)?;
+    control_core::node::may_ask(
+        &service.board.snapshot(),
+        &caller,
+        &request,
+        service.clock.now().wall,
+    )
+    .map_err(Failure::from)?;
     let source = connection.remote_address();
     let caller = Caller::Node(caller);
     match request {
@@ -110,7 +115,9 @@ async fn park(
             changed = watch.changed() => changed.map_err(|_| unavailable("the controller is stopping"))?,
             () = &mut deadline => {
                 metrics::counter!("gabion_controller_polls_total", "outcome" => "not_modified").increment(1);
-                return Ok(publication.not_modified());
+                return publication
+                    .not_modified(node)
+                    .ok_or_else(|| unavailable("nothing is published for this node"));
             }
         }
     }

@@ -48,6 +48,7 @@ async fn a_host_joins_polls_and_is_cut_off_when_it_is_revoked() {
         beacon: None,
         have: Vec::new(),
         wait_ms: 0,
+        left_out: Vec::new(),
     });
     let NodeReply::Poll(news) = ask(&connection, &poll).await.expect("a poll is answered") else {
         panic!("a poll is answered by a poll reply")
@@ -382,7 +383,7 @@ impl Running {
         let exported = quic::exported(&connection).expect("exports");
         let enroll = Enroll {
             claims: token.claims_bytes().to_vec().into(),
-            secret: control_core::testing::secret_of(&token),
+            secret: token.secret().clone(),
             proof: Proof::new(&key, &exported, Digest::of(&csr).as_bytes()),
             csr: csr.into(),
             seal_key: seal.seal_key(),

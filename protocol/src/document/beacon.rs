@@ -15,7 +15,7 @@ pub struct Beacon {
     /// The store revision that the documents were compiled from.
     #[n(1)]
     pub revision: u64,
-    /// Merkle root over (node, document, version, hash): [`crate::merkle`].
+    /// Merkle root over every node's (document, version, hash): [`crate::merkle`].
     #[n(2)]
     pub root: Digest,
     /// Leaves under `root`.

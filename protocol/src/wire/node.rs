@@ -4,10 +4,12 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use super::report::Report;
+use crate::cbor;
 use crate::document::config::{Candidate, ControllerAddress};
 use crate::envelope::Kind;
 use crate::id::BootId;
 use crate::key::{Digest, SealKey};
+use crate::merkle::{Entry, Inclusion};
 use crate::net::Address;
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -34,10 +36,14 @@ pub struct Poll {
     #[n(0)]
     pub beacon: Option<ByteVec>,
     #[n(1)]
+    #[cbor(decode_with = "cbor::known")]
     pub have: Vec<Have>,
     /// How long the server may wait for news; it answers earlier if its own limit is lower.
     #[n(2)]
     pub wait_ms: u32,
+    /// What the agent got and cannot use, a document for a later version for example: it is not sent again.
+    #[n(3)]
+    pub left_out: Vec<Entry>,
 }
 
 /// A document in force at the agent.
@@ -54,32 +60,29 @@ pub struct Have {
     pub hash: Digest,
 }
 
-/// The beacon, and every document of this node that differs from what it has. None means not modified.
+/// The beacon, what it says of this node, and every document that differs from what the node has. No documents mean
+/// not modified.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct PollReply {
     #[n(0)]
     pub beacon: ByteVec,
+    /// The node's leaf in the beacon's tree: every document that is published to it, by kind. One that the node has
+    /// not is in `documents`.
     #[n(1)]
-    pub documents: Vec<Delivered>,
-    /// The trust bundle and the revocation list, which the beacon pins by hash; only when they changed.
+    pub leaf: Vec<Entry>,
+    /// The way from that leaf to the beacon's root.
     #[n(2)]
+    pub inclusion: Inclusion,
+    /// Signed documents of this node.
+    #[n(3)]
+    pub documents: Vec<ByteVec>,
+    /// The trust bundle and the revocation list, which the beacon pins by hash; only when they changed.
+    #[n(4)]
     pub shared: Vec<ByteVec>,
     /// The controller is going away: come back elsewhere, within this time.
-    #[n(3)]
+    #[n(5)]
     pub retry_within_ms: Option<u64>,
-}
-
-/// A signed document with its inclusion path in the beacon's tree.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Delivered {
-    #[n(0)]
-    pub document: ByteVec,
-    #[n(1)]
-    pub index: u64,
-    #[n(2)]
-    pub path: Vec<Digest>,
 }
 
 /// Sign of life, every 10 s. It lives in memory; only transitions are stored.
@@ -90,16 +93,19 @@ pub struct Heartbeat {
     pub boot: BootId,
     /// Interface addresses, at most [`crate::limits::CANDIDATES`].
     #[n(1)]
+    #[cbor(decode_with = "cbor::known")]
     pub candidates: Vec<Candidate>,
     /// The highest authority epoch whose succession the agent has verified.
     #[n(2)]
     pub epoch: u64,
     #[n(3)]
+    #[cbor(decode_with = "cbor::known")]
     pub applied: Vec<Have>,
     #[n(4)]
     pub agent_version: String,
     /// Documents the agent refused since the last heartbeat.
     #[n(5)]
+    #[cbor(decode_with = "cbor::known")]
     pub refused: Vec<Refused>,
 }
 

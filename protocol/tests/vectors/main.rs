@@ -7,14 +7,14 @@ use std::convert::Infallible;
 use data_encoding::HEXLOWER;
 use minicbor::bytes::ByteVec;
 use protocol::document::authority::Role;
-use protocol::envelope::{self, Document, Envelope, Expected, Kind, Stamp};
+use protocol::envelope::{self, Document, Envelope, Expected, Stamp};
 use protocol::frame::{
     BootTag, Choice, Class, Content, Form, FrameHeader, LinkMessage, Mark, Message, PairKeys, PathTag, Probe,
     ProbeReply, RefusalReason, Sequence, Synthetic,
 };
 use protocol::id::{BootId, ClusterId, InstallationId, LeaseId, NodeId, OperatorId, RequestId, RouteId};
 use protocol::key::{Digest, SealSecret, Sign, SigningKey};
-use protocol::merkle::{Inclusion, Leaf, Tree};
+use protocol::merkle::{Entry, Inclusion, Leaf, Tree};
 use protocol::sealed::{JOIN_CONTRACT, open_sealed, seal_to};
 use protocol::time::Wall;
 use protocol::token::{self, JoinToken, TokenSecret};
@@ -135,13 +135,13 @@ fn a_token_has_the_text_of_the_vectors() {
 #[test]
 fn trees_have_the_roots_and_paths_of_the_vectors() {
     for vector in rows(&json(include_str!("../../vectors/merkle.json"))) {
-        let leaves: Vec<Leaf> = rows(&vector["leaves"]).iter().enumerate().map(leaf).collect();
-        let tree = Tree::new(leaves.iter().copied());
+        let leaves: Vec<Leaf> = rows(&vector["leaves"]).iter().map(leaf).collect();
+        let tree = Tree::new(leaves.iter().cloned());
 
         assert_eq!(tree.root().to_string(), text(&vector["root"]));
         assert_eq!(rows(&vector["inclusions"]).len(), leaves.len());
         for (leaf, expected) in leaves.iter().zip(rows(&vector["inclusions"])) {
-            let inclusion = tree.prove(leaf.node, leaf.kind).expect("it is in the tree");
+            let inclusion = tree.prove(leaf.node()).expect("it is in the tree");
             assert_eq!(hex(&protocol::cbor::encode(&inclusion)), text(expected));
 
             let read: Inclusion = protocol::cbor::decode(&unhex(expected)).expect("a good inclusion");
@@ -300,13 +300,10 @@ fn messages() -> [(&'static str, Class, PathTag, Content); 4] {
     ]
 }
 
-fn leaf((place, row): (usize, &Value)) -> Leaf {
-    Leaf {
-        node: text(&row["node"]).parse().expect("an id"),
-        kind: [Kind::SyntheticConfig, Kind::Routes][place % 2],
-        version: row["version"].as_u64().expect("a number"),
-        hash: Digest::from_bytes(hex_array(&row["hash"])),
-    }
+fn leaf(row: &Value) -> Leaf {
+    let entries: Vec<Entry> = protocol::cbor::decode(&unhex(&row["entries"])).expect("good entries");
+
+    Leaf::new(text(&row["node"]).parse().expect("an id"), entries)
 }
 
 fn digest(number: u8) -> Digest {

@@ -16,6 +16,7 @@ use protocol::document::config::{ControllerAddress, Transport};
 use protocol::envelope::{Kind, Subject};
 use protocol::id::NodeId;
 use protocol::key::Digest;
+use protocol::merkle::Entry;
 use protocol::node::NodeRole;
 use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Have, PollReply};
@@ -34,6 +35,8 @@ pub(super) struct Documents {
     node: NodeId,
     snapshot: Snapshot,
     marks: Marks,
+    /// What the newest beacon pins and this node cannot use: it is not asked for again in this session.
+    left_out: Vec<Entry>,
     /// Of the snapshot on disk.
     generation: u64,
     /// The triples and hashes of the last beacons seen, to tell a fork from lateness.
@@ -54,16 +57,23 @@ pub(super) struct Adoption {
 /// What became of a reply.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It is in force as far as it brought anything; `refused` was left out.
-    Settled { newer: bool, refused: Vec<Refused> },
+    /// It is in force as far as it brought anything; `refused` was left out. `fresh`: what a relay carries is right.
+    Settled {
+        newer: bool,
+        fresh: bool,
+        refused: Vec<Refused>,
+    },
     /// These files first.
     Write {
         files: Vec<(FileName, Payload)>,
         adoption: Box<Adoption>,
+        fresh: bool,
         refused: Vec<Refused>,
     },
     /// Nothing of it counts.
     Discredited(Vec<Refused>),
+    /// The reply to another poll, sent later, was faster: this one says nothing any more.
+    Overtaken,
 }
 
 impl Documents {
@@ -72,6 +82,7 @@ impl Documents {
             node,
             snapshot: kept.snapshot,
             marks: kept.marks,
+            left_out: Vec::new(),
             generation: kept.generation,
             seen: BTreeMap::new(),
             newest_at: Boot::default(),
@@ -85,25 +96,36 @@ impl Documents {
         self.newest_at = now.boot;
     }
 
-    /// Judges a reply and says what is to be done with it.
-    pub(super) fn handle_reply(&mut self, reply: &PollReply, trust: &Trust, now: Now) -> Outcome {
+    /// Judges the reply to the poll of `sent_at` and says what is to be done with it.
+    pub(super) fn handle_reply(
+        &mut self,
+        reply: &PollReply,
+        sent_at: Boot,
+        trust: &Trust,
+        now: Now,
+    ) -> Outcome {
         let judge = Judge {
             trust,
             node: self.node,
             held: &self.snapshot,
             marks: &self.marks,
+            left_out: &self.left_out,
             stale: self.stale,
             wall: self.wall(now),
         };
         let verdict = match judge.reply(reply) {
             Ok(verdict) => verdict,
+            Err(refused) if self.overtook(&refused, sent_at) => return Outcome::Overtaken,
             Err(refused) => return Outcome::Discredited(refused),
         };
+        self.left_out = verdict.left_out;
+        let fresh = self.says_what_is_carried();
         if verdict.changed.is_empty() {
             self.note(verdict.next, verdict.newer, now);
 
             return Outcome::Settled {
                 newer: verdict.newer,
+                fresh,
                 refused: verdict.refused,
             };
         }
@@ -116,8 +138,34 @@ impl Documents {
                 changed: verdict.changed,
                 newer: verdict.newer,
             }),
+            fresh,
             refused: verdict.refused,
         }
+    }
+
+    /// Whether what a relay carries is right by the newest beacon.
+    fn says_what_is_carried(&self) -> bool {
+        !self
+            .left_out
+            .iter()
+            .any(|entry| entry.is_of(Kind::LeaseTable) || entry.is_of(Kind::RevocationList))
+    }
+
+    /// Asks for everything again: the clock may have been set since.
+    pub(super) fn forget_left_out(&mut self) {
+        self.left_out.clear();
+    }
+
+    /// What the controller need not send again.
+    pub(super) fn left_out(&self) -> &[Entry] {
+        &self.left_out
+    }
+
+    /// Whether all that is wrong with a reply is that a newer beacon came after its poll was sent.
+    fn overtook(&self, refused: &[Refused], sent_at: Boot) -> bool {
+        let is_older = |refused: &Refused| refused.is_of(Kind::Beacon) && refused.why == Refusal::Older;
+
+        sent_at < self.newest_at && refused.iter().all(is_older)
     }
 
     /// The files of an adoption are on disk: what it brings is in force. Returns what to hand over, and whether the
@@ -191,6 +239,7 @@ impl Documents {
                 changed: BTreeSet::from([Kind::TrustBundle]),
                 newer: false,
             }),
+            fresh: false,
             refused: Vec::new(),
         })
     }

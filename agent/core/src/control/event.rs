@@ -105,6 +105,9 @@ pub enum Refusal {
     /// Written for a newer schema.
     #[error("the document has schema {found}, newer than this version reads")]
     UnknownSchema { found: u16 },
+    /// The beacon pins it, this node lacks it, and it did not come with the beacon.
+    #[error("the document was held back: the beacon pins it and it did not come")]
+    Withheld,
     /// Another kind than its place in the reply allows, or one kind twice.
     #[error("a {} does not belong here", .found.name())]
     WrongKind { found: Kind },
@@ -123,7 +126,7 @@ impl Refusal {
             Self::Malformed => Code::InvalidRequest,
             Self::NotSigned | Self::UnknownEpoch => Code::SignatureInvalid,
             Self::WrongRealm { .. } => Code::WrongCluster,
-            Self::NotInSnapshot => Code::ConflictState,
+            Self::NotInSnapshot | Self::Withheld => Code::ConflictState,
             Self::Fork => Code::ForkDetected,
             Self::Older | Self::Shrunk | Self::Stale => Code::GenerationStale,
             Self::Limits => Code::TooLarge,
@@ -149,6 +152,7 @@ impl Refusal {
             | Self::Shrunk
             | Self::Stale
             | Self::UnknownEpoch
+            | Self::Withheld
             | Self::WrongKind { .. }
             | Self::WrongRealm { .. }
             | Self::WrongSubject { .. } => false,
@@ -258,6 +262,8 @@ pub enum SessionEnd {
     Untrustworthy,
     /// A request was refused with this code.
     Refused(String),
+    /// The next connection shows the new certificate.
+    Renewed,
     /// No newer beacon came for too long: another controller may have one.
     Stale,
 }

@@ -1,7 +1,8 @@
 //! The judgement on a poll's reply: which of its documents come into force, and why the others do not.
 //!
-//! The beacon is judged first, then what it pins by hash (trust bundle, revocation list), then the node's own
-//! documents by their path to its root. One refusal that an honest controller would not earn discredits the reply.
+//! The beacon is judged first, then the node's leaf by its path to the beacon's root, then what the beacon pins by hash
+//! (trust bundle, revocation list), then the node's own documents by that leaf. What the leaf has and the node lacks
+//! was held back. One refusal that an honest controller would not earn discredits the reply.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +14,9 @@ use protocol::document::routes::{LeaseTable, Routes};
 use protocol::envelope::{Document, Envelope, Kind, Subject};
 use protocol::id::NodeId;
 use protocol::limits::{CANDIDATES, LEASE_ROWS, STANDBYS};
-use protocol::merkle::{Inclusion, Leaf};
+use protocol::merkle::{Entry, Leaf};
 use protocol::time::Wall;
-use protocol::wire::{Delivered, PollReply};
+use protocol::wire::{Have, PollReply};
 
 use super::event::Refusal;
 use super::marks::{Marks, Progress};
@@ -28,6 +29,8 @@ pub(super) struct Judge<'a> {
     pub(super) node: NodeId,
     pub(super) held: &'a Snapshot,
     pub(super) marks: &'a Marks,
+    /// What this node does without already.
+    pub(super) left_out: &'a [Entry],
     /// No newer beacon came for too long.
     pub(super) stale: bool,
     pub(super) wall: Wall,
@@ -39,8 +42,10 @@ pub(super) struct Verdict {
     pub(super) next: Snapshot,
     /// What is new in `next` besides the beacon.
     pub(super) changed: BTreeSet<Kind>,
-    /// Left out, through no fault of the controller's.
+    /// Refused now, through no fault of the controller's.
     pub(super) refused: Vec<Refused>,
+    /// What the beacon pins and this node does without, for reasons of its own.
+    pub(super) left_out: Vec<Entry>,
     /// Whether the beacon is newer than any before.
     pub(super) newer: bool,
 }
@@ -58,19 +63,21 @@ impl Judge<'_> {
             },
             changed: BTreeSet::new(),
             refused: Vec::new(),
+            left_out: Vec::new(),
             newer,
         };
         let under = Under {
             judge: self,
             beacon: &beacon,
+            leaf: self.leaf(reply, &beacon).map_err(|refused| vec![refused])?,
             wall: self.wall.max(issued_at),
             frozen: self.stale && !newer,
         };
         for bytes in &reply.shared {
             under.shared(bytes, &mut verdict);
         }
-        for delivered in &reply.documents {
-            under.delivered(delivered, &mut verdict);
+        for bytes in &reply.documents {
+            under.delivered(bytes, &mut verdict);
         }
         under.hold_to_pins(&mut verdict);
 
@@ -90,12 +97,23 @@ impl Judge<'_> {
 
         Ok((beacon, progress))
     }
+
+    /// What the beacon pins for this node.
+    fn leaf(&self, reply: &PollReply, beacon: &Held<Beacon>) -> Result<Leaf, Refused> {
+        let leaf = Leaf::new(self.node, reply.leaf.iter().copied());
+        let Beacon { root, leaves, .. } = &beacon.opened.body;
+        match reply.inclusion.proves(&leaf, root, *leaves) {
+            true => Ok(leaf),
+            false => Err(Refused::of(&beacon.opened.header, Refusal::NotInSnapshot)),
+        }
+    }
 }
 
-/// A reply whose beacon holds.
+/// A reply whose beacon and leaf hold.
 struct Under<'a> {
     judge: &'a Judge<'a>,
     beacon: &'a Held<Beacon>,
+    leaf: Leaf,
     wall: Wall,
     frozen: bool,
 }
@@ -152,46 +170,18 @@ impl Under<'_> {
         }
     }
 
-    /// Whether a held bundle and revocation list are those of the beacon. One that was left out for its own sake
-    /// is excused.
-    fn hold_to_pins(&self, verdict: &mut Verdict) {
-        let body = &self.beacon.opened.body;
-        let missing = [
-            (
-                Kind::TrustBundle,
-                body.bundle,
-                verdict.next.bundle.as_ref().map(Held::have),
-            ),
-            (
-                Kind::RevocationList,
-                body.revocations,
-                verdict.next.revocations.as_ref().map(Held::have),
-            ),
-        ]
-        .into_iter()
-        .filter(|(_, pin, have)| match have {
-            Some(have) => have.version != pin.version || have.hash != pin.hash,
-            None => pin.version > 0,
-        })
-        .find(|(kind, ..)| !verdict.refused.iter().any(|refused| refused.is_of(*kind)));
-        if missing.is_some() {
-            let header = &self.beacon.opened.header;
-            verdict.refused.push(Refused::of(header, Refusal::NotInSnapshot));
-        }
-    }
-
     /// Takes a document of this node.
-    fn delivered(&self, delivered: &Delivered, verdict: &mut Verdict) {
+    fn delivered(&self, bytes: &ByteVec, verdict: &mut Verdict) {
         let held = self.judge.held;
-        let taken = match claimed_kind(&delivered.document) {
+        let taken = match claimed_kind(bytes) {
             Ok(Kind::SyntheticConfig) => self
-                .own(delivered, held.config.as_ref())
+                .own(bytes, held.config.as_ref())
                 .map(|new| put(&mut verdict.next.config, new, &mut verdict.changed)),
             Ok(Kind::Routes) => self
-                .own(delivered, held.routes.as_ref())
+                .own(bytes, held.routes.as_ref())
                 .map(|new| put(&mut verdict.next.routes, new, &mut verdict.changed)),
             Ok(Kind::LeaseTable) => self
-                .own(delivered, held.leases.as_ref())
+                .own(bytes, held.leases.as_ref())
                 .map(|new| put(&mut verdict.next.leases, new, &mut verdict.changed)),
             Ok(found) => Err(Refused::unread(Refusal::WrongKind { found })),
             Err(refused) => Err(refused),
@@ -199,22 +189,18 @@ impl Under<'_> {
         verdict.refused.extend(taken.err());
     }
 
-    /// Opens a document that must be ours, in the beacon's tree, and no older than what was adopted. None if it is
-    /// in force already.
-    fn own<D: Bounded>(
-        &self,
-        delivered: &Delivered,
-        held: Option<&Held<D>>,
-    ) -> Result<Option<Held<D>>, Refused> {
+    /// Opens a document that must be ours, in the leaf, and no older than what was adopted. None if it is in force
+    /// already.
+    fn own<D: Bounded>(&self, bytes: &ByteVec, held: Option<&Held<D>>) -> Result<Option<Held<D>>, Refused> {
         let subject = Subject::Node(self.judge.node);
-        let new: Held<D> = Held::open(self.judge.trust, &delivered.document, subject)?;
+        let new: Held<D> = Held::open(self.judge.trust, bytes, subject)?;
         let header = &new.opened.header;
         let refused = |why| Refused::of(header, why);
         self.judge
             .marks
             .compare(header, new.opened.hash)
             .map_err(refused)?;
-        if !self.has_leaf(&new, delivered) {
+        if !self.leaf.entries().contains(&entry(&new.have())) {
             return Err(refused(Refusal::NotInSnapshot));
         }
         if !new.opened.body.is_within_limits() {
@@ -224,20 +210,45 @@ impl Under<'_> {
         Ok(self.may_adopt(&new, held)?.then_some(new))
     }
 
-    fn has_leaf<D: Document>(&self, new: &Held<D>, delivered: &Delivered) -> bool {
-        let leaf = Leaf {
-            node: self.judge.node,
-            kind: D::KIND,
-            version: new.opened.header.version,
-            hash: new.opened.hash,
-        };
-        let inclusion = Inclusion {
-            index: delivered.index,
-            path: delivered.path.clone(),
-        };
-        let beacon = &self.beacon.opened.body;
+    /// Everything that the beacon pins must be in force after this reply, or have been left out for a reason, now or
+    /// when it came first: the rest was held back.
+    fn hold_to_pins(&self, verdict: &mut Verdict) {
+        let has: Vec<Entry> = verdict.next.have().iter().map(entry).collect();
+        for (kind, pinned) in self.pinned() {
+            if has.contains(&pinned) {
+                continue;
+            }
+            let is_excused = verdict.refused.iter().any(|refused| refused.is_of(kind))
+                || self.judge.left_out.contains(&pinned);
+            match is_excused {
+                true => verdict.left_out.push(pinned),
+                false => verdict.refused.push(Refused::withheld(
+                    kind,
+                    pinned.version,
+                    &self.beacon.opened.header,
+                )),
+            }
+        }
+    }
 
-        inclusion.proves(&leaf, &beacon.root, beacon.leaves)
+    fn pinned(&self) -> Vec<(Kind, Entry)> {
+        let body = &self.beacon.opened.body;
+        let shared = [
+            (Kind::TrustBundle, body.bundle),
+            (Kind::RevocationList, body.revocations),
+        ];
+        let shared = shared
+            .into_iter()
+            .filter(|(_, pin)| pin.version > 0)
+            .map(|(kind, pin)| (kind, Entry::new(kind, pin.version, pin.hash)));
+        let own = [Kind::SyntheticConfig, Kind::Routes, Kind::LeaseTable];
+        let own = own.into_iter().filter_map(|kind| {
+            let found = self.leaf.entries().iter().find(|entry| entry.is_of(kind));
+
+            found.map(|entry| (kind, *entry))
+        });
+
+        shared.chain(own).collect()
     }
 
     /// Whether a document that verifies is news, and may come into force now.
@@ -288,6 +299,11 @@ fn claimed_kind(bytes: &[u8]) -> Result<Kind, Refused> {
     Envelope::parse(bytes)
         .map(|envelope| envelope.claimed().kind)
         .map_err(|error| Refused::unread(error.into()))
+}
+
+/// How a leaf has a document.
+fn entry(have: &Have) -> Entry {
+    Entry::new(have.kind, have.version, have.hash)
 }
 
 fn put<D: Document>(place: &mut Option<Held<D>>, new: Option<Held<D>>, changed: &mut BTreeSet<Kind>) {

@@ -213,6 +213,7 @@ pub(super) fn poll(documents: &super::documents::Documents, wait: Duration) -> N
     NodeRequest::Poll(Poll {
         beacon: documents.beacon().cloned(),
         have: documents.have(),
+        left_out: documents.left_out().to_vec(),
         wait_ms: u32::try_from(millis(wait)).unwrap_or(u32::MAX),
     })
 }

@@ -152,6 +152,20 @@ impl Refused {
         }
     }
 
+    /// A document that `beacon` pins under these numbers, and that did not come.
+    pub(super) fn withheld(kind: Kind, version: u64, beacon: &Header) -> Self {
+        let claimed = Claimed {
+            kind,
+            epoch: beacon.epoch,
+            version,
+        };
+
+        Self {
+            claimed: Some(claimed),
+            why: Refusal::Withheld,
+        }
+    }
+
     /// Whether this is about a document that claims to be of `kind`.
     pub(super) fn is_of(&self, kind: Kind) -> bool {
         self.claimed.is_some_and(|claimed| claimed.kind == kind)

@@ -14,6 +14,7 @@ use protocol::certificate::{InvalidCsr, parse_csr};
 use protocol::document::authority::Serial;
 use protocol::error::Code;
 use protocol::key::{Digest, SealKey, VerifyKey};
+use protocol::time::Wall;
 use protocol::wire::{ExpiredRenewal, Renew, Renewed};
 
 use crate::audit::{Action, Target};
@@ -41,6 +42,8 @@ pub struct LastRenewal {
     pub previous_serial: Serial,
     #[n(3)]
     pub previous_key: VerifyKey,
+    #[n(4)]
+    pub at: Wall,
 }
 
 /// What became of a renewal. Both are to be committed.
@@ -159,6 +162,7 @@ fn issue(desk: &mut Desk<'_>, mut row: NodeRow, step: &Step) -> Result<Renewal, 
         csr: step.csr,
         previous_serial: row.serial,
         previous_key: row.key,
+        at: desk.now.wall,
     });
     row.key = step.key;
     row.seal_key = step.seal_key;

@@ -120,16 +120,45 @@ fn a_disabled_node_keeps_its_identity() {
             .desk(Actor::Local, |desk| disable(desk, cluster, id))
             .unwrap();
     }
-    let refused = admitted(&fleet.world.tx, &fleet.caller(serial)).unwrap_err();
-
-    assert_eq!(refused.code(), Code::NodeDisabled);
+    assert_eq!(
+        fleet.may_ask(serial, &NodeRequest::Leave),
+        Err(Code::NodeDisabled)
+    );
+    assert_eq!(fleet.may_ask(serial, &renewal()), Ok(()));
     assert_eq!(fleet.row().state(), NodeState::Disabled);
     assert!(fleet.renew(serial, 1, 11).is_ok());
     fleet
         .world
         .desk(Actor::Local, |desk| enable(desk, cluster, id))
         .unwrap();
-    assert!(admitted(&fleet.world.tx, &fleet.caller(serial)).is_ok());
+    assert_eq!(fleet.may_ask(serial, &NodeRequest::Leave), Ok(()));
+}
+
+#[test]
+fn a_superseded_certificate_opens_the_door_for_its_renewal_alone() {
+    let mut fleet = Fleet::new();
+    let first = fleet.row().serial;
+    fleet.renew(first, 1, 11).unwrap();
+    let second = fleet.row().serial;
+    assert_eq!(
+        fleet.may_ask(first, &NodeRequest::Leave),
+        Ok(()),
+        "it is being swapped"
+    );
+    fleet.world.now.wall = fleet.world.now.wall.after(OVERLAP);
+
+    assert_eq!(fleet.may_ask(second, &NodeRequest::Leave), Ok(()));
+    assert_eq!(
+        fleet.may_ask(first, &NodeRequest::Leave),
+        Err(Code::GenerationStale)
+    );
+    assert_eq!(fleet.may_ask(first, &renewal()), Ok(()));
+    fleet.renew(second, 2, 12).unwrap();
+    assert_eq!(
+        fleet.may_ask(first, &NodeRequest::Leave),
+        Err(Code::GenerationStale),
+        "only the one just before is swapped"
+    );
 }
 
 #[test]
@@ -216,12 +245,9 @@ fn a_revoked_node_is_listed_with_its_certificates_and_leaves_its_name() {
     assert_eq!(fleet.row().state(), NodeState::Revoked);
     let name = fleet.row().name;
     assert_eq!(find(&fleet.world.tx, fleet.cluster, &name).unwrap(), None);
-    assert_eq!(
-        admitted(&fleet.world.tx, &fleet.caller(current))
-            .unwrap_err()
-            .code(),
-        Code::NodeRevoked
-    );
+    for request in [NodeRequest::Leave, renewal()] {
+        assert_eq!(fleet.may_ask(current, &request), Err(Code::NodeRevoked));
+    }
 }
 
 #[test]
@@ -283,10 +309,13 @@ fn documents_of_a_node_end_with_it() {
             publish::publish(desk, cluster, Subject::Node(id), &body)
         })
         .unwrap();
-    assert_eq!(publish::leaves(&fleet.world.tx, cluster).unwrap().len(), 1);
+    let kind = Kind::LeaseTable;
+    let standing =
+        |fleet: &Fleet| publish::published(&fleet.world.tx, cluster, Subject::Node(id), kind).unwrap();
+    assert!(standing(&fleet).is_some());
     fleet.revoke();
 
-    assert_eq!(publish::leaves(&fleet.world.tx, cluster).unwrap(), []);
+    assert_eq!(standing(&fleet), None);
 }
 
 #[test]
@@ -443,6 +472,11 @@ impl Fleet {
         }
     }
 
+    fn may_ask(&self, serial: Serial, request: &NodeRequest) -> Result<(), Code> {
+        may_ask(&self.world.tx, &self.caller(serial), request, self.world.now.wall)
+            .map_err(|refused| refused.code())
+    }
+
     fn renew(&mut self, serial: Serial, nonce: u8, seed: u8) -> Result<Renewed, Code> {
         let caller = self.caller(serial);
         self.world
@@ -549,6 +583,10 @@ fn enrolled(world: &mut World, joiner: &Joiner) -> Option<NodeId> {
         .request;
 
     join::get(&world.tx, cluster, request).unwrap()?.node
+}
+
+fn renewal() -> NodeRequest {
+    NodeRequest::Renew(request(9, 99))
 }
 
 fn request(nonce: u8, seed: u8) -> Renew {

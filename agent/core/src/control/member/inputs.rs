@@ -61,6 +61,7 @@ impl Membership {
 
     fn open(&mut self, verified: Verified, turn: &mut Turn<'_>) {
         self.session.open(verified.controller, turn);
+        self.documents.forget_left_out();
         if verified.trust.highest() > self.member.trust.highest() {
             self.member.trust = verified.trust;
             let epoch = self.member.trust.highest();
@@ -136,21 +137,30 @@ impl Membership {
             self.session.hurry();
             return;
         }
-        match self.documents.handle_reply(reply, &self.member.trust, turn.now) {
+        let outcome = self
+            .documents
+            .handle_reply(reply, sent_at, &self.member.trust, turn.now);
+        match outcome {
             Outcome::Discredited(refused) => {
                 self.note_refused(&refused, turn);
                 return self.hang_up(SessionEnd::Untrustworthy, turn);
             }
-            Outcome::Settled { newer, refused } => {
+            Outcome::Overtaken => self.session.space_polls(sent_at),
+            Outcome::Settled {
+                newer,
+                fresh,
+                refused,
+            } => {
                 self.note_refused(&refused, turn);
                 self.session.space_polls(sent_at);
-                if counts_as_fresh(&refused) {
+                if fresh {
                     self.tell_fresh(sent_at, newer, turn);
                 }
             }
             Outcome::Write {
                 files,
                 adoption,
+                fresh,
                 refused,
             } => {
                 self.note_refused(&refused, turn);
@@ -158,7 +168,7 @@ impl Membership {
                 self.adopting = Some(Adopting {
                     adoption,
                     sent_at: Some(sent_at),
-                    fresh: counts_as_fresh(&refused),
+                    fresh,
                 });
             }
         }
@@ -362,6 +372,21 @@ impl Membership {
         turn.out.event(Event::Renewed {
             not_after: claimed.validity.not_after,
         });
+        if self.session.is_open(Door::Node) {
+            self.show_identity(turn);
+        }
+    }
+
+    /// Dials the same controller again at once: it knows this node by the certificate of the connection.
+    fn show_identity(&mut self, turn: &mut Turn<'_>) {
+        let endpoint = self.session.dialler.endpoint().to_owned();
+        turn.out.event(Event::SessionClosed {
+            endpoint,
+            why: SessionEnd::Renewed,
+        });
+        self.session.dialler.close(turn.out);
+        self.session.dialler.again(Duration::ZERO, turn.now);
+        self.session.clear();
     }
 
     pub(in crate::control) fn handle_interfaces(&mut self, candidates: Vec<Candidate>, turn: &mut Turn<'_>) {
@@ -429,11 +454,4 @@ impl Membership {
             turn.out.push(Effect::TriedInVain);
         }
     }
-}
-
-/// Whether a reply with these left out still says that what a relay carries is right.
-fn counts_as_fresh(refused: &[Refused]) -> bool {
-    !refused
-        .iter()
-        .any(|refused| refused.is_of(Kind::LeaseTable) || refused.is_of(Kind::RevocationList))
 }

@@ -15,10 +15,10 @@ use protocol::key::SigningKey;
 use protocol::limits::LEASE_ROWS;
 use protocol::merkle::Tree;
 use protocol::time::Wall;
-use protocol::wire::{Have, PollReply};
+use protocol::wire::{Have, NodeRequest, PollReply};
 
 use super::super::{Event, Refusal, STALE_AFTER, SessionEnd, Status};
-use super::cluster::{Cluster, delivered, leaf, node};
+use super::cluster::{Cluster, leaf, node, placed};
 use super::host::{Host, config, seed};
 
 /// A reply, and what must become of it.
@@ -47,7 +47,7 @@ const ATTACKS: &[Attack] = &[
             let stamp = cluster.stamp(Subject::Node(node()), cluster.revision);
             let unsigned = seal(&stamp, &cluster.config(), &[]);
             let mut reply = cluster.whole_reply(node());
-            reply.documents[0].document = unsigned.into();
+            reply.documents[0] = unsigned.into();
             reply
         },
         why: |why| *why == Refusal::Malformed,
@@ -57,7 +57,7 @@ const ATTACKS: &[Attack] = &[
         what: "a flipped bit",
         reply: |cluster| {
             let mut reply = cluster.whole_reply(node());
-            let bytes = &mut reply.documents[0].document;
+            let bytes = &mut reply.documents[0];
             let last = bytes.len() - 1;
             bytes[last] ^= 1;
             reply
@@ -116,7 +116,7 @@ const ATTACKS: &[Attack] = &[
         what: "a document of a kind that is not polled for",
         reply: |cluster| {
             let mut reply = cluster.whole_reply(node());
-            reply.documents[0].document = cluster.signed_bundle();
+            reply.documents[0] = cluster.signed_bundle();
             reply
         },
         why: |why| matches!(why, Refusal::WrongKind { .. }),
@@ -127,10 +127,7 @@ const ATTACKS: &[Attack] = &[
         reply: |cluster| {
             let mut reply = cluster.reply(node(), cluster.documents(node())[1..].to_vec());
             let stray = cluster.documents(node()).swap_remove(0);
-            reply.documents.push(protocol::wire::Delivered {
-                document: stray,
-                ..reply.documents[0].clone()
-            });
+            reply.documents.push(stray);
             reply
         },
         why: |why| *why == Refusal::NotInSnapshot,
@@ -150,6 +147,39 @@ const ATTACKS: &[Attack] = &[
         code: Code::ConflictState,
     },
     Attack {
+        what: "the leaf of the snapshot before, under the new beacon",
+        reply: |cluster| {
+            cluster.revision -= 1;
+            let before = cluster.whole_reply(node());
+            cluster.revision += 1;
+            PollReply {
+                leaf: before.leaf,
+                ..cluster.whole_reply(node())
+            }
+        },
+        why: |why| *why == Refusal::NotInSnapshot,
+        code: Code::ConflictState,
+    },
+    Attack {
+        what: "a beacon under which one changed document is held back",
+        reply: |cluster| {
+            let mut reply = cluster.whole_reply(node());
+            reply.documents.remove(1);
+            reply
+        },
+        why: |why| *why == Refusal::Withheld,
+        code: Code::ConflictState,
+    },
+    Attack {
+        what: "a beacon under which everything that changed is held back",
+        reply: |cluster| PollReply {
+            documents: Vec::new(),
+            ..cluster.whole_reply(node())
+        },
+        why: |why| *why == Refusal::Withheld,
+        code: Code::ConflictState,
+    },
+    Attack {
         what: "a beacon that pins a bundle which is held back",
         reply: |cluster| {
             cluster.bundle += 1;
@@ -157,7 +187,7 @@ const ATTACKS: &[Attack] = &[
             reply.shared.remove(0);
             reply
         },
-        why: |why| *why == Refusal::NotInSnapshot,
+        why: |why| *why == Refusal::Withheld,
         code: Code::ConflictState,
     },
     Attack {
@@ -239,7 +269,7 @@ const ATTACKS: &[Attack] = &[
         what: "bytes that are no document",
         reply: |cluster| {
             let mut reply = cluster.whole_reply(node());
-            reply.documents[1].document = vec![0xff; 40].into();
+            reply.documents[1] = vec![0xff; 40].into();
             reply
         },
         why: |why| *why == Refusal::Malformed,
@@ -370,6 +400,17 @@ fn a_document_for_a_newer_program_is_left_out_alone() {
         ..reply.clone()
     });
     host.answer_poll(&reply);
+    let asked = host.requests.iter().rev().find_map(|(_, request)| match request {
+        NodeRequest::Poll(poll) => Some(poll.left_out.clone()),
+        _ => None,
+    });
+    let pinned = leaf(node(), &reply.documents[..1]);
+    assert_eq!(
+        asked.as_deref(),
+        Some(pinned.entries()),
+        "the controller need not send it again"
+    );
+    host.run(Duration::from_secs(2));
 
     let revision = host.cluster.revision;
     assert_eq!(refusals(&host), [Refusal::UnknownFeature { feature: 77 }]);
@@ -446,22 +487,14 @@ fn a_frozen_controller_is_called_stale_and_gives_nothing_new() {
     host.run(Duration::from_secs(2));
     assert!(host.events.contains(&Event::Stale));
 
-    // The same beacon, with documents that were held back: no new privilege.
+    // The same beacon, with documents that are not in it: no new privilege.
     host.faults.unreachable = false;
     let before = in_force(&host);
-    let documents = host.cluster.documents(node());
-    let tree = Tree::new(documents.iter().map(|bytes| leaf(node(), bytes)));
     let frozen = PollReply {
         beacon: reply.beacon.clone(),
-        documents: documents
-            .into_iter()
-            .map(|document| delivered(&tree, node(), document))
-            .collect(),
-        shared: Vec::new(),
-        retry_within_ms: None,
+        ..host.cluster.whole_reply(node())
     };
-    let judged = host.judge(&frozen);
-    assert_eq!(judged, vec![Refusal::NotInSnapshot; 3]);
+    assert_eq!(host.judge(&frozen), vec![Refusal::NotInSnapshot; 3]);
     assert_eq!(in_force(&host), before);
 
     host.cluster.number += 1;
@@ -471,20 +504,29 @@ fn a_frozen_controller_is_called_stale_and_gives_nothing_new() {
 }
 
 #[test]
-fn documents_held_back_until_the_beacon_is_stale_are_refused() {
+fn what_was_left_out_is_refused_once_its_beacon_is_stale() {
     let mut host = under_attack();
     host.cluster.publish();
-    let whole = host.cluster.whole_reply(node());
-    let beacon_alone = PollReply {
-        documents: Vec::new(),
-        ..whole.clone()
+    let until = host.now.wall.after(Duration::from_secs(60));
+    let stamp = Stamp {
+        valid_until: Some(until),
+        ..host.cluster.stamp(Subject::Node(node()), host.cluster.revision)
     };
-    host.answer_poll(&beacon_alone);
+    let routes = seal(&stamp, &Routes::default(), &[host.cluster.authority()]);
+    let reply = under_its_beacon(&host.cluster, routes.into());
+    let set_clock = |host: &mut Host, wall: Wall| host.now.wall = wall;
+
+    // A clock that runs ahead has the document left out, and the beacon is taken.
+    let now = host.now.wall;
+    set_clock(&mut host, until.after(Duration::from_secs(1)));
+    host.answer_poll(&reply);
+    assert!(matches!(refusals(&host)[..], [Refusal::Expired { .. }]));
     host.faults.unreachable = true;
     host.cut();
     host.run(STALE_AFTER + Duration::from_secs(1));
+    set_clock(&mut host, now);
 
-    assert_eq!(host.judge(&whole), vec![Refusal::Stale; 3]);
+    assert!(host.judge(&reply).contains(&Refusal::Stale));
 }
 
 #[test]
@@ -602,13 +644,11 @@ fn under_attack() -> Host {
 
 /// One document as the whole content of the tree.
 fn under_its_beacon(cluster: &Cluster, document: ByteVec) -> PollReply {
-    let tree = Tree::new([leaf(node(), &document)]);
+    let tree = Tree::new([leaf(node(), std::slice::from_ref(&document))]);
 
     PollReply {
-        beacon: cluster.beacon(&tree),
-        documents: vec![delivered(&tree, node(), document)],
-        shared: Vec::new(),
-        retry_within_ms: None,
+        documents: vec![document],
+        ..placed(cluster.beacon(&tree), &tree, node())
     }
 }
 

@@ -13,7 +13,7 @@ use protocol::document::beacon::{Beacon, Pin};
 use protocol::document::config::{ControllerAddress, SyntheticConfig, Transport};
 use protocol::document::join::{ApprovalMode, JoinClaims, JoinContract};
 use protocol::document::routes::{LeaseTable, Routes};
-use protocol::envelope::{Document, Envelope, Kind, Stamp, Subject, seal};
+use protocol::envelope::{Document, Envelope, Stamp, Subject, seal};
 use protocol::error::{Code, WireError};
 use protocol::id::{ClusterId, ControllerId, LeaseId, NodeId, RequestId, TokenId};
 use protocol::key::{Digest, SealKey, SigningKey, VerifyKey};
@@ -23,8 +23,7 @@ use protocol::sealed::{JOIN_CONTRACT, seal_to};
 use protocol::time::Wall;
 use protocol::token::{self, JoinToken, TokenSecret};
 use protocol::wire::{
-    Answer, Delivered, Enroll, JoinReply, JoinRequest, NodeReply, NodeRequest, Poll, PollReply, Renewed,
-    Welcome,
+    Answer, Enroll, JoinReply, JoinRequest, NodeReply, NodeRequest, Poll, PollReply, Renewed, Welcome,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -251,16 +250,12 @@ impl Cluster {
 
     /// A reply with these documents, under a beacon that pins all of them.
     pub(super) fn reply(&self, node: NodeId, documents: Vec<ByteVec>) -> PollReply {
-        let tree = merkle::Tree::new(documents.iter().map(|bytes| leaf(node, bytes)));
+        let tree = merkle::Tree::new([leaf(node, &documents)]);
 
         PollReply {
-            beacon: self.beacon(&tree),
-            documents: documents
-                .into_iter()
-                .map(|document| delivered(&tree, node, document))
-                .collect(),
+            documents,
             shared: vec![self.signed_bundle(), self.signed_revocations()],
-            retry_within_ms: None,
+            ..placed(self.beacon(&tree), &tree, node)
         }
     }
 
@@ -374,10 +369,7 @@ impl Cluster {
         let key = parse_csr(&enroll.csr).expect("a good request");
         let about = Digest::of(&enroll.csr);
         assert!(enroll.proof.is_by(&key, exported, about.as_bytes()));
-        assert!(
-            TokenSecret::from_bytes(enroll.secret) == self.token,
-            "the secret of the token"
-        );
+        assert!(enroll.secret == self.token, "the secret of the token");
         self.enrolled_with.push(key);
         if let Some(error) = &self.refuse_join {
             return Answer::Refused(error.clone());
@@ -517,7 +509,7 @@ impl Cluster {
             let hash = Envelope::parse(bytes).expect("ours").hash();
             poll.have.iter().any(|have| have.hash == hash)
         };
-        reply.documents.retain(|delivered| !known(&delivered.document));
+        reply.documents.retain(|bytes| !known(bytes));
         reply.shared.retain(|bytes| !known(bytes));
         let nothing = reply.documents.is_empty() && reply.shared.is_empty();
 
@@ -581,25 +573,27 @@ pub(super) fn node() -> NodeId {
     NodeId::from_bytes([0x0D; 16])
 }
 
-pub(super) fn leaf(node: NodeId, bytes: &[u8]) -> merkle::Leaf {
-    let envelope = Envelope::parse(bytes).expect("ours");
+/// The leaf of a node that has these documents.
+pub(super) fn leaf(node: NodeId, documents: &[ByteVec]) -> merkle::Leaf {
+    let entry = |bytes: &ByteVec| {
+        let envelope = Envelope::parse(bytes).expect("ours");
+        let claimed = envelope.claimed();
 
-    merkle::Leaf {
-        node,
-        kind: envelope.claimed().kind,
-        version: envelope.claimed().version,
-        hash: envelope.hash(),
-    }
+        merkle::Entry::new(claimed.kind, claimed.version, envelope.hash())
+    };
+
+    merkle::Leaf::new(node, documents.iter().map(entry))
 }
 
-pub(super) fn delivered(tree: &merkle::Tree, node: NodeId, document: ByteVec) -> Delivered {
-    let kind: Kind = Envelope::parse(&document).expect("ours").claimed().kind;
-    let inclusion = tree.prove(node, kind);
-
-    Delivered {
-        document,
-        index: inclusion.as_ref().map_or(0, |inclusion| inclusion.index),
-        path: inclusion.map_or_else(Vec::new, |inclusion| inclusion.path),
+/// A reply that says where a node stands in the tree, and brings nothing.
+pub(super) fn placed(beacon: ByteVec, tree: &merkle::Tree, node: NodeId) -> PollReply {
+    PollReply {
+        beacon,
+        leaf: tree.leaf(node).expect("it is in the tree").entries().to_vec(),
+        inclusion: tree.prove(node).expect("it is in the tree"),
+        documents: Vec::new(),
+        shared: Vec::new(),
+        retry_within_ms: None,
     }
 }
 

@@ -8,7 +8,7 @@ use protocol::time::Wall;
 use protocol::wire::NodeRequest;
 
 use super::super::identity::{Member, Standing};
-use super::super::{Config, Door, Event, FileName, RenewalFailure, Status, boot};
+use super::super::{Config, Door, Event, FileName, RenewalFailure, SessionEnd, Status, boot};
 use super::cluster::{Ca, Cluster, START};
 use super::host::{Host, config, seed};
 
@@ -42,8 +42,24 @@ fn a_certificate_is_renewed_at_half_life_with_new_keys() {
         after.renewal_nonce(),
         "each nonce is spent once"
     );
-    let lost = |event: &Event| matches!(event, Event::SessionClosed { .. });
-    assert!(!host.events.iter().any(lost), "no connection is closed for it");
+    let ends: Vec<&SessionEnd> = host
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::SessionClosed { why, .. } => Some(why),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        ends,
+        [&SessionEnd::Renewed],
+        "the controller is dialled anew, and nothing else is lost"
+    );
+    let place = |wanted: fn(&Event) -> bool| host.events.iter().rposition(wanted);
+    assert!(
+        place(|event| matches!(event, Event::SessionOpened { .. }))
+            > place(|event| matches!(event, Event::SessionClosed { .. }))
+    );
     assert!(until(&host) > START.after(LEAF_LIFE));
 }
 

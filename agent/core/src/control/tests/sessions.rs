@@ -136,6 +136,34 @@ fn a_refresh_polls_at_once_beside_the_parked_poll_and_brings_a_newer_beacon() {
 }
 
 #[test]
+fn a_reply_that_a_later_poll_overtook_is_no_attack_and_no_news() {
+    let mut host = Host::member(Cluster::new());
+    let late = PollReply {
+        documents: Vec::new(),
+        shared: Vec::new(),
+        ..host.cluster.whole_reply(node())
+    };
+    host.run(Duration::from_secs(3));
+    host.cluster.number += 1;
+    host.control.handle_refresh(host.now);
+    host.settle().expect("alive");
+    host.fresh.clear();
+    host.events.clear();
+    host.answer_poll(&late);
+
+    assert_eq!(host.events, [], "neither a refusal nor the end of the session");
+    assert_eq!(host.fresh, []);
+
+    // A poll that was sent after the newest beacon came has no cause to bring an older one.
+    host.run(Duration::from_secs(1));
+    host.answer_poll(&late);
+    assert!(matches!(
+        host.events[..],
+        [Event::Refused { .. }, Event::SessionClosed { .. }]
+    ));
+}
+
+#[test]
 fn a_server_that_answers_at_once_is_not_polled_in_a_loop() {
     let mut host = Host::member(Cluster::new());
     let mut nothing = host.cluster.whole_reply(node());
