@@ -82,7 +82,7 @@ check_wire() {
         grep -qF -- "| $number | \`$name\` |" docs/wire/*.md ||
             fail "docs/wire: field $number, $name, is not described"
     done < <(
-        find protocol/src/envelope.rs protocol/src/error.rs protocol/src/node.rs protocol/src/document \
+        find protocol/src/envelope.rs protocol/src/envelope protocol/src/error.rs protocol/src/node.rs protocol/src/document \
             protocol/src/frame.rs protocol/src/frame protocol/src/wire.rs protocol/src/wire \
             -name '*.rs' ! -name tests.rs -exec cat {} + |
             sed -nE 's/^    #\[n\(([0-9]+)\)\]$/#\1/p; s/^    (pub )?([A-Za-z_]+)(: |,$|\(#| \{$).*/\1\2/p; s/^}.*/}/p' |
