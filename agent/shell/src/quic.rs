@@ -178,6 +178,21 @@ pub async fn read_frame(receive: &mut RecvStream, limit: usize) -> Result<Vec<u8
     Ok(body)
 }
 
+/// Reads a frame that is alone on its stream: what follows it is refused, and so is an end before its own.
+pub async fn read_only_frame(receive: &mut RecvStream, limit: usize) -> Result<Vec<u8>, ExchangeFailed> {
+    let body = read_frame(receive, limit).await.map_err(|failed| match failed {
+        ExchangeFailed::Read(quinn::ReadExactError::FinishedEarly(_)) => ExchangeFailed::NotOneFrame,
+        failed => failed,
+    })?;
+    match receive.read_to_end(0).await {
+        Ok(_) => Ok(body),
+        Err(quinn::ReadToEndError::TooLong) => Err(ExchangeFailed::NotOneFrame),
+        Err(quinn::ReadToEndError::Read(error)) => {
+            Err(ExchangeFailed::Read(quinn::ReadExactError::ReadError(error)))
+        }
+    }
+}
+
 /// 32 bytes that only the two ends of this connection know (RFC 5705).
 pub fn exported(connection: &Connection) -> Result<[u8; 32], ExchangeFailed> {
     let mut exported = [0; 32];
@@ -235,6 +250,9 @@ pub enum ExchangeFailed {
     /// The connection is gone.
     #[error("the connection was lost")]
     Connection(#[source] ConnectionError),
+    /// The stream ended within its frame, or went on behind it.
+    #[error("the stream does not hold one whole frame")]
+    NotOneFrame,
     /// The stream ended, or was reset, before the frame did.
     #[error("the frame could not be read")]
     Read(#[source] quinn::ReadExactError),

@@ -200,9 +200,10 @@ where
     A: minicbor::Encode<()>,
     F: Future<Output = Result<A, Failure>>,
 {
-    let read = tokio::time::timeout(READ_DEADLINE, quic::read_frame(&mut receive, limit));
+    let read = tokio::time::timeout(READ_DEADLINE, quic::read_only_frame(&mut receive, limit));
     let body = match read.await.map_err(|_| ExchangeFailed::TimedOut)? {
         Ok(body) => body,
+        Err(ExchangeFailed::NotOneFrame) => return malformed(connection, Code::InvalidRequest),
         Err(ExchangeFailed::TooLong) => return malformed(connection, Code::TooLarge),
         Err(failed) => return Err(failed),
     };
