@@ -1,8 +1,8 @@
 //! Makes a data directory: keys, the key-encryption key, and the empty installation.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,14 +19,17 @@ use protocol::envelope::{self, Stamp, Subject};
 use protocol::id::{ControllerId, InstallationId, OperatorId};
 use protocol::key::{SigningKey, VerifyKey};
 use protocol::time::{Now, Wall};
-use zeroize::Zeroizing;
+
+use crate::secrets;
+
+pub use crate::secrets::KekFile;
 
 /// What a data directory is made from.
 #[derive(Clone, Debug)]
 pub struct InitConfig {
     pub data_dir: PathBuf,
     /// The key-encryption key's file; in the data directory unless configured.
-    pub kek_file: Option<PathBuf>,
+    pub kek_file: Option<KekFile>,
     pub root: Root,
 }
 
@@ -46,7 +49,8 @@ pub struct Initialised {
     pub controller: ControllerId,
 }
 
-/// Creates the installation. A directory that holds one is left as it is.
+/// Creates the installation. A directory that holds one is left as it is. Keys of a run that was cut short, before its
+/// only commit, are taken over.
 pub fn init(config: &InitConfig, now: Now, rng: &mut dyn rand::CryptoRng) -> Result<Initialised, InitFailed> {
     let dir = &config.data_dir;
     DirBuilder::new()
@@ -59,17 +63,9 @@ pub fn init(config: &InitConfig, now: Now, rng: &mut dyn rand::CryptoRng) -> Res
     if installation::find(&store.snapshot())?.is_some() {
         return Err(InitFailed::Exists { path: dir.clone() });
     }
-    let kek_path = kek_path(dir, config.kek_file.as_deref());
-    if !kek_path.exists() {
-        write_secret(&kek_path, Kek::generate(rng).reveal())?;
-    }
-    let kek = read_kek(&kek_path)?;
-    let controller = ControllerId::random(rng);
-    write_secret(
-        &dir.join(CONTROLLER_KEY),
-        &SigningKey::generate(rng).reveal_pkcs8(),
-    )?;
-    write_secret(&dir.join(CONTROLLER_ID), controller.to_string().as_bytes())?;
+    let kek = kek_file(dir, config.kek_file.as_ref()).read_or_make(rng)?;
+    secrets::signing_key(&dir.join(CONTROLLER_KEY), rng)?;
+    let controller = controller_id(&dir.join(CONTROLLER_ID), rng)?;
     let (mode, root, dev_root) = product_root(dir, &config.root, rng)?;
     let vault = Vault::new(std::collections::BTreeMap::from([(1, kek)]));
     let mut group = store.begin();
@@ -106,8 +102,7 @@ fn product_root(
             Ok((Mode::Strict, root, None))
         }
         Root::Dev => {
-            let key = SigningKey::generate(rng);
-            write_secret(&dir.join(DEV_ROOT_KEY), &key.reveal_pkcs8())?;
+            let key = secrets::signing_key(&dir.join(DEV_ROOT_KEY), rng)?;
             let root = ProductRoot::new([key.verify_key()], 1).map_err(|_| InitFailed::Root)?;
             Ok((Mode::Dev, root, Some(key)))
         }
@@ -121,8 +116,7 @@ fn activate_dev(
     root: &SigningKey,
     installation: InstallationId,
 ) -> Result<InstallationRow, InitFailed> {
-    let owner_key = SigningKey::generate(desk.rng);
-    write_secret(&dir.join(DEV_OWNER_KEY), &owner_key.reveal_pkcs8())?;
+    let owner_key = secrets::signing_key(&dir.join(DEV_OWNER_KEY), desk.rng)?;
     let mut nonce = [0; 16];
     desk.rng.fill_bytes(&mut nonce);
     let owner = Owner {
@@ -188,73 +182,34 @@ pub struct Keys {
 }
 
 /// Reads the keys of a data directory.
-pub fn read_keys(dir: &Path, kek_file: Option<&Path>) -> Result<Keys, InitFailed> {
-    let id_path = dir.join(CONTROLLER_ID);
-    let key_path = dir.join(CONTROLLER_KEY);
-    let id = read_secret(&id_path)?;
-    let id = std::str::from_utf8(&id)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    let key = SigningKey::from_pkcs8(&read_secret(&key_path)?)
-        .map_err(|_| InitFailed::Malformed { path: key_path })?;
-
+pub fn read_keys(dir: &Path, kek: Option<&KekFile>) -> Result<Keys, InitFailed> {
     Ok(Keys {
-        kek: read_kek(&kek_path(dir, kek_file))?,
-        controller: id.ok_or(InitFailed::Malformed { path: id_path })?,
-        key,
+        kek: kek_file(dir, kek).read()?,
+        controller: read_controller_id(&dir.join(CONTROLLER_ID))?,
+        key: secrets::read_signing_key(&dir.join(CONTROLLER_KEY))?,
     })
 }
 
-fn kek_path(dir: &Path, configured: Option<&Path>) -> PathBuf {
-    configured.map_or_else(|| dir.join(KEK), Path::to_path_buf)
-}
-
-fn read_kek(path: &Path) -> Result<Kek, InitFailed> {
-    let bytes = read_secret(path)?;
-    let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| InitFailed::Malformed {
-        path: path.to_path_buf(),
-    })?;
-
-    Ok(Kek::from_bytes(bytes))
-}
-
-/// Reads a file that nobody else may read, and refuses one that others can.
-fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, InitFailed> {
-    let mut file = std::fs::File::open(path).map_err(|source| InitFailed::io(path, source))?;
-    let mode = file
-        .metadata()
-        .map_err(|source| InitFailed::io(path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(InitFailed::Loose {
-            path: path.to_path_buf(),
-            mode: mode & 0o777,
-        });
+fn controller_id(path: &Path, rng: &mut dyn rand::CryptoRng) -> Result<ControllerId, InitFailed> {
+    if !path.exists() {
+        secrets::write(path, ControllerId::random(rng).to_string().as_bytes())?;
     }
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut bytes)
-        .map_err(|source| InitFailed::io(path, source))?;
 
-    Ok(bytes)
+    read_controller_id(path)
 }
 
-/// Writes a new file that only its owner may read, and has it on disk.
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), InitFailed> {
-    let written = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        let directory = path.parent().unwrap_or_else(|| Path::new("."));
-        std::fs::File::open(directory)?.sync_all()
-    };
+fn read_controller_id(path: &Path) -> Result<ControllerId, InitFailed> {
+    let bytes = secrets::read(path)?;
+    let text = std::str::from_utf8(&bytes).ok();
 
-    written().map_err(|source| InitFailed::io(path, source))
+    text.and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| secrets::malformed(path))
+}
+
+fn kek_file(dir: &Path, configured: Option<&KekFile>) -> KekFile {
+    configured
+        .cloned()
+        .unwrap_or_else(|| KekFile::Private(dir.join(KEK)))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -299,7 +254,7 @@ pub enum InitFailed {
 }
 
 impl InitFailed {
-    fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io {
             path: path.to_path_buf(),
             source,

@@ -10,3 +10,4 @@ pub mod timers;
 pub mod writer;
 
 mod nodes;
+mod secrets;

@@ -259,6 +259,24 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
 }
 
 #[test]
+fn what_a_run_that_was_cut_short_left_behind_is_taken_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = initialised(dir.path());
+    for file in ["gabion.db", "gabion.db-wal", "gabion.db-shm"] {
+        let _ = std::fs::remove_file(data.join(file));
+    }
+    std::fs::remove_file(data.join("controller.id")).expect("it was made");
+    std::fs::write(data.join("controller.id.new"), "half").expect("written");
+    let key = std::fs::read(data.join("controller.key")).expect("a key");
+    let owner = std::fs::read(data.join("dev-owner.key")).expect("a key");
+    initialised(dir.path());
+
+    assert!(init::read_keys(&data, None).is_ok());
+    assert_eq!(std::fs::read(data.join("controller.key")).expect("a key"), key);
+    assert_eq!(std::fs::read(data.join("dev-owner.key")).expect("a key"), owner);
+}
+
+#[test]
 fn a_directory_with_an_installation_is_left_as_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = initialised(dir.path());

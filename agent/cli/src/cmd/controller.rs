@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::arguments::Globals;
 use crate::config;
 use crate::config::controller::{ControllerFile, ControllerFlags, ControllerSettings, Mode, USUAL_FILE};
+use crate::config::credential::Credentials;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keyfile;
@@ -92,7 +93,7 @@ fn init(options: Init, globals: Globals) -> Outcome {
     let made = init::init(
         &InitConfig {
             data_dir: settings.data_dir.clone(),
-            kek_file: settings.kek_file.clone(),
+            kek_file: controller::kek_file(&settings, &Credentials::of_environment()),
             root: root(&settings)?,
         },
         SystemClock.now(),

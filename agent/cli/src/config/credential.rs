@@ -19,6 +19,18 @@ impl Credentials {
         Self(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from))
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self(Some(directory.to_owned()))
+    }
+
+    /// Whether `path` is that of a credential, however it came to be named.
+    pub(crate) fn hold(&self, path: &Path) -> bool {
+        self.0
+            .as_deref()
+            .is_some_and(|directory| path.parent() == Some(directory))
+    }
+
     /// The file of the first of `names` that was handed over.
     pub(crate) fn find(&self, names: &[&str]) -> Option<PathBuf> {
         let directory = self.0.as_deref()?;
@@ -35,17 +47,21 @@ pub(crate) fn join_token(
     named: Option<&Path>,
     credentials: &Credentials,
 ) -> Result<Option<JoinToken>, Failure> {
-    if let Some(path) = named.filter(|path| *path != Path::new("-")) {
+    let is_ours = |path: &&Path| *path != Path::new("-") && !credentials.hold(path);
+    if let Some(path) = named.filter(is_ours) {
         let bytes = keyfile::read_private(path)?;
         return parsed(&bytes, &path.display().to_string()).map(Some);
     }
-    if named.is_some() {
+    if named == Some(Path::new("-")) {
         let mut bytes = Zeroizing::new(Vec::new());
         let read = std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
         read.map_err(|error| Failure::usage("standard input cannot be read").because(error.to_string()))?;
         return parsed(&bytes, "standard input").map(Some);
     }
-    let Some(path) = credentials.find(&JOIN_TOKEN) else {
+    let Some(path) = named
+        .map(Path::to_owned)
+        .or_else(|| credentials.find(&JOIN_TOKEN))
+    else {
         return Ok(None);
     };
     // The service manager sets its mode and access list, which is not ours to judge.
@@ -85,7 +101,7 @@ mod tests {
     #[test]
     fn a_token_comes_from_the_file_or_else_from_a_credential() {
         let directory = tempfile::tempdir().unwrap();
-        let credentials = Credentials(Some(directory.path().to_owned()));
+        let credentials = Credentials::of(directory.path());
         assert!(join_token(None, &credentials).unwrap().is_none());
 
         std::fs::write(directory.path().join("join-token"), format!("{}\n", vector())).unwrap();
@@ -98,6 +114,17 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+    }
+
+    #[test]
+    fn a_credential_that_the_configuration_names_is_one_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let credentials = Credentials::of(directory.path());
+        let named = directory.path().join("mine");
+        keyfile::write_new(&named, vector().as_bytes(), 0o440).unwrap();
+
+        assert!(join_token(Some(&named), &credentials).unwrap().is_some());
+        assert!(join_token(Some(&named), &Credentials::default()).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use agent_shell::parts::Supervisor;
 use agent_shell::quic;
 use control_core::installation::{self, ConfirmError, Mode as StoredMode, ProductRoot};
 use control_shell::controller::{self, ControllerConfig, ControllerFailed, Parts, Writing};
-use control_shell::init::{self, InitFailed};
+use control_shell::init::{self, InitFailed, KekFile};
 use control_store::sqlite::{OpenFailed, SqliteEngine};
 use quinn::{Runtime, TokioRuntime};
 
@@ -29,10 +29,8 @@ pub(crate) async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let engine = confirmed(&settings)?;
-    let credential = || Credentials::of_environment().find(&KEK);
-    let kek_file = settings.kek_file.clone().or_else(credential);
-    let keys =
-        init::read_keys(&settings.data_dir, kek_file.as_deref()).map_err(|failed| init_failed(&failed))?;
+    let kek = kek_file(&settings, &Credentials::of_environment());
+    let keys = init::read_keys(&settings.data_dir, kek.as_ref()).map_err(|failed| init_failed(&failed))?;
     let runtime = Arc::new(TokioRuntime);
     let bound = quic::bind(settings.listen).map_err(|error| unbindable(&settings, &error))?;
     let listen = bound
@@ -70,6 +68,15 @@ pub(crate) async fn run(
     controller::run(config, parts, stop)
         .await
         .map_err(|failed| failure(&failed))
+}
+
+/// The file of the key-encryption key, unless it is the one in the data directory.
+pub(crate) fn kek_file(settings: &ControllerSettings, credentials: &Credentials) -> Option<KekFile> {
+    match &settings.kek_file {
+        Some(path) if credentials.hold(path) => Some(KekFile::Credential(path.clone())),
+        Some(path) => Some(KekFile::Private(path.clone())),
+        None => credentials.find(&KEK).map(KekFile::Credential),
+    }
 }
 
 /// Opens the store, and holds it to what the configuration says of its mode and its root.
@@ -254,6 +261,23 @@ mod tests {
         let failure = confirmed(&settings).unwrap_err();
         assert_eq!(failure.code, "not_initialised");
         assert!(!missing.exists());
+    }
+
+    #[test]
+    fn a_key_of_the_service_manager_is_known_by_its_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let credentials = Credentials::of(directory.path());
+        let handed = directory.path().join("gabion.kek");
+        let named = settings_of(&format!("kek_file = '{}'", handed.display()));
+        let own = settings_of("kek_file = '/etc/gabion/kek'");
+        assert_eq!(kek_file(&settings_of(""), &credentials), None);
+        std::fs::write(&handed, [7; 32]).unwrap();
+
+        let credential = Some(KekFile::Credential(handed));
+        assert_eq!(kek_file(&settings_of(""), &credentials), credential);
+        assert_eq!(kek_file(&named, &credentials), credential);
+        let private = Some(KekFile::Private("/etc/gabion/kek".into()));
+        assert_eq!(kek_file(&own, &credentials), private);
     }
 
     fn settings_of(text: &str) -> ControllerSettings {
