@@ -24,7 +24,7 @@ fn a_strict_installation_is_activated_once_and_admits_a_host_by_approval() {
         "--root-key",
         &public,
     ]);
-    start_controller(&mut site, "strict");
+    start_controller(&mut site, &["--mode", "strict", "--root-key", &public]);
     let refused = site.try_run(&["cluster", "create", "prod"]);
     assert!(
         !refused.status.success(),
@@ -76,7 +76,7 @@ fn members_find_a_healthy_route_with_a_standby_and_again_after_crashes() {
     let mut site = Site::default();
     let data = text(&site.path("controller"));
     site.run(&["controller", "init", "--mode", "dev", "--data-dir", &data]);
-    start_controller(&mut site, "dev");
+    start_controller(&mut site, &["--mode", "dev"]);
     site.run(&["cluster", "create", "prod"]);
     start_agent(&mut site, "relay-1", &["--role", "relay"], true);
     start_agent(&mut site, "web-1", &[], true);
@@ -92,7 +92,7 @@ fn members_find_a_healthy_route_with_a_standby_and_again_after_crashes() {
     site.kill("controller");
     site.kill("web-2");
     run_agent(&mut site, "web-2", true);
-    start_controller(&mut site, "dev");
+    start_controller(&mut site, &["--mode", "dev"]);
     site.until(&["node", "list"], |nodes| {
         nodes
             .as_array()
@@ -103,7 +103,7 @@ fn members_find_a_healthy_route_with_a_standby_and_again_after_crashes() {
 }
 
 /// The first start chooses a free port; a restart must come back at the address that the agents know.
-fn start_controller(site: &mut Site, mode: &str) {
+fn start_controller(site: &mut Site, mode: &[&str]) {
     let kept = site.path("controller.address");
     let address = std::fs::read_to_string(&kept).unwrap_or_else(|_| {
         let free = UdpSocket::bind("127.0.0.1:0")
@@ -114,21 +114,17 @@ fn start_controller(site: &mut Site, mode: &str) {
         free.to_string()
     });
     let data = text(&site.path("controller"));
-    site.start(
+    let run = [
         "controller",
-        &[
-            "controller",
-            "run",
-            "--mode",
-            mode,
-            "--data-dir",
-            &data,
-            "--controller-listen",
-            &address,
-            "--advertise",
-            &address,
-        ],
-    );
+        "run",
+        "--data-dir",
+        &data,
+        "--controller-listen",
+        &address,
+        "--advertise",
+        &address,
+    ];
+    site.start("controller", &[&run, mode].concat());
     site.until(&["status"], |status| status.to_string().contains("leading"));
 }
 

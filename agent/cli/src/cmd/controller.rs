@@ -31,12 +31,6 @@ pub(crate) enum Command {
 pub(crate) struct Init {
     #[command(flatten)]
     run: Run,
-    /// A public key of the product root, or a file with it; may be repeated
-    #[arg(long = "root-key", value_name = "PUBLIC_KEY")]
-    root_keys: Vec<String>,
-    /// How many of the product root's keys must sign
-    #[arg(long, value_name = "COUNT")]
-    threshold: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +38,12 @@ pub(crate) struct Run {
     /// The configuration file
     #[arg(long, env = "GABION_CONTROLLER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A public key of the product root, or a file with it; may be repeated
+    #[arg(long = "root-key", value_name = "PUBLIC_KEY")]
+    root_keys: Vec<String>,
+    /// How many of the product root's keys must sign
+    #[arg(long, value_name = "COUNT")]
+    threshold: Option<u32>,
     #[command(flatten)]
     flags: ControllerFlags,
 }
@@ -52,7 +52,14 @@ impl Run {
     fn settings(self, globals: &Globals) -> Result<ControllerSettings, Failure> {
         let file: ControllerFile = config::read(self.config.as_deref(), USUAL_FILE)?;
 
-        Ok(file.settled(self.flags, globals.socket.clone()))
+        let mut settings = file.settled(self.flags, globals.socket.clone());
+        if !self.root_keys.is_empty() {
+            let keys = self.root_keys.iter().map(|named| keyfile::public(named));
+            settings.product_root.keys = keys.collect::<Result<_, _>>()?;
+        }
+        settings.product_root.threshold = self.threshold.or(settings.product_root.threshold);
+
+        Ok(settings)
     }
 }
 
@@ -78,18 +85,8 @@ async fn serve(settings: ControllerSettings) -> Outcome {
 }
 
 fn init(options: Init, globals: Globals) -> Outcome {
-    let Init {
-        run,
-        root_keys,
-        threshold,
-    } = options;
     let session = super::session(globals.clone())?;
-    let mut settings = run.settings(&globals)?;
-    if !root_keys.is_empty() {
-        let keys = root_keys.iter().map(|named| keyfile::public(named));
-        settings.product_root.keys = keys.collect::<Result<_, _>>()?;
-    }
-    settings.product_root.threshold = threshold.or(settings.product_root.threshold);
+    let settings = options.run.settings(&globals)?;
     let made = init::init(
         &InitConfig {
             data_dir: settings.data_dir.clone(),
@@ -144,7 +141,8 @@ fn next_steps(made: &Initialised, settings: &ControllerSettings) -> String {
              Next:  {run}"
         ),
         StoredMode::Strict => format!(
-            "Next:  {run}\n       gabion root sign-activation --key root.key --installation {} --owner-name NAME \\\n         \
+            "Next:  put [product_root] into controller.toml, unless it is there    (or add --root-key to each run)\n       \
+             {run}\n       gabion root sign-activation --key root.key --installation {} --owner-name NAME \\\n         \
              --owner-key-out owner.key --out manifest    (where the root key is)\n       \
              gabion installation activate --manifest manifest",
             made.installation.id

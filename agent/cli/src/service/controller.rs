@@ -95,10 +95,21 @@ fn confirmed(settings: &ControllerSettings) -> Result<SqliteEngine, Failure> {
     };
     installation::confirm(&stored, mode, root.as_ref()).map_err(|refused| unconfirmed(settings, &refused))?;
     if mode == StoredMode::Strict && root.is_none() {
-        tracing::warn!("no [product_root] is configured: an edited store could name another root than yours");
+        return Err(rootless());
     }
 
     Ok(stored.into_engine())
+}
+
+/// The store's own word on its root is worth nothing: whoever edits the store would name another.
+fn rootless() -> Failure {
+    Failure::usage("a strict installation is not started without its product root")
+        .because("a store that was edited could name another root than yours")
+        .affecting("nothing was started; agents go on with what they have")
+        .fixed_by(
+            "[product_root]    in controller.toml, with   keys = [\"PUBLIC_KEY\"]   as gabion root show prints it\n\
+             or --root-key PUBLIC_KEY",
+        )
 }
 
 /// The configured root, if one is.

@@ -15,7 +15,19 @@ fn a_strict_installation_is_activated_once_and_owned_by_whom_the_root_named() {
         (&made["mode"], &made["state"]),
         (&"strict".into(), &"uninitialized".into())
     );
-    let controller = serve(&place);
+    let rootless = place
+        .run("controller run --data-dir data --controller-listen 127.0.0.1:0")
+        .failed(2);
+    assert!(
+        rootless.contains("not started without its product root") && rootless.contains("[product_root]"),
+        "{rootless}"
+    );
+    let other = "controller run --data-dir data --controller-listen 127.0.0.1:0 --root-key other.key";
+    place.run("root keygen --out other.key").done();
+    let other = place.run(other).failed(6);
+    assert!(other.starts_with("error[other_installation]"), "{other}");
+    let controller =
+        place.serve("controller run --data-dir data --controller-listen 127.0.0.1:0 --root-key root.key");
 
     let refused = place.run("cluster create lab").failed(5);
     assert!(refused.starts_with("error[role_denied]"), "{refused}");
@@ -419,7 +431,7 @@ fn both_roles_run_in_one_process() {
 }
 
 /// Joins and approves.
-fn join(place: &Place, token: &str) -> Value {
+pub(crate) fn join(place: &Place, token: &str) -> Value {
     let joining = place.start(&format!("agent join {AGENT} --token-file - -o json"), token);
     wait_for(place, "request list -o json", |rows| {
         rows[0]["state"] == "pending"
@@ -430,7 +442,7 @@ fn join(place: &Place, token: &str) -> Value {
 }
 
 /// Asks again until the answer is the awaited one; every question is a process of its own, so this does not spin.
-fn wait_for(place: &Place, line: &str, is_awaited: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn wait_for(place: &Place, line: &str, is_awaited: impl Fn(&Value) -> bool) -> Value {
     let start = std::time::Instant::now();
     loop {
         let ran = place.run(line);
@@ -456,7 +468,7 @@ fn roles_of(place: &Place, name: &str) -> Vec<String> {
 }
 
 /// A directory with a throw-away installation, and commands that talk to its controller.
-fn lab() -> Place {
+pub(crate) fn lab() -> Place {
     let place = at_home();
     place.run("controller init --mode dev --data-dir data").done();
 
@@ -467,10 +479,10 @@ fn at_home() -> Place {
     Place::new().with("GABION_SOCKET", "data/admin.sock")
 }
 
-fn serve(place: &Place) -> Service {
+pub(crate) fn serve(place: &Place) -> Service {
     place.serve("controller run --data-dir data --controller-listen 127.0.0.1:0")
 }
 
 /// Where and as what the agent of these tests runs.
-const AGENT: &str =
+pub(crate) const AGENT: &str =
     "--state-dir state --agent-listen 127.0.0.1:0 --agent-dev --name web-01 --poll-interval 100ms";
