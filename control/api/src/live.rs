@@ -35,6 +35,8 @@ pub struct ClusterLife {
 pub struct LastPoll {
     pub at: Option<Now>,
     pub have: Vec<Have>,
+    /// The lease table that it had when that was last written down.
+    noted: Option<TableVersion>,
 }
 
 impl Live {
@@ -90,7 +92,7 @@ impl Live {
         urgent
     }
 
-    /// Notes what a node has in force. Returns the lease table it has, if that is another than last time.
+    /// Notes what a node has in force. Returns the lease table it has, until that is [written down](Self::handle_noted).
     pub fn handle_poll(
         &mut self,
         cluster: ClusterId,
@@ -100,12 +102,17 @@ impl Live {
     ) -> Option<TableVersion> {
         let life = self.clusters.entry(cluster).or_default();
         let last = life.polls.entry(node).or_default();
-        let before = last.have.iter().find_map(table_version);
         last.at = Some(now);
         last.have.clone_from(&poll.have);
         let has = poll.have.iter().find_map(table_version);
 
-        has.filter(|has| before != Some(*has))
+        has.filter(|has| last.noted != Some(*has))
+    }
+
+    /// It is written down that a relay has this lease table.
+    pub fn handle_noted(&mut self, cluster: ClusterId, relay: NodeId, table: TableVersion) {
+        let life = self.clusters.entry(cluster).or_default();
+        life.polls.entry(relay).or_default().noted = Some(table);
     }
 
     /// Lets time pass.
@@ -144,4 +151,43 @@ pub fn table_version(have: &Have) -> Option<TableVersion> {
         epoch: have.epoch,
         version: have.version,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::key::Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_relay_is_asked_about_its_table_until_that_is_written_down() {
+        let (cluster, relay) = (ClusterId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
+        let mut live = Live::new(Addresses::Routable);
+        let poll = |live: &mut Live, version| {
+            let have = Have {
+                kind: Kind::LeaseTable,
+                epoch: 1,
+                version,
+                hash: Digest::default(),
+            };
+            let poll = Poll {
+                beacon: None,
+                have: vec![have],
+                wait_ms: 0,
+            };
+            let now = Now {
+                boot: Boot(0),
+                wall: Wall(0),
+            };
+
+            live.handle_poll(cluster, relay, &poll, now)
+        };
+        let first = TableVersion { epoch: 1, version: 1 };
+
+        assert_eq!(poll(&mut live, 1), Some(first));
+        assert_eq!(poll(&mut live, 1), Some(first), "the write of it may have failed");
+        live.handle_noted(cluster, relay, first);
+        assert_eq!(poll(&mut live, 1), None);
+        assert_eq!(poll(&mut live, 2), Some(TableVersion { epoch: 1, version: 2 }));
+    }
 }

@@ -10,6 +10,7 @@ use control_api::publication::{Publication, Witness};
 use control_api::request::{Caller, Reply, Request};
 use control_core::join::JoinCaller;
 use control_core::node::NodeCaller;
+use control_routing::lease::TableVersion;
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId};
@@ -77,13 +78,7 @@ async fn poll(service: &Service, cluster: ClusterId, node: NodeId, poll: Poll) -
         .live()
         .handle_poll(cluster, node, &poll, service.clock.now());
     if let Some(table) = table {
-        let request = Request::Carried {
-            cluster,
-            relay: node,
-            table,
-        };
-        service.door.call(Caller::Controller, request).await?;
-        service.routing.now();
+        acknowledge(service, cluster, node, table).await;
     }
     let is_relay = publication
         .of(node)
@@ -92,6 +87,29 @@ async fn poll(service: &Service, cluster: ClusterId, node: NodeId, poll: Poll) -
     let wait = longest.min(Duration::from_millis(u64::from(poll.wait_ms)));
 
     park(service, cluster, node, &poll, wait).await
+}
+
+/// Writes down that a relay has its table. While that cannot be written the poll is answered all the same, and the
+/// next one says it again.
+async fn acknowledge(service: &Service, cluster: ClusterId, relay: NodeId, table: TableVersion) {
+    let request = Request::Carried {
+        cluster,
+        relay,
+        table,
+    };
+    match service.door.call(Caller::Controller, request).await {
+        Ok(_) => {
+            service.board.live().handle_noted(cluster, relay, table);
+            service.routing.now();
+        }
+        Err(failure) => {
+            tracing::warn!(
+                code = failure.code.text(),
+                ?relay,
+                "the relay's table was not noted"
+            );
+        }
+    }
 }
 
 async fn park(
