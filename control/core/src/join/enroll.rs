@@ -16,6 +16,7 @@ use crate::authority::{self, AuthorityState};
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
 use crate::names::{self, NameHolder};
+use crate::node;
 use crate::store::{Rows, RowsMut, StoreError, View};
 use crate::token::{self, JoinTokenRow, TokenState};
 
@@ -42,7 +43,7 @@ pub fn enroll(desk: &mut Desk<'_>, caller: &JoinCaller, enroll: &Enroll) -> Resu
         check_door(caller, &claims)?;
         return answer(desk, &row, false);
     }
-    check_state(&token, desk.now.wall)?;
+    check_state(desk.tx, &token, enroll, desk.now.wall)?;
     check_door(caller, &claims)?;
     let key = proven?;
     let name = check_form(desk, enroll)?;
@@ -149,13 +150,40 @@ fn earlier(
     ))?))
 }
 
-fn check_state(token: &JoinTokenRow, now: protocol::time::Wall) -> Result<(), EnrollError> {
+fn check_state(
+    view: &dyn View,
+    token: &JoinTokenRow,
+    enroll: &Enroll,
+    now: protocol::time::Wall,
+) -> Result<(), EnrollError> {
     match token.state(now) {
         TokenState::Active => Ok(()),
-        TokenState::Exhausted => Err(EnrollError::TokenConsumed),
+        TokenState::Exhausted => match is_namesake(view, token, &enroll.name)? {
+            true => Err(EnrollError::TokenSpentByOtherKey),
+            false => Err(EnrollError::TokenConsumed),
+        },
         TokenState::Expired => Err(EnrollError::TokenExpired),
         TokenState::Revoked => Err(EnrollError::TokenRevoked),
     }
+}
+
+/// Whether this very token was spent under the name that is asked for: most likely by the same host, before it lost
+/// its keys.
+fn is_namesake(view: &dyn View, token: &JoinTokenRow, name: &str) -> Result<bool, EnrollError> {
+    let Ok(name) = name.parse() else {
+        return Ok(false);
+    };
+    let request = match names::holder(view, token.cluster, &name)? {
+        None => None,
+        Some(NameHolder::Node(id)) => node::get(view, token.cluster, id)?.map(|node| node.request),
+        Some(NameHolder::Request(id)) => Some(id),
+    };
+    let row = match request {
+        Some(id) => get(view, token.cluster, id)?,
+        None => None,
+    };
+
+    Ok(row.is_some_and(|row| row.token == token.id))
 }
 
 /// Whether the token is for the cluster that was dialled, and from where it was dialled.
@@ -267,6 +295,9 @@ pub enum EnrollError {
     /// Every use was spent, by other keys.
     #[error("the join token is used up")]
     TokenConsumed,
+    /// Every use was spent, and one of them for a host of this name, by a key that is not the caller's.
+    #[error("the join token was spent for a host of this name by another key")]
+    TokenSpentByOtherKey,
     /// The token is past its time.
     #[error("the join token has expired")]
     TokenExpired,
@@ -291,7 +322,7 @@ impl EnrollError {
             Self::NameTaken => Code::NameTaken,
             Self::Revoked => Code::NodeRevoked,
             Self::SourceDenied => Code::SourceDenied,
-            Self::TokenConsumed => Code::TokenConsumed,
+            Self::TokenConsumed | Self::TokenSpentByOtherKey => Code::TokenConsumed,
             Self::TokenExpired | Self::TokenRevoked => Code::TokenExpired,
             Self::TokenUnknown => Code::TokenUnknown,
             Self::WrongCluster => Code::WrongCluster,

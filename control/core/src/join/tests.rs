@@ -264,6 +264,36 @@ fn rights_edited_into_the_store_have_no_effect() {
 }
 
 #[test]
+fn a_host_that_lost_its_keys_is_told_that_another_key_spent_the_token() {
+    for approval in [ApprovalMode::Manual, ApprovalMode::Auto] {
+        let (mut world, cluster, token) = with_token(NewToken {
+            approval,
+            ..NewToken::default()
+        });
+        let elsewhere = with_new_token(&mut world, cluster, auto());
+        let winner = Joiner::new(&mut world, cluster, "web-1");
+        join(&mut world, &winner, &token).unwrap();
+        let neighbour = Joiner::new(&mut world, cluster, "web-2");
+        join(&mut world, &neighbour, &elsewhere).unwrap();
+        let mut refused = |name: &str| {
+            let joiner = Joiner::new(&mut world, cluster, name);
+            join(&mut world, &joiner, &token).unwrap_err()
+        };
+
+        let same = refused("web-1");
+        assert!(matches!(same, EnrollError::TokenSpentByOtherKey), "{same}");
+        assert_eq!(same.code(), Code::TokenConsumed);
+        for other in ["web-2", "web-3", "no name"] {
+            let refused = refused(other);
+            assert!(
+                matches!(refused, EnrollError::TokenConsumed),
+                "{other}: {refused}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_state_of_a_token_is_told_to_who_holds_its_secret() {
     let (mut world, cluster, token) = with_token(NewToken::default());
     let winner = Joiner::new(&mut world, cluster, "web-1");
