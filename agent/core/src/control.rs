@@ -210,7 +210,7 @@ impl Control {
     /// A connection, or the attempt at one, ended otherwise than by [`Effect::Close`].
     pub fn handle_disconnected(&mut self, connection: ConnectionId, why: Disconnected, now: Now) {
         self.with(now, |phase, turn| match phase {
-            Phase::Joining(joiner) if joiner.is(connection) => joiner.handle_disconnected(turn),
+            Phase::Joining(joiner) if joiner.is(connection) => joiner.handle_disconnected(why, turn),
             Phase::Member(member) if member.is(connection) => member.handle_disconnected(why, turn),
             Phase::Ended { .. } | Phase::Joining(_) | Phase::Member(_) => {}
         });
@@ -279,6 +279,16 @@ impl Control {
             },
             Phase::Joining(joiner) => Status::Joining(Joining::of(joiner)),
             Phase::Member(member) => Status::Member(Box::new(Member::of(member))),
+        }
+    }
+
+    /// Whether this machine has begun all that it can by itself: what its disk held is in force, or its enrolment
+    /// waits for others. A machine that never asked anybody is not; nor is one that ended.
+    pub fn is_settled(&self) -> bool {
+        match &self.phase {
+            Phase::Ended { .. } => false,
+            Phase::Joining(joiner) => joiner.is_settled(),
+            Phase::Member(_) => true,
         }
     }
 

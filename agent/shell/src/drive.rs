@@ -73,6 +73,15 @@ impl Drive {
         self.world.greeting.send_replace(Some(greeting));
     }
 
+    /// What the mesh has counted, once there is one.
+    #[cfg(test)]
+    pub(crate) fn counted(&self) -> agent_core::mesh::stats::Stats {
+        self.mesh
+            .as_ref()
+            .map(|mesh| mesh.stats().clone())
+            .unwrap_or_default()
+    }
+
     pub(crate) fn endpoint(&self) -> quinn::Endpoint {
         self.world.station.endpoint.clone()
     }
@@ -131,6 +140,9 @@ impl Drive {
             self.beat(now);
         }
         self.settle(now);
+        if self.control.is_settled() {
+            self.world.ready();
+        }
         self.world.tasks.reap();
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use agent_core::control::{FileName, JoinFailure, Payload, Pin, WriteFailed, boot};
+use agent_core::control::{Disconnected, FileName, JoinFailure, Payload, Pin, WriteFailed, boot};
 use agent_shell::agent::{Agent, AgentConfig, AgentFailed, Ended};
 use agent_shell::clock::SystemClock;
 use agent_shell::disk::{DirectoryDisk, DiskRefused, StateDisk};
@@ -216,6 +216,18 @@ fn join_refused(why: &JoinFailure) -> Failure {
         JoinFailure::TimedOut => Failure::new(Exit::TimedOut, "not_approved", why.to_string())
             .affecting("the request stays pending; the next run goes on asking")
             .fixed_by("gabion request approve NAME    (on the controller)"),
+        JoinFailure::Unanswered { last } => Failure::new(Exit::Unreachable, "unreachable", why.to_string())
+            .because(match last {
+                Some(Disconnected::Handshake) => {
+                    "a server answered and does not serve this cluster, or is no controller"
+                }
+                Some(Disconnected::Closed(_)) => {
+                    "a server answered and did not prove that it is a controller"
+                }
+                Some(Disconnected::Silent | Disconnected::Unreachable) | None => "nothing answered",
+            })
+            .affecting("this host is no node; the next run tries again")
+            .fixed_by("gabion inspect FILE    (says which cluster and which controllers the token names)"),
         JoinFailure::NoToken => Failure::usage(why.to_string())
             .fixed_by("gabion agent join --token-file FILE    (gabion token create makes the token)"),
         JoinFailure::NoController => Failure::usage(why.to_string())

@@ -6,3 +6,4 @@ mod mistakes;
 mod offline;
 mod program;
 mod service;
+mod units;

@@ -246,6 +246,11 @@ impl Dialler {
         }
     }
 
+    /// Whether an attempt came to nothing since a controller last answered.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// How many controllers' endpoints are known.
     pub(super) fn known(&self) -> usize {
         self.endpoints.len()

@@ -31,7 +31,7 @@ use super::documents::Kept;
 use super::effect::{ConnectionId, Door, Effect, Tag};
 use super::event::{Event, JoinFailure};
 use super::identity::{Joining, Keys, Member, Standing};
-use super::input::{Lost, ServerLeaf};
+use super::input::{Disconnected, Lost, ServerLeaf};
 use super::outbox::Call;
 use super::refusal::Weight;
 use super::snapshot::Snapshot;
@@ -49,6 +49,8 @@ pub(super) struct Joiner {
     /// Of the present connection.
     welcomed: Option<Verified>,
     give_up_at: Option<Boot>,
+    /// How the last attempt at a controller ended.
+    last_end: Option<Disconnected>,
     started: bool,
     leaving: bool,
 }
@@ -106,6 +108,7 @@ impl Joiner {
             step: Step::Away,
             welcomed: None,
             give_up_at: None,
+            last_end: None,
             started: false,
             leaving: false,
         })
@@ -114,6 +117,13 @@ impl Joiner {
     /// The pending request, if the controller gave one.
     pub(super) fn request(&self) -> Option<RequestId> {
         self.joining.as_ref()?.request
+    }
+
+    /// Whether nothing but others is waited for: an approver, or a controller that was sought in vain.
+    pub(super) fn is_settled(&self) -> bool {
+        let is_pending = self.request().is_some() && !matches!(self.step, Step::Saving(_));
+
+        is_pending || self.dialler.has_failed()
     }
 
     pub(super) fn endpoint(&self) -> &str {
@@ -145,11 +155,15 @@ impl Joiner {
             self.give_up_at = turn.config.timeout.map(|timeout| turn.now.boot.after(timeout));
         }
         if self.give_up_at.is_some_and(|at| at <= turn.now.boot) {
-            return self.fail(JoinFailure::TimedOut, turn);
+            let failure = match self.request() {
+                Some(_) => JoinFailure::TimedOut,
+                None => JoinFailure::Unanswered { last: self.last_end },
+            };
+            return self.fail(failure, turn);
         }
         if self.dialler.is_late(turn.now) {
             self.dialler.close(turn.out);
-            self.handle_disconnected(turn);
+            self.handle_disconnected(Disconnected::Silent, turn);
         }
         if self.dialler.is_due(turn.now) {
             self.dialler.dial(self.call(), turn);
@@ -441,11 +455,12 @@ impl Joiner {
 
     fn hang_up(&mut self, turn: &mut Turn<'_>) {
         self.dialler.close(turn.out);
-        self.handle_disconnected(turn);
+        self.handle_disconnected(Disconnected::Closed(None), turn);
     }
 
     /// The connection is gone; keys and request stay.
-    pub(super) fn handle_disconnected(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn handle_disconnected(&mut self, why: Disconnected, turn: &mut Turn<'_>) {
+        self.last_end = Some(why);
         self.welcomed = None;
         if !matches!(self.step, Step::Saving(_)) {
             self.step = Step::Away;

@@ -233,6 +233,10 @@ pub enum JoinFailure {
     /// The configured time passed. The request stays pending, and the next run goes on asking.
     #[error("not approved within the configured time")]
     TimedOut,
+    /// The configured time passed before a controller of the cluster answered: there may be no request. With how the
+    /// last attempt ended.
+    #[error("no controller of the token's cluster answered within the configured time")]
+    Unanswered { last: Option<Disconnected> },
     /// The request was taken back.
     #[error("the join request was withdrawn")]
     Withdrawn,

@@ -46,7 +46,6 @@ impl ControlHost for ControlSide<'_> {
             Adopted::Config(config) => {
                 in_force.adopt_config(&config.body, &station);
                 self.with_mesh(|mesh, now| mesh.handle_config(&config.body, now));
-                self.world.ready();
             }
             Adopted::Routes(routes) => self.with_mesh(|mesh, now| mesh.handle_routes(&routes.body, now)),
             Adopted::LeaseTable(table) => {
@@ -108,12 +107,13 @@ impl ControlHost for ControlSide<'_> {
     fn tell(&mut self, event: Event) {
         log::control(&event);
         match event {
-            Event::JoinPending { .. } | Event::Enrolled { .. } => self.world.ready(),
             Event::JoinFailed(JoinFailure::Withdrawn) | Event::Left => self.world.left(),
             Event::JoinFailed(failure) => self.world.outcome = Some(Err(AgentFailed::Join(failure))),
             Event::ControllersChanged(_)
             | Event::Damaged { .. }
+            | Event::Enrolled { .. }
             | Event::EpochReached { .. }
+            | Event::JoinPending { .. }
             | Event::JoinRetried { .. }
             | Event::MovedAway { .. }
             | Event::NoLongerStale

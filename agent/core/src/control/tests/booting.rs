@@ -51,6 +51,32 @@ fn a_member_starts_with_what_it_had_and_no_controller() {
 }
 
 #[test]
+fn a_member_that_has_no_config_yet_and_no_controller_is_settled_all_the_same() {
+    let mut host = Host::new(Cluster::new());
+    while host.identities == 0 {
+        host.run(Duration::from_millis(10));
+    }
+    host.faults.unreachable = true;
+    host.disk.remove(&FileName::LastGoodA);
+    host.disk.remove(&FileName::LastGoodB);
+    host.adopted.clear();
+    let again = without_token(&host);
+    host.restart(again, &seed(2));
+    host.settle().expect("alive");
+
+    assert!(
+        !host
+            .adopted
+            .iter()
+            .any(|(kind, _)| *kind == Kind::SyntheticConfig)
+    );
+    assert!(
+        host.control.is_settled(),
+        "it has begun all that it can by itself"
+    );
+}
+
+#[test]
 fn every_flipped_bit_of_the_newest_generation_leads_to_the_one_before() {
     let host = updated();
     let newest = newest(&host);

@@ -13,7 +13,8 @@ use protocol::token::{self, JoinToken};
 
 use super::super::identity::Standing;
 use super::super::{
-    Config, Control, Effect, Event, FileName, JoinFailure, JoinStatus, Payload, Persisted, Pin, Status, boot,
+    Config, Control, Disconnected, Effect, Event, FileName, JoinFailure, JoinStatus, Payload, Persisted, Pin,
+    Status, boot,
 };
 use super::cluster::{Ca, Cluster, node};
 use super::host::{Host, config, seed};
@@ -264,6 +265,46 @@ fn joining_gives_up_after_the_configured_time_and_goes_on_at_the_next_start() {
         1,
         "the pending request was asked about"
     );
+}
+
+#[test]
+fn who_reached_no_controller_in_time_is_not_told_that_a_request_is_pending() {
+    let cluster = Cluster::new();
+    let limited = Config {
+        timeout: Some(Duration::from_secs(30)),
+        ..config(&cluster)
+    };
+    let mut host = Host::with(cluster, limited, BTreeMap::new());
+    host.faults.unreachable = true;
+    host.run(Duration::from_secs(60));
+
+    let last = Some(Disconnected::Unreachable);
+    let failure = JoinFailure::Unanswered { last };
+    assert!(host.events.contains(&Event::JoinFailed(failure)));
+}
+
+#[test]
+fn a_joining_machine_is_settled_once_it_waits_for_others() {
+    let mut fresh = Host::new(Cluster::new());
+    assert!(!fresh.control.is_settled(), "nobody was asked yet");
+    fresh.faults.unreachable = true;
+    fresh.run(Duration::from_secs(20));
+    assert!(fresh.control.is_settled(), "a controller was sought in vain");
+
+    let mut host = pending();
+    assert!(host.control.is_settled(), "an approver is waited for");
+    host.faults.unreachable = true;
+    let again = config(&host.cluster);
+    host.restart(again, &seed(2));
+    assert!(
+        host.control.is_settled(),
+        "and is after a restart, reached or not"
+    );
+
+    let mut refused = Host::new(Cluster::new());
+    refused.cluster.refuse_join = Some(WireError::new(Code::TokenUnknown, "no"));
+    refused.run(Duration::from_secs(20));
+    assert!(!refused.control.is_settled(), "an operator must act");
 }
 
 #[test]
