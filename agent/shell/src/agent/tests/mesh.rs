@@ -1,11 +1,13 @@
 //! Two agents with documents in force, on loopback: their cores, their loops and their links together.
 
 use agent_core::control::{Adopted, NodeIdentity};
+use agent_core::mesh::effect::Refusal;
 use protocol::document::authority::{RevocationList, RevokedCertificate, TrustBundle};
 use protocol::document::config::{Candidate, CandidateKind, Neighbour, SyntheticConfig, Transport};
-use protocol::document::routes::{Action, Cadence, Path, RouteDecision, Routes};
+use protocol::document::routes::{Action, Cadence, LeaseRow, LeaseTable, Path, RouteDecision, Routes};
 use protocol::envelope::{Document, Header, Opened, Subject};
-use protocol::id::RouteId;
+use protocol::frame::{BootTag, Class, Form, FrameHeader, LinkMessage, PathTag, RefusalReason, Sequence};
+use protocol::id::{LeaseId, RouteId};
 use protocol::key::SealSecret;
 
 use super::*;
@@ -95,6 +97,84 @@ async fn a_node_that_is_revoked_between_its_handshake_and_its_turn_gets_no_link(
         ended = drive.run(&mut inbox, std::future::pending()) => panic!("{ended:?}"),
         error = end(&link.connection) => {
             assert_eq!(crate::quic::closed_with(&error), Some(protocol::error::Code::NodeRevoked));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_relay_carries_no_pair_and_no_class_that_its_table_does_not_name_and_says_so() {
+    let ground = Ground::new(CLUSTER, 9);
+    let mut relay = Member::new(3, &ground);
+    let mut asking = ground.station(1);
+    asking.dial(3, vec![relay.address]);
+    let Agent {
+        mut drive, mut inbox, ..
+    } = relay.agent.take().unwrap();
+    let row = |lease, low, high| LeaseRow {
+        lease: LeaseId::from_bytes([lease; 16]),
+        low: node(low),
+        high: node(high),
+        generation: 1,
+        budget_kib: 64,
+        grace_minutes: 60,
+    };
+    let rows = vec![row(1, 1, 2), row(2, 2, 4)];
+    drive.adopt(Adopted::LeaseTable(opened(LeaseTable { rows })));
+    let asked = [
+        (Class::Payload, 1, RefusalReason::PayloadForwardingDisabled),
+        (Class::Synthetic, 2, RefusalReason::NotLeased),
+        (Class::Synthetic, 9, RefusalReason::NotLeased),
+    ];
+    let ask = async {
+        let link = asking.link_up().await;
+        for (class, lease, reason) in asked {
+            link.connection.send_datagram(frame(class, lease).into()).unwrap();
+            let heard = refusal(&link.connection).await;
+            assert_eq!(heard, (class, LeaseId::from_bytes([lease; 16]), reason));
+        }
+    };
+
+    tokio::select! {
+        ended = drive.run(&mut inbox, std::future::pending()) => panic!("{ended:?}"),
+        heard = tokio::time::timeout(Duration::from_secs(20), ask) => heard.expect("each is answered"),
+    }
+    let counted = drive.counted();
+    assert_eq!(counted.refused[&Refusal::PayloadForwardingDisabled], 1);
+    assert_eq!(counted.refused[&Refusal::NotLeased], 2);
+    assert_eq!(counted.forwarded, 0);
+}
+
+/// A frame that asks a relay to carry it.
+fn frame(class: Class, lease: u8) -> Vec<u8> {
+    let header = FrameHeader {
+        class,
+        form: Form::Sealed,
+        path: PathTag::Relay {
+            lease: LeaseId::from_bytes([lease; 16]),
+            generation: 1,
+        },
+        boot: BootTag::from_bytes([1; 8]),
+        sequence: Sequence(1),
+    };
+
+    [header.encode().as_slice(), &[0; 60]].concat()
+}
+
+/// The next refusal that the other end tells; what else it says is left out.
+async fn refusal(connection: &quinn::Connection) -> (Class, LeaseId, RefusalReason) {
+    loop {
+        let datagram = connection.read_datagram().await.unwrap();
+        let (header, body) = FrameHeader::parse(&datagram).unwrap();
+        if header.form != Form::Link {
+            continue;
+        }
+        if let LinkMessage::Refused {
+            path: PathTag::Relay { lease, .. },
+            class,
+            reason,
+        } = LinkMessage::read(body).unwrap()
+        {
+            return (class, lease, reason);
         }
     }
 }
