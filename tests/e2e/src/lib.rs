@@ -6,6 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod fleet;
+mod process;
+pub mod small_disk;
+pub mod strace;
+
+pub use fleet::{copy, words};
+pub use process::{Ended, until};
+pub use rustix::process::Signal;
+
 /// The binary that `cargo build --bins` made in the same target directory as this test.
 pub fn gabion() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
