@@ -180,10 +180,11 @@ pub async fn read_frame(receive: &mut RecvStream, limit: usize) -> Result<Vec<u8
 
 /// Reads a frame that is alone on its stream: what follows it is refused, and so is an end before its own.
 pub async fn read_only_frame(receive: &mut RecvStream, limit: usize) -> Result<Vec<u8>, ExchangeFailed> {
-    let body = read_frame(receive, limit).await.map_err(|failed| match failed {
-        ExchangeFailed::Read(quinn::ReadExactError::FinishedEarly(_)) => ExchangeFailed::NotOneFrame,
-        failed => failed,
-    })?;
+    let read = read_frame(receive, limit).await;
+    if let Err(ExchangeFailed::Read(quinn::ReadExactError::FinishedEarly(_))) = read {
+        return Err(ExchangeFailed::NotOneFrame);
+    }
+    let body = read?;
     match receive.read_to_end(0).await {
         Ok(_) => Ok(body),
         Err(quinn::ReadToEndError::TooLong) => Err(ExchangeFailed::NotOneFrame),

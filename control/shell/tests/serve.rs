@@ -21,11 +21,11 @@ use protocol::certificate::{self, ServerOf};
 use protocol::document::authority::TrustBundle;
 use protocol::document::config::Transport;
 use protocol::envelope::{Envelope, Expected, Subject};
-use protocol::error::Code;
+use protocol::error::{Code, WireError};
 use protocol::id::{ClusterId, NodeId, RequestId};
 use protocol::key::{Digest, SealSecret, SigningKey};
 use protocol::limits;
-use protocol::token::JoinToken;
+use protocol::token::{JoinToken, TokenSecret};
 use protocol::wire::{
     self, Answer, Enroll, EnrollmentStatus, HostFacts, JoinReply, JoinRequest, NodeReply, NodeRequest, Poll,
     Proof, Welcome,
@@ -189,6 +189,78 @@ fn poll() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_has_its_number_on_the_wire_and_its_state_is_told_to_who_holds_the_secret() {
+    let controller = Running::start().await;
+    let home = controller.create_cluster().await;
+    let away = controller.act("cluster/create", json!({ "name": "away" })).await;
+    let away: ClusterId = away["id"].as_str().expect("an id").parse().expect("an id");
+    let keys = [1, 2].map(|seed| SigningKey::from_seed(&[seed; 32]));
+    let (first, second) = (
+        Applicant::new("web-1", &keys[0]),
+        Applicant::new("web-2", &keys[1]),
+    );
+    let namesake = Applicant {
+        name: "web-1",
+        ..second
+    };
+    let guessing = Applicant {
+        secret: Some([9; 32]),
+        ..second
+    };
+    let input = |more: Value| {
+        let mut input = json!({ "cluster": "prod" });
+        input
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
+        input
+    };
+    let spent = controller.token(input(json!({}))).await;
+    let first_reply = controller.enroll(home, &spent, first).await.expect("pending");
+    let late = controller.token(input(json!({ "ttl_seconds": 1 }))).await;
+    let abroad = controller
+        .token(input(json!({ "sources": ["192.0.2.0/24"] })))
+        .await;
+    let fresh = controller.token(input(json!({}))).await;
+    while !controller
+        .act("token/list", input(json!({})))
+        .await
+        .to_string()
+        .contains("\"expired\"")
+    {
+        tokio::task::yield_now().await;
+    }
+
+    let mut told = Vec::new();
+    for (cluster, token, who, number) in [
+        (home, &spent, second, 410),
+        (home, &spent, namesake, 410),
+        (home, &late, second, 410),
+        (home, &abroad, second, 403),
+        (away, &fresh, second, 403),
+        (home, &fresh, guessing, 401),
+        (home, &spent, guessing, 401),
+        (home, &late, guessing, 401),
+    ] {
+        let refused = controller.enroll(cluster, token, who).await.expect_err("refused");
+        assert_eq!(refused.number, number, "{refused:?}");
+        told.push((refused.code, refused.message));
+    }
+    let texts: std::collections::BTreeSet<_> = told.iter().collect();
+    assert_eq!(
+        texts.len(),
+        6,
+        "without the secret all tokens look alike: {told:?}"
+    );
+    let again = controller
+        .enroll(home, &spent, first)
+        .await
+        .expect("the same key may ask again");
+    assert_eq!(again, first_reply);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_reaches_no_node_door_and_a_node_no_other_cluster() {
     let controller = Running::start().await;
     let cluster = controller.create_cluster().await;
@@ -297,6 +369,25 @@ struct Running {
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<(), controller::ControllerFailed>>,
     client: Endpoint,
+}
+
+/// Who asks to join.
+#[derive(Clone, Copy)]
+struct Applicant<'a> {
+    name: &'a str,
+    key: &'a SigningKey,
+    /// Instead of the token's.
+    secret: Option<[u8; 32]>,
+}
+
+impl<'a> Applicant<'a> {
+    fn new(name: &'a str, key: &'a SigningKey) -> Self {
+        Self {
+            name,
+            key,
+            secret: None,
+        }
+    }
 }
 
 struct Joined {
@@ -479,29 +570,10 @@ impl Running {
     }
 
     async fn join(&self, cluster: ClusterId, name: &str) -> Joined {
-        let created = self.act("token/create", json!({ "approval": "auto" })).await;
-        let token = JoinToken::parse(created["token"].as_str().expect("a text")).expect("a token");
-        let connection = self.connect(cluster, admit::JOIN, None).await;
-        let welcome = self.welcome(&connection).await;
-        token
-            .verify(&welcome.authority)
-            .expect("the token pins this authority");
-        let mut rng = StdRng::seed_from_u64(11);
-        let (key, seal) = (SigningKey::generate(&mut rng), SealSecret::generate(&mut rng));
-        let csr = certificate::csr(&key);
-        let exported = quic::exported(&connection).expect("exports");
-        let enroll = Enroll {
-            claims: token.claims_bytes().to_vec().into(),
-            secret: token.secret().clone(),
-            proof: Proof::new(&key, &exported, Digest::of(&csr).as_bytes()),
-            csr: csr.into(),
-            seal_key: seal.seal_key(),
-            name: name.to_owned(),
-            facts: HostFacts::default(),
-        };
-        let reply: JoinReply = ask(&connection, &JoinRequest::Enroll(enroll))
-            .await
-            .expect("joins");
+        let token = self.token(json!({ "approval": "auto" })).await;
+        let key = SigningKey::generate(&mut StdRng::seed_from_u64(11));
+        let reply = self.enroll(cluster, &token, Applicant::new(name, &key)).await;
+        let reply = reply.expect("joins");
         assert!(
             matches!(reply, JoinReply::Pending { .. }),
             "the contract comes by the next question: {reply:?}"
@@ -512,6 +584,48 @@ impl Running {
         Joined {
             identity: self.certified(cluster, node, &key),
         }
+    }
+
+    async fn token(&self, input: Value) -> JoinToken {
+        let created = self.act("token/create", input).await;
+
+        JoinToken::parse(created["token"].as_str().expect("a text")).expect("a token")
+    }
+
+    /// Asks to join at the door of `cluster`.
+    async fn enroll(
+        &self,
+        cluster: ClusterId,
+        token: &JoinToken,
+        who: Applicant<'_>,
+    ) -> Result<JoinReply, WireError> {
+        let connection = self.connect(cluster, admit::JOIN, None).await;
+        let welcome = self.welcome(&connection).await;
+        if token.claims_unverified().expect("claims").cluster == cluster {
+            token
+                .verify(&welcome.authority)
+                .expect("the token pins this authority");
+        }
+        let csr = certificate::csr(who.key);
+        let exported = quic::exported(&connection).expect("exports");
+        let enroll = Enroll {
+            claims: token.claims_bytes().to_vec().into(),
+            secret: who
+                .secret
+                .map_or_else(|| token.secret().clone(), TokenSecret::from_bytes),
+            proof: Proof::new(who.key, &exported, Digest::of(&csr).as_bytes()),
+            csr: csr.into(),
+            seal_key: SealSecret::from_bytes([11; 32]).seal_key(),
+            name: who.name.to_owned(),
+            facts: HostFacts::default(),
+        };
+        let body = protocol::cbor::encode(&JoinRequest::Enroll(enroll));
+        let reply = quic::request(&connection, &body, Duration::from_secs(10))
+            .await
+            .expect("a reply");
+        let answer: Answer<JoinReply> = wire::read(&reply).expect("an answer");
+
+        answer.into_result()
     }
 
     /// The certificate that the contract would bring, read from the store: opening contracts is the agent's work.
