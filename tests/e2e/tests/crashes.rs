@@ -48,6 +48,55 @@ fn an_agent_killed_at_any_sync_or_rename_becomes_the_node_that_it_was_to_be() {
 }
 
 #[test]
+fn an_agent_killed_while_it_leaves_has_left_after_the_next_attempt() {
+    if !strace::may_trace() {
+        return;
+    }
+    let mut site = Site::founded();
+    let places = agent_places(&mut site);
+    let mut killed = 0;
+    for call in ["fsync", "rename"] {
+        let before = places.iter().filter(|(known, _)| *known == call).count();
+        for nth in before + 1.. {
+            let name = format!("{call}-{nth}");
+            site.token(&name, &["--approval", "auto"]);
+            let run = site.agent("run", &name);
+            site.start_under(&name, &strace::killing(call, nth), &words(&run));
+            site.served(&name);
+            let leave = [
+                "agent",
+                "leave",
+                "--agent-socket",
+                &text(&site.path(&format!("{name}.sock"))),
+            ];
+            let answer = site.attempt(&leave);
+            match site.ended(&name).signal() {
+                None => {
+                    assert_eq!(answer.code, Some(0), "{answer:?}");
+                    break;
+                }
+                signal => assert_eq!(signal, Some(SIGKILL)),
+            }
+            killed += 1;
+            // It is a node that nobody lets in, or none any more, whose token is spent.
+            site.start(&name, &words(&run));
+            until("it has left", || {
+                site.attempt(&[&leave, ["--timeout", "2s"].as_slice()].concat());
+                !site.lives(&name)
+            });
+            let ended = site.ended(&name);
+            assert!([Some(0), Some(6)].contains(&ended.code()), "{name}: {ended:?}");
+            let nodes = site.json(&["node", "list"]);
+            let mut states = nodes.as_array().expect("a list").iter();
+            let ours = states.find(|node| node["name"] == *name);
+            assert_eq!(ours.expect("it was one")["state"], "revoked", "{name}");
+        }
+    }
+    eprintln!("killed a leaving agent at {killed} places");
+    assert!(killed >= 3, "two syncs and a rename at least: {killed}");
+}
+
+#[test]
 fn an_installation_whose_making_was_killed_anywhere_is_made_by_the_next_attempt() {
     if !strace::may_trace() {
         return;

@@ -50,6 +50,8 @@ pub(super) struct Membership {
     anchors: Option<Anchors>,
     /// No controller's certificate is believed at the node door: perhaps the bundle is behind.
     bundle_in_doubt: bool,
+    /// A revocation list that was shown at the join door names this node.
+    shut_out: bool,
     marks_at: Boot,
     leaving: bool,
     /// Nothing is done any more: the identity is being forgotten.
@@ -93,6 +95,7 @@ impl Membership {
             remembered,
             anchors: None,
             bundle_in_doubt: false,
+            shut_out: false,
             marks_at: Boot::default(),
             leaving: false,
             gone: false,

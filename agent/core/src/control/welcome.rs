@@ -53,6 +53,8 @@ pub(super) struct Verified {
     pub(super) bundle: Held<TrustBundle>,
     pub(super) controller: Option<ControllerId>,
     pub(super) anchors: Anchors,
+    /// The list that the server showed.
+    pub(super) revoked: Option<RevocationList>,
 }
 
 impl Judgement<'_> {
@@ -67,7 +69,11 @@ impl Judgement<'_> {
         anchors
             .put(trust.cluster(), &bundle.opened.body)
             .map_err(WelcomeRefusal::BundleContent)?;
-        let revocations = self.revocations(&welcome, &trust)?;
+        let revoked = self.revoked(&welcome, &trust)?;
+        let mut revocations = self.revocations.clone();
+        if let Some(list) = &revoked {
+            revocations.add(trust.cluster(), list);
+        }
         let identity = admit::verify_server(
             &self.server.chain,
             (ServerOf::Controller, trust.cluster()),
@@ -86,6 +92,7 @@ impl Judgement<'_> {
             bundle,
             controller,
             anchors,
+            revoked,
         })
     }
 
@@ -117,17 +124,15 @@ impl Judgement<'_> {
         Ok(bundle)
     }
 
-    /// What is revoked by the list in force, or by the one that the server shows of itself.
-    fn revocations(&self, welcome: &Welcome, trust: &Trust) -> Result<Revocations, WelcomeRefusal> {
-        let mut revocations = self.revocations.clone();
-        if let Some(bytes) = &welcome.revocations {
-            let list = trust
-                .open::<RevocationList>(bytes, Subject::All)
-                .map_err(|refused| WelcomeRefusal::Revocations(refused.why))?;
-            revocations.add(trust.cluster(), &list.body);
-        }
+    /// The revocation list that the server shows, if it shows one.
+    fn revoked(&self, welcome: &Welcome, trust: &Trust) -> Result<Option<RevocationList>, WelcomeRefusal> {
+        let Some(bytes) = &welcome.revocations else {
+            return Ok(None);
+        };
+        let list = trust.open::<RevocationList>(bytes, Subject::All);
 
-        Ok(revocations)
+        list.map(|list| Some(list.body))
+            .map_err(|refused| WelcomeRefusal::Revocations(refused.why))
     }
 
     /// The time to judge certificates at: a clock that is behind a signed beacon is wrong.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
 use protocol::cbor;
+use protocol::document::authority::{RevocationList, RevokedNode};
 use protocol::document::config::Candidate;
 use protocol::envelope::Kind;
 use protocol::error::{Code, WireError};
@@ -78,8 +79,13 @@ impl Membership {
             Door::Join => {
                 self.bundle_in_doubt = false;
                 self.anchors = Some(verified.anchors);
+                let is_listed = verified.revoked.is_some_and(|list| self.is_on(&list));
+                if is_listed && !std::mem::replace(&mut self.shut_out, true) {
+                    turn.out.event(Event::Revoked);
+                }
                 let write = self.documents.take_bundle(verified.bundle, &self.member.trust);
                 self.write(write, None, turn);
+                self.forget_if_revoked(turn);
             }
         }
     }
@@ -350,16 +356,27 @@ impl Membership {
         }
     }
 
+    /// Whether the list in force revokes this node, or one that was shown at the join door, where a node comes that is
+    /// let in nowhere else.
     fn is_revoked(&self) -> bool {
         let list = self.documents.snapshot().revocations.as_ref();
 
-        list.is_some_and(|list| {
-            list.opened
-                .body
-                .nodes
-                .iter()
-                .any(|entry| entry.node == self.member.node && entry.generation >= self.member.generation)
-        })
+        self.shut_out || list.is_some_and(|list| self.is_on(&list.opened.body))
+    }
+
+    fn is_on(&self, list: &RevocationList) -> bool {
+        let us = |entry: &RevokedNode| {
+            entry.node == self.member.node && entry.generation >= self.member.generation
+        };
+
+        list.nodes.iter().any(us)
+    }
+
+    /// A node that is revoked has nothing left to give back, and nobody who would take it.
+    fn forget_if_revoked(&mut self, turn: &mut Turn<'_>) {
+        if self.leaving && !self.gone && self.is_revoked() {
+            self.forget(turn);
+        }
     }
 
     fn swap_identity(&mut self, turn: &mut Turn<'_>) {
@@ -410,6 +427,7 @@ impl Membership {
 
     pub(in crate::control) fn handle_leave(&mut self, turn: &mut Turn<'_>) {
         self.leaving = true;
+        self.forget_if_revoked(turn);
         self.drive(turn);
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::cbor;
+use protocol::document::authority::{RevocationList, RevokedNode};
 use protocol::document::config::{Candidate, CandidateKind};
 use protocol::envelope::Kind;
 use protocol::error::{Code, WireError};
@@ -374,6 +375,36 @@ fn a_node_that_leaves_gives_everything_back() {
     assert_eq!(host.control.status(), Status::Ended { failure: None });
     assert!(!super::super::boot(&host.disk).expect("bootable").is_member());
     assert_eq!(host.control.poll_timeout(), None);
+}
+
+#[test]
+fn a_node_whose_leaving_was_not_answered_leaves_although_nobody_lets_it_in() {
+    for waits_first in [false, true] {
+        let mut host = Host::member(Cluster::new());
+        let us = RevokedNode {
+            node: node(),
+            generation: 1,
+        };
+        host.cluster.revocations = (
+            2,
+            RevocationList {
+                nodes: vec![us],
+                ..RevocationList::default()
+            },
+        );
+        host.faults.node_handshake = true;
+        host.cut();
+        if waits_first {
+            host.run(Duration::from_secs(60));
+            let told = host.events.iter().filter(|event| **event == Event::Revoked);
+            assert_eq!(told.count(), 1, "it hears why, once");
+        }
+        host.control.handle_leave(host.now);
+        host.run(Duration::from_secs(60));
+
+        assert!(host.events.contains(&Event::Left), "waits first: {waits_first}");
+        assert!(!super::super::boot(&host.disk).expect("bootable").is_member());
+    }
 }
 
 #[test]
