@@ -79,4 +79,4 @@ fn sum(site: &Site, member: &str) -> u64 {
 const FRESHNESS: Duration = Duration::from_secs(16);
 /// The ends probe more often.
 const QUIET_MS: u64 = 3_000;
-const REFUSALS: u64 = 3;
+const REFUSALS: u64 = 2;
