@@ -35,6 +35,40 @@ pub struct Admin {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
+impl Admin {
+    /// Takes the action that `name` names, in the name of `operator`, or of the first owner.
+    pub async fn answer(
+        &self,
+        name: &str,
+        operator: Option<OperatorId>,
+        input: Value,
+    ) -> Result<Value, Failure> {
+        let action = Action::parse(name).ok_or_else(|| Failure::not_found("action", name))?;
+        match action.effect() {
+            Effect::Read => read(self, operator, action, input),
+            Effect::Write => {
+                let caller = Caller::Local { operator };
+                match nodes::write(&self.service, caller, Request::Act { action, input }).await? {
+                    Reply::View(view) => Ok(view),
+                    Reply::Join(_) | Reply::Node(_) | Reply::Done | Reply::Refused(_) => Ok(Value::Null),
+                }
+            }
+            Effect::Maintain => backup(self, operator, action, &input).await,
+        }
+    }
+
+    async fn take(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Result<Value, Failure> {
+        let operator = operator(headers)?;
+        let input = match body.is_empty() {
+            true => json!({}),
+            false => serde_json::from_slice(body)
+                .map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))?,
+        };
+
+        self.answer(name, operator, input).await
+    }
+}
+
 /// Opens the socket: mode 0600, in place of one that nobody listens on any more.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
@@ -96,7 +130,7 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match answer(&admin, &format!("{noun}/{verb}"), &headers, &body).await {
+    match admin.take(&format!("{noun}/{verb}"), &headers, &body).await {
         Ok(view) => axum::Json(view).into_response(),
         Err(failure) => {
             let status =
@@ -108,27 +142,6 @@ async fn take(
             });
             (status, axum::Json(error)).into_response()
         }
-    }
-}
-
-async fn answer(admin: &Admin, name: &str, headers: &HeaderMap, body: &[u8]) -> Result<Value, Failure> {
-    let action = Action::parse(name).ok_or_else(|| Failure::not_found("action", name))?;
-    let operator = operator(headers)?;
-    let input = match body.is_empty() {
-        true => json!({}),
-        false => serde_json::from_slice(body)
-            .map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))?,
-    };
-    match action.effect() {
-        Effect::Read => read(admin, operator, action, input),
-        Effect::Write => {
-            let caller = Caller::Local { operator };
-            match nodes::write(&admin.service, caller, Request::Act { action, input }).await? {
-                Reply::View(view) => Ok(view),
-                Reply::Join(_) | Reply::Node(_) | Reply::Done | Reply::Refused(_) => Ok(Value::Null),
-            }
-        }
-        Effect::Maintain => backup(admin, operator, action, &input).await,
     }
 }
 

@@ -77,39 +77,59 @@ pub async fn run<E: Engine>(
     parts: Parts<E>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ControllerFailed> {
-    let supervisor = parts.supervisor.clone();
-    let mut running = start(config, parts)?;
-    supervisor.ready();
-    let mut work = tokio::time::interval(WORK);
-    tokio::pin!(shutdown);
-    let outcome = loop {
-        tokio::select! {
-            () = &mut shutdown => break Ok(()),
-            _ = running.tasks.join_next() => break Err(ControllerFailed::PartEnded),
-            _ = &mut running.writer => break Err(ControllerFailed::WriterEnded),
-            _ = work.tick() => supervisor.worked(),
-        }
-    };
-    running.endpoint.close(VarInt::from_u32(0), b"stopping");
-    running.tasks.shutdown().await;
-    running.endpoint.wait_idle().await;
-    // With every door closed the writer ends, and with it the hold on the data directory.
-    if !matches!(outcome, Err(ControllerFailed::WriterEnded)) {
-        let _ = tokio::time::timeout(WRITER_END, running.writer).await;
-    }
-
-    outcome
+    Controller::start(config, parts)?.run(shutdown).await
 }
 
-/// A controller that serves.
-struct Running {
+/// A controller that serves. Dropping it ends its tasks and closes nothing.
+pub struct Controller {
     endpoint: Endpoint,
     tasks: JoinSet<()>,
     /// Ready when the writer has ended.
     writer: oneshot::Receiver<()>,
+    admin: Admin,
+    supervisor: Arc<dyn Supervisor>,
 }
 
-fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running, ControllerFailed> {
+impl Controller {
+    /// Opens the store and the sockets, publishes what the store holds, and begins to serve. Must be called within a
+    /// tokio runtime.
+    pub fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Self, ControllerFailed> {
+        start(config, parts)
+    }
+
+    /// Takes administrative actions in the same process, as the admin socket does.
+    pub fn admin(&self) -> Admin {
+        self.admin.clone()
+    }
+
+    /// Runs until `shutdown` is ready, then closes connections and waits for the writer.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ControllerFailed> {
+        self.supervisor.ready();
+        let mut work = tokio::time::interval(WORK);
+        tokio::pin!(shutdown);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break Ok(()),
+                _ = self.tasks.join_next() => break Err(ControllerFailed::PartEnded),
+                _ = &mut self.writer => break Err(ControllerFailed::WriterEnded),
+                _ = work.tick() => self.supervisor.worked(),
+            }
+        };
+        self.endpoint.close(VarInt::from_u32(0), b"stopping");
+        self.tasks.shutdown().await;
+        self.endpoint.wait_idle().await;
+        // With every door closed the writer ends, and with it the hold on the data directory.
+        drop(self.admin);
+        if !matches!(outcome, Err(ControllerFailed::WriterEnded)) {
+            let _ = tokio::time::timeout(WRITER_END, self.writer).await;
+        }
+
+        outcome
+    }
+}
+
+fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Controller, ControllerFailed> {
     let store = Store::open(parts.engine).map_err(ControllerFailed::Store)?;
     let installed = installation::find(&store.snapshot())?.ok_or(ControllerFailed::NotInitialised)?;
     let addresses = match installed.mode {
@@ -154,17 +174,17 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running
         clock: parts.clock,
         routing: Nudge::default(),
     };
+    let admin = Admin {
+        service: service.clone(),
+        bench: bench.clone(),
+        metrics: parts.metrics_text,
+    };
     if let Some(path) = &config.admin_socket {
         let listener = admin::bind(path).map_err(|source| ControllerFailed::AdminSocket {
             path: path.clone(),
             source,
         })?;
-        let admin = Admin {
-            service: service.clone(),
-            bench: bench.clone(),
-            metrics: parts.metrics_text,
-        };
-        tasks.spawn(admin::serve(listener, admin));
+        tasks.spawn(admin::serve(listener, admin.clone()));
     }
     tasks.spawn(listen::accept(endpoint.clone(), service.clone()));
     tasks.spawn(timers::presence(service.clone()));
@@ -172,10 +192,12 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Running
     tasks.spawn(timers::routes(service.clone()));
     tasks.spawn(timers::certificates(service, bench.key, bench.endpoints));
 
-    Ok(Running {
+    Ok(Controller {
         endpoint,
         tasks,
         writer,
+        admin,
+        supervisor: parts.supervisor,
     })
 }
 

@@ -130,6 +130,7 @@ async fn park(
             return Ok(news);
         }
         tokio::select! {
+            biased;
             changed = watch.changed() => changed.map_err(|_| unavailable("the controller is stopping"))?,
             () = &mut deadline => {
                 metrics::counter!("gabion_controller_polls_total", "outcome" => "not_modified").increment(1);
