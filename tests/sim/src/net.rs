@@ -1,8 +1,11 @@
 //! A network in memory: datagrams between simulated hosts, each way with its own latency, loss, duplication and cuts.
 //!
-//! Time is tokio's paused clock and chance a seeded generator, so a run is a function of its seed. A packet is put
-//! into the receiver's inbox under the time of its arrival; no task carries it, so the order of arrivals depends on
-//! nothing else.
+//! Time is tokio's paused clock, and what becomes of a packet depends on the seed, its way, and how many went that
+//! way before it: not on who else sent in the same instant, so the order in which tasks of different hosts run is not
+//! seen here. A packet is put into the receiver's inbox under the time of its arrival; no task carries it.
+
+mod chance;
+mod inbox;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -10,14 +13,15 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
+
+use chance::{Chance, mix, way_hash};
+use inbox::{Inbox, Place};
 
 /// The network of one world. Clones are the same network.
 #[derive(Clone)]
@@ -82,11 +86,12 @@ pub enum Fate {
 
 struct State {
     began: Instant,
-    rng: StdRng,
+    seed: u64,
     usual: Way,
     ways: BTreeMap<(IpAddr, IpAddr), Way>,
     inboxes: BTreeMap<SocketAddr, Arc<Inbox>>,
-    next: u64,
+    /// Packets so far, by where from and where to.
+    sent: BTreeMap<(SocketAddr, SocketAddr), u64>,
     counts: Counts,
     /// The newest packets, at most [`REMEMBERED`].
     trace: VecDeque<Packet>,
@@ -98,18 +103,18 @@ impl Net {
     pub fn new(seed: u64, usual: Way) -> Self {
         Self(Arc::new(Mutex::new(State {
             began: Instant::now(),
-            rng: StdRng::seed_from_u64(seed),
+            seed,
             usual,
             ways: BTreeMap::new(),
             inboxes: BTreeMap::new(),
-            next: 0,
+            sent: BTreeMap::new(),
             counts: Counts::default(),
             trace: VecDeque::new(),
-            digest: FNV_OFFSET,
+            digest: 0,
         })))
     }
 
-    /// A socket at `address`. One that was there before hears nothing any more.
+    /// A socket at `address`. One that was there before hears and says nothing any more.
     pub fn socket(&self, address: SocketAddr) -> Arc<Socket> {
         let inbox = Arc::new(Inbox::default());
         self.state().inboxes.insert(address, Arc::clone(&inbox));
@@ -119,6 +124,20 @@ impl Net {
             net: self.clone(),
             inbox,
         })
+    }
+
+    /// Takes whatever socket is at `address` off the network, as the end of its process does: it hears nothing any
+    /// more, and what it still has to say is heard by nobody and counted nowhere.
+    pub fn unplug(&self, address: SocketAddr) {
+        self.state().inboxes.remove(&address);
+    }
+
+    /// Holds what arrives at `address`, and swallows what is sent from there, until it is set back: how a stopped
+    /// process looks from outside.
+    pub fn freeze(&self, address: SocketAddr, frozen: bool) {
+        if let Some(inbox) = self.state().inboxes.get(&address) {
+            inbox.freeze(frozen);
+        }
     }
 
     /// Changes the way from one host to another; the way back stays as it is. What is under way already arrives.
@@ -147,13 +166,16 @@ impl Net {
         self.state().counts
     }
 
-    /// The newest packets, oldest first.
+    /// The newest packets, oldest first, those of one instant by their way.
     pub fn trace(&self) -> Vec<Packet> {
-        self.state().trace.iter().copied().collect()
+        let mut trace: Vec<_> = self.state().trace.iter().copied().collect();
+        trace.sort_by_key(|packet| (packet.at, packet.from, packet.to));
+
+        trace
     }
 
-    /// One number that stands for every packet that was ever sent: time, ends, length and fate. Contents are left
-    /// out, for handshakes draw randomness of their own.
+    /// One number that stands for every packet that was ever sent: time, ends, place on its way, length and fate.
+    /// Contents are left out, for handshakes draw randomness of their own.
     pub fn digest(&self) -> u64 {
         self.state().digest
     }
@@ -172,39 +194,65 @@ impl fmt::Debug for Net {
 }
 
 impl State {
+    /// Whether the socket with this inbox is the one at `address`.
+    fn is_at(&self, address: SocketAddr, inbox: &Arc<Inbox>) -> bool {
+        self.inboxes
+            .get(&address)
+            .is_some_and(|there| Arc::ptr_eq(there, inbox))
+    }
+
     fn way(&self, from: IpAddr, to: IpAddr) -> Way {
         self.ways.get(&(from, to)).copied().unwrap_or(self.usual)
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let way = self.way(from.ip(), to.ip());
-        // Always the same number of draws, so that one way's settings do not shift the chance of the others.
-        let (loss, duplication) = (self.per_mille(), self.per_mille());
-        let arrivals = [self.arrival(way), self.arrival(way)];
+        let number = self.sent.entry((from, to)).or_default();
+        *number += 1;
+        let number = *number;
+        let mut chance = Chance::of(self.seed, (from, to), number);
+        // Always the same number of draws, so that a way's settings do not shift its later chances.
+        let (loss, duplication) = (chance.per_mille(), chance.per_mille());
+        let arrivals = [0, 1].map(|_| arrival(way, chance.per_mille()));
         let fate = if way.cut {
             Fate::Cut
         } else if loss < way.loss {
             Fate::Lost
         } else {
             let copies = if duplication < way.duplication { 2 } else { 1 };
-            self.deliver(from, to, bytes, &arrivals[..copies])
+            self.deliver((from, to, number), bytes, &arrivals[..copies])
         };
-        self.note(Packet {
-            at: self.began.elapsed(),
-            from,
-            to,
-            bytes: bytes.len(),
-            fate,
-        });
+        let at = self.began.elapsed();
+        let bytes = bytes.len();
+        self.note(
+            Packet {
+                at,
+                from,
+                to,
+                bytes,
+                fate,
+            },
+            number,
+        );
     }
 
-    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], arrivals: &[Instant]) -> Fate {
+    fn deliver(
+        &mut self,
+        (from, to, number): (SocketAddr, SocketAddr, u64),
+        bytes: &[u8],
+        arrivals: &[Instant],
+    ) -> Fate {
         let Some(inbox) = self.inboxes.get(&to) else {
             return Fate::Unheard;
         };
-        for arrival in arrivals {
-            self.next += 1;
-            if !inbox.put((*arrival, self.next), from, bytes) {
+        for (copy, at) in arrivals.iter().enumerate() {
+            let place = Place {
+                at: *at,
+                from,
+                number,
+                copy,
+            };
+            if !inbox.put(place, bytes) {
                 return Fate::Unheard;
             }
         }
@@ -214,17 +262,7 @@ impl State {
         }
     }
 
-    fn arrival(&mut self, way: Way) -> Instant {
-        let share = u32::from(self.per_mille());
-
-        Instant::now() + way.latency + way.jitter * share / 1_000
-    }
-
-    fn per_mille(&mut self) -> u16 {
-        u16::try_from(self.rng.next_u32() % 1_000).unwrap_or(0)
-    }
-
-    fn note(&mut self, packet: Packet) {
+    fn note(&mut self, packet: Packet, number: u64) {
         self.counts.sent += 1;
         match packet.fate {
             Fate::Cut => self.counts.cut += 1,
@@ -236,9 +274,13 @@ impl State {
             Fate::Lost => self.counts.lost += 1,
             Fate::Unheard => self.counts.unheard += 1,
         }
-        for byte in format!("{packet:?}").bytes() {
-            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
-        }
+        let nanos = u64::try_from(packet.at.as_nanos()).unwrap_or(u64::MAX);
+        let told = [nanos, number, packet.bytes as u64, packet.fate as u64];
+        let hash = told
+            .into_iter()
+            .fold(way_hash((packet.from, packet.to)), |hash, part| mix(hash ^ part));
+        // A sum, so that the order within an instant does not count.
+        self.digest = self.digest.wrapping_add(hash);
         if self.trace.len() == REMEMBERED {
             self.trace.pop_front();
         }
@@ -246,61 +288,8 @@ impl State {
     }
 }
 
-/// What is on its way to one socket, by the time and order of arrival.
-#[derive(Default)]
-struct Inbox(Mutex<Arriving>);
-
-#[derive(Default)]
-struct Arriving {
-    packets: BTreeMap<(Instant, u64), (SocketAddr, Vec<u8>)>,
-    reader: Option<Waker>,
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl Inbox {
-    fn put(&self, at: (Instant, u64), from: SocketAddr, bytes: &[u8]) -> bool {
-        let mut arriving = self.arriving();
-        if arriving.packets.len() >= INBOX {
-            return false;
-        }
-        arriving.packets.insert(at, (from, bytes.to_vec()));
-        if let Some(reader) = arriving.reader.take() {
-            reader.wake();
-        }
-
-        true
-    }
-
-    fn arriving(&self) -> MutexGuard<'_, Arriving> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Arriving {
-    /// The next packet that has arrived by now.
-    fn take(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
-        let next = self.packets.first_entry()?;
-
-        (next.key().0 <= Instant::now()).then(|| next.remove())
-    }
-
-    /// Has the reader woken when the next packet arrives, or one comes that arrives before.
-    fn wake_reader(&mut self, cx: &mut Context<'_>) -> bool {
-        self.reader = Some(cx.waker().clone());
-        let Some(((at, _), _)) = self.packets.first_key_value() else {
-            self.alarm = None;
-            return false;
-        };
-        let at = *at;
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if alarm.deadline() != at {
-            alarm.as_mut().reset(at);
-        }
-
-        alarm.as_mut().poll(cx).is_ready()
-    }
+fn arrival(way: Way, share: u16) -> Instant {
+    Instant::now() + way.latency + way.jitter * u32::from(share) / 1_000
 }
 
 /// The UDP socket of a simulated host. A host that is dropped hears nothing any more.
@@ -319,8 +308,7 @@ impl fmt::Debug for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let mut state = self.net.state();
-        let ours = |inbox: &Arc<Inbox>| Arc::ptr_eq(inbox, &self.inbox);
-        if state.inboxes.get(&self.address).is_some_and(ours) {
+        if state.is_at(self.address, &self.inbox) {
             state.inboxes.remove(&self.address);
         }
     }
@@ -332,9 +320,10 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.net
-            .state()
-            .send(self.address, transmit.destination, transmit.contents);
+        let mut state = self.net.state();
+        if state.is_at(self.address, &self.inbox) && !self.inbox.is_frozen() {
+            state.send(self.address, transmit.destination, transmit.contents);
+        }
 
         Ok(())
     }
@@ -385,11 +374,5 @@ impl UdpPoller for AlwaysWritable {
     }
 }
 
-/// Packets that may be on their way to one socket: a receive buffer of 4 MiB.
-const INBOX: usize = 4_096;
 /// Packets that the trace keeps.
 const REMEMBERED: usize = 100_000;
-
-/// FNV-1a, 64 bits (draft-eastlake-fnv).
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0100_0000_01b3;
