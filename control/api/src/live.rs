@@ -71,6 +71,24 @@ impl Live {
             .handle_heartbeat(key, heartbeat, Some(observed), now)
     }
 
+    /// These changes were not stored. What the store has of their nodes counts again, so that the next heartbeat, or
+    /// the lack of one, brings them anew.
+    pub fn handle_unstored(
+        &mut self,
+        view: &dyn View,
+        changes: &[Change],
+        now: Now,
+    ) -> Result<(), StoreError> {
+        for change in changes {
+            match node::get(view, change.cluster, change.node)? {
+                Some(row) => self.liveness.restore(&row, now),
+                None => self.liveness.forget(change.cluster, change.node),
+            }
+        }
+
+        Ok(())
+    }
+
     /// Takes a report in; the routes that it says something new and bad about want a decision at once.
     pub fn handle_report(
         &mut self,

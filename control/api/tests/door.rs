@@ -15,7 +15,7 @@ use control_api::routing;
 use control_api::touched::Touched;
 use control_core::audit::{self, Actor, Outcome, Target};
 use control_core::join::JoinCaller;
-use control_core::liveness::Addresses;
+use control_core::liveness::{Addresses, Change};
 use control_core::testing::{MemoryTx, World};
 use protocol::certificate;
 use protocol::document::config::{Candidate, CandidateKind, SyntheticConfig, Transport};
@@ -143,6 +143,21 @@ fn a_lease_reaches_its_relay_before_the_ends_hear_of_it() {
         desk.names_relay(a, b, relay),
         "once acknowledged, the decision may name it"
     );
+}
+
+#[test]
+fn a_sign_of_life_that_was_not_stored_is_brought_again_by_the_next_heartbeat() {
+    let mut desk = Controller::new(8);
+    let cluster = desk.create_cluster();
+    let node = desk.join("web-1", &["member"]);
+    let first = desk.hear(cluster, node, 1);
+    assert!(!first.is_empty(), "the first sign of life is news");
+    assert!(desk.hear(cluster, node, 1).is_empty(), "the second one is none");
+
+    desk.live
+        .handle_unstored(&desk.tx, &first, desk.world.now)
+        .expect("the rows can be read");
+    assert_eq!(desk.hear(cluster, node, 1), first);
 }
 
 #[test]
@@ -412,6 +427,13 @@ impl Controller {
     }
 
     fn heartbeat(&mut self, cluster: ClusterId, node: NodeId, port: u16) {
+        let changes = self.hear(cluster, node, port);
+        self.ask(&Caller::Controller, &Request::Heard { changes })
+            .expect("stored");
+    }
+
+    /// What a heartbeat has that is to be stored.
+    fn hear(&mut self, cluster: ClusterId, node: NodeId, port: u16) -> Vec<Change> {
         let heartbeat = Heartbeat {
             boot: BootId::from_bytes([port as u8; 16]),
             candidates: vec![Candidate::new(CandidateKind::Lan, address(port))],
@@ -423,9 +445,8 @@ impl Controller {
         let change = self
             .live
             .handle_heartbeat((cluster, node), address(port), &heartbeat, self.world.now);
-        let changes = change.expect("taken").into_iter().collect();
-        self.ask(&Caller::Controller, &Request::Heard { changes })
-            .expect("stored");
+
+        change.expect("taken").into_iter().collect()
     }
 
     /// Both ends of each pair say that they are connected, and no pair has a direct path.

@@ -25,19 +25,24 @@ impl Nudge {
     }
 }
 
-/// Hands changes of presence to the writer. Nobody waits: what is lost is seen again at the next heartbeat.
+/// Hands changes of presence to the writer. Nobody waits: what is not stored is seen again at the next heartbeat.
 pub(crate) fn submit(service: &Service, changes: Vec<Change>) {
     if changes.is_empty() {
         return;
     }
     let service = service.clone();
     tokio::spawn(async move {
-        if let Err(failure) = service
-            .door
-            .call(Caller::Controller, Request::Heard { changes })
-            .await
-        {
-            tracing::warn!(code = failure.code.text(), "a change of presence was not stored");
+        let request = Request::Heard {
+            changes: changes.clone(),
+        };
+        let Err(failure) = service.door.call(Caller::Controller, request).await else {
+            return;
+        };
+        tracing::warn!(code = failure.code.text(), "a change of presence was not stored");
+        let (snapshot, now) = (service.board.snapshot(), service.clock.now());
+        let restored = service.board.live().handle_unstored(&snapshot, &changes, now);
+        if let Err(error) = restored {
+            tracing::error!(%error, "the nodes cannot be read");
         }
     });
 }
