@@ -192,6 +192,7 @@ mod tests {
                 beacon: None,
                 have: vec![have],
                 wait_ms: 0,
+                left_out: Vec::new(),
             };
             let now = Now {
                 boot: Boot(0),

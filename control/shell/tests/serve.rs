@@ -185,6 +185,7 @@ fn poll() -> Vec<u8> {
         beacon: None,
         have: Vec::new(),
         wait_ms: 0,
+        left_out: Vec::new(),
     }))
 }
 
