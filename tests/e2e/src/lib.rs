@@ -1,5 +1,7 @@
 //! The product as its user has it: the real binary, started as processes on loopback, asked by its own command line.
 
+pub mod lab;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -33,6 +35,7 @@ pub fn gabion() -> PathBuf {
 }
 
 /// A controller's data directory and the processes that were started beside it. All end with the test.
+#[derive(Debug)]
 pub struct Site {
     dir: tempfile::TempDir,
     processes: Vec<(String, Child)>,

@@ -1,0 +1,151 @@
+//! A cluster in a lab: a controller on a host of its own, and agents that join as an operator lets them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Lab;
+use crate::text;
+
+/// Whom the installation answers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Strict,
+    Dev,
+}
+
+impl Mode {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Dev => "dev",
+        }
+    }
+}
+
+/// A host that is to become a node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub name: String,
+    pub is_relay: bool,
+    /// `key=value`.
+    pub labels: Vec<String>,
+}
+
+impl Node {
+    pub fn member(name: &str, labels: &[&str]) -> Self {
+        Self::new(name, false, labels)
+    }
+
+    pub fn relay(name: &str, labels: &[&str]) -> Self {
+        Self::new(name, true, labels)
+    }
+
+    fn new(name: &str, is_relay: bool, labels: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_relay,
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        }
+    }
+}
+
+impl Lab {
+    /// Adds the controller's host and makes its data directory. `settings`: lines of its configuration besides where it
+    /// is; `args`: what `gabion controller init` is to be told. Gives what that printed.
+    pub fn init_controller(&mut self, mode: Mode, settings: &str, args: &[&str]) -> Value {
+        let address = self.host(CONTROLLER);
+        let (data, socket) = (self.site.path("controller"), self.site.path("admin.sock"));
+        let written = format!(
+            "mode = \"{}\"\ndata_dir = \"{}\"\nsocket = \"{}\"\nadvertise = [\"{address}:7443\"]\n{settings}",
+            mode.name(),
+            text(&data),
+            text(&socket),
+        );
+        let config = text(&self.site.path(CONTROLLER_CONFIG));
+        fs::write(&config, written).expect("written");
+
+        self.site
+            .json(&[&["controller", "init", "--config", &config], args].concat())
+    }
+
+    /// Starts the controller, again if need be, and waits until it answers.
+    pub fn start_controller(&mut self) {
+        let config = text(&self.site.path(CONTROLLER_CONFIG));
+        self.start(CONTROLLER, &["controller", "run", "--config", &config]);
+        self.until("the controller answers", START, |lab| {
+            let asked = lab.site.try_run(&["status", "-o", "json"]);
+            match asked.status.success() {
+                true => Ok(()),
+                false => Err(String::from_utf8_lossy(&asked.stderr).into_owned()),
+            }
+        });
+    }
+
+    /// Ends the controller without warning.
+    pub fn kill_controller(&mut self) {
+        self.kill(CONTROLLER);
+    }
+
+    /// Makes a token for one host and hands it over; `args`: what `gabion token create` is to be told. Gives its text.
+    pub fn invite(&self, name: &str, args: &[&str]) -> String {
+        let token = self.site.run(&[&["token", "create"], args].concat());
+        let file = self.site.path(&format!("{name}.token"));
+        fs::write(&file, &token).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
+
+        token
+    }
+
+    /// Starts the agent of a host that was invited, or starts it again.
+    pub fn start_agent(&mut self, name: &str) {
+        let (state, socket) = (text(&self.site.path(name)), text(&self.socket(name)));
+        let token = text(&self.site.path(&format!("{name}.token")));
+        let args = [
+            "agent",
+            "run",
+            "--name",
+            name,
+            "--state-dir",
+            &state,
+            "--agent-socket",
+            &socket,
+            "--poll-interval",
+            "1s",
+            "--token-file",
+            &token,
+        ];
+        self.start(name, &args);
+    }
+
+    /// Adds hosts and lets them join without a question; returns when the controller has them all as active.
+    pub fn join(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            self.host(&node.name);
+            let labels = node.labels.iter().flat_map(|label| ["--label", label]);
+            let role: &[&str] = if node.is_relay { &["--role", "relay"] } else { &[] };
+            let args: Vec<&str> = ["--approval", "auto"].into_iter().chain(labels).collect();
+            self.invite(&node.name, &[&args, role].concat());
+            self.start_agent(&node.name);
+        }
+        self.until("every node joins", JOIN, |lab| {
+            let listed = lab.site.json(&["node", "list"]);
+            let is_active = |node: &Node| {
+                let mut rows = listed.as_array().into_iter().flatten();
+                rows.any(|row| row["name"] == node.name.as_str() && row["state"] == "active")
+            };
+            match nodes.iter().find(|node| !is_active(node)) {
+                None => Ok(()),
+                Some(node) => Err(format!("{} is not active in {listed}", node.name)),
+            }
+        });
+    }
+}
+
+/// The controller's host.
+pub(super) const CONTROLLER: &str = "controller";
+const CONTROLLER_CONFIG: &str = "controller.toml";
+const START: Duration = Duration::from_secs(60);
+const JOIN: Duration = Duration::from_secs(120);
