@@ -21,7 +21,7 @@ use net::Net;
 use process::Running;
 
 pub use cluster::{Mode, Node};
-pub use door::{Door, is_settled, ready, relay_of};
+pub use door::{Door, is_calm, is_settled, ready, relay_of};
 pub use filter::Meter;
 
 /// Hosts, what runs on them, and what is cut between them.

@@ -1,6 +1,10 @@
 //! The product as its user has it: the real binary, started as processes on loopback, asked by its own command line.
 
+mod fleet;
 pub mod lab;
+mod process;
+pub mod small_disk;
+pub mod strace;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -8,30 +12,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-mod fleet;
-mod process;
-pub mod small_disk;
-pub mod strace;
-
 pub use fleet::{copy, words};
 pub use process::{Ended, until};
 pub use rustix::process::Signal;
 
-/// The binary that `cargo build --bins` made in the same target directory as this test.
+/// The binary that `cargo build --bins` made in the same target directory as what runs: a test, or a program beside it.
 pub fn gabion() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests lie in target/PROFILE/deps");
-    let binary = profile.join("gabion");
-    assert!(
-        binary.exists(),
-        "{} is missing: cargo build --workspace --bins",
-        binary.display()
-    );
+    let running = std::env::current_exe().expect("what runs has a path");
+    // Programs lie in target/PROFILE, tests in target/PROFILE/deps.
+    let places = running.ancestors().skip(1).take(2);
+    let mut binaries = places.map(|place| place.join("gabion"));
 
-    binary
+    binaries.find(|binary| binary.is_file()).unwrap_or_else(|| {
+        panic!(
+            "no gabion beside {}: cargo build --workspace --bins",
+            running.display()
+        )
+    })
 }
 
 /// A controller's data directory and the processes that were started beside it. All end with the test.

@@ -70,14 +70,15 @@ impl Door {
         } else {
             input.to_string()
         };
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        write!(
-            stream,
+        // One write: an agent may answer and close before it has read a body that it does not need.
+        let question = format!(
             "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
-        )?;
+        );
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.write_all(question.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
 
@@ -102,6 +103,13 @@ pub fn is_settled(route: &RouteRow) -> bool {
     let active = route.paths.iter().find(|path| path.active);
 
     route.active == route.decided && active.is_some_and(|path| path.health == UP)
+}
+
+/// Whether the last probe of the path in use was answered in time, and nothing is sent twice.
+pub fn is_calm(route: &RouteRow) -> bool {
+    let active = route.paths.iter().find(|path| path.active);
+
+    route.doubling.is_none() && active.is_some_and(|path| path.health == UP && path.misses == 0)
 }
 
 /// The paths that a route could move to at once.

@@ -3,7 +3,7 @@
 
 mod failover;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -307,7 +307,7 @@ fn verified_config(lab: &mut Lab, authority: &Authority, node: &str) {
 
 /// The synthetic config in a state file and its version, if `gabion inspect` finds every document in it signed by the
 /// authority.
-fn config_in(lab: &Lab, file: &PathBuf, authority: &Authority) -> Option<(Value, u64)> {
+fn config_in(lab: &Lab, file: &Path, authority: &Authority) -> Option<(Value, u64)> {
     let inspected = lab.site().try_run(&[
         "inspect",
         &text(file),
