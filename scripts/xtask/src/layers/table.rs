@@ -72,10 +72,11 @@ pub(super) const ROOMS: &[Room] = &[
     Room { package: "control-shell", directory: "control/shell", kind: Kind::Shell, uses: &["protocol", "agent-shell", "control-core", "control-routing", "control-api", "control-store"] },
     Room { package: "sim", directory: "tests/sim", kind: Kind::Tests, uses: ALL_LIBRARIES },
     Room { package: "e2e", directory: "tests/e2e", kind: Kind::Tests, uses: ALL_LIBRARIES },
+    Room { package: "bench", directory: "tests/bench", kind: Kind::Tests, uses: LIBRARIES_AND_LAB },
     Room { package: "xtask", directory: "scripts/xtask", kind: Kind::Tool, uses: &[] },
 ];
 
-/// What the binary and the rooms for tests may join; the latter never use each other.
+/// What the binary and the rooms for tests may join; of the latter only `bench` uses another.
 const ALL_LIBRARIES: &[&str] = &[
     "protocol",
     "agent-core",
@@ -85,6 +86,19 @@ const ALL_LIBRARIES: &[&str] = &[
     "control-api",
     "control-store",
     "control-shell",
+];
+
+/// What is measured on real processes runs in the same lab that tests them.
+const LIBRARIES_AND_LAB: &[&str] = &[
+    "protocol",
+    "agent-core",
+    "agent-shell",
+    "control-core",
+    "control-routing",
+    "control-api",
+    "control-store",
+    "control-shell",
+    "e2e",
 ];
 
 const PROTOCOL: &[&str] = &["protocol"];
@@ -101,7 +115,7 @@ const STORE: &[&str] = &["control-store"];
 const AGENT_SHELL: &[&str] = &["agent-shell"];
 const SHELLS: &[&str] = &["agent-shell", "control-shell"];
 const CLI: &[&str] = &["gabion"];
-const TESTS: &[&str] = &["sim", "e2e"];
+const TESTS: &[&str] = &["sim", "e2e", "bench"];
 const TOOL: &[&str] = &["xtask"];
 
 /// Crates with a job. A crate that is not here may be used by nobody; sorted by name.
