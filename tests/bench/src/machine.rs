@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Processor, cores, memory, kernel, and how busy it was before the bench began.
+/// Build, processor, cores, memory, kernel, and how busy it was before the bench began.
 pub(crate) fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let processor = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
@@ -16,8 +16,15 @@ pub(crate) fn describe() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split_whitespace().next().unwrap_or("unknown").to_owned();
 
+    // What is measured lies beside this program and has its profile.
+    let profile = if cfg!(debug_assertions) {
+        "a development build"
+    } else {
+        "a release build"
+    };
+
     format!(
-        "{cores} cores of {processor}, {} GiB, Linux {}, load {load} before it began",
+        "{profile} on {cores} cores of {processor}, {} GiB, Linux {}, load {load} before it began",
         (kilobytes + HALF_A_GIB) / (2 * HALF_A_GIB),
         release(&kernel)
     )

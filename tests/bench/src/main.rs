@@ -80,7 +80,7 @@ fn run(options: &Options) -> Result<(), NotMeasured> {
     let wanted = |bench: &&Bench| options.name.as_deref().is_none_or(|name| name == bench.name);
     for bench in BENCHES.iter().filter(wanted) {
         let machine = machine::describe();
-        eprintln!("bench: {} on {machine}", bench.name);
+        eprintln!("bench: {}, {machine}", bench.name);
         let findings = (bench.run)()?;
         let measured = Measured {
             bench: bench.name,

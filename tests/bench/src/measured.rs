@@ -73,7 +73,7 @@ impl Measured<'_> {
 
     fn section(&self) -> String {
         format!(
-            "\n## Bench `{}`\n\n{} on {}. Repeat with `./scripts/bench {}`.\n\n{}\n{}\n\n",
+            "\n## Bench `{}`\n\n{}, {}. Repeat with `./scripts/bench {}`.\n\n{}\n{}\n\n",
             self.bench,
             self.date,
             self.machine,

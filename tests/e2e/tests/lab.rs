@@ -70,7 +70,7 @@ fn nothing_is_left_of_a_lab_that_ended_in_a_panic() {
 
 #[test]
 fn what_a_dead_run_left_behind_is_swept_with_what_runs_in_it() {
-    let Some(lab) = Lab::for_test("what_a_dead_run_left_behind") else {
+    let Some(mut lab) = Lab::for_test("what_a_dead_run_left_behind") else {
         return;
     };
     let mut ended = Command::new("true").spawn().expect("it starts");
@@ -89,7 +89,15 @@ fn what_a_dead_run_left_behind_is_swept_with_what_runs_in_it() {
     }
 
     lab::sweep();
-    assert!(!orphan.wait().expect("it ends").success(), "it was killed");
+    lab.until("what ran in it is killed", PATIENCE, |_| {
+        match orphan.try_wait().expect("the system knows its child") {
+            Some(ended) => {
+                assert!(!ended.success(), "tail ends only when it is killed");
+                Ok(())
+            }
+            None => Err("it runs".to_owned()),
+        }
+    });
     let left = listed();
     assert!(!left.contains(&orphaned), "{left:?}");
     assert!(
