@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use agent_shell::local::RouteRow;
 use e2e::lab::{self, Door, Lab, Meter, Node, is_settled, ready, relay_of};
 
-/// Joins another member and a relay, cuts the direct path of the members silently, and measures what that cost.
+/// Joins another member and a relay, cuts the direct path of the members silently while there is no controller, and
+/// measures what that cost.
 pub(super) fn failover(lab: &mut Lab, sender: &str) {
     lab.join(&[Node::member(RECEIVER, &[]), Node::relay(RELAY, &[])]);
     let ends = [(sender, RECEIVER), (RECEIVER, sender)];
@@ -22,6 +23,8 @@ pub(super) fn failover(lab: &mut Lab, sender: &str) {
     let meter = counters.until_flowing(lab, DIRECT);
     let log = lab.door(RECEIVER);
     log.take_received(sender).expect("frames came");
+    // Whoever moves traffic now has asked nobody.
+    lab.kill_controller();
 
     let ended = AtomicBool::new(false);
     let (watched, cut_at) = std::thread::scope(|scope| {
@@ -37,6 +40,7 @@ pub(super) fn failover(lab: &mut Lab, sender: &str) {
         (watch.join().expect("counters can be read"), cut_at)
     });
     judge(lab, sender, &watched, cut_at, &log);
+    lab.start_controller();
     both(lab, ends, "the controller confirms", |route| {
         relay_of(&route.decided) == Some(RELAY) && is_settled(route)
     });
