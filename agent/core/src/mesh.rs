@@ -148,10 +148,18 @@ impl Mesh {
         self.settle(now);
     }
 
-    /// Since this process last stood still, every controller was tried, and none answered.
-    pub fn handle_controllers_tried_in_vain(&mut self, now: Boot) {
+    /// A poll of this node's own, sent at `poll_sent_at`, succeeded and brought no newer beacon: a controller is
+    /// there, and freshness stays as it is.
+    pub fn handle_controller_answered(&mut self, poll_sent_at: Boot, now: Boot) {
         self.turn(now);
-        self.relay.handle_controllers_tried_in_vain(now);
+        self.relay.handle_controller_answered(poll_sent_at, now);
+        self.settle(now);
+    }
+
+    /// Every controller was tried by attempts that began at `since` or later, and none answered.
+    pub fn handle_controllers_tried_in_vain(&mut self, since: Boot, now: Boot) {
+        self.turn(now);
+        self.relay.handle_controllers_tried_in_vain(since, now);
         self.settle(now);
     }
 

@@ -8,6 +8,7 @@
 //!     └──────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::limits;
@@ -28,6 +29,10 @@ pub(super) struct Dialler {
     link: Link,
     /// Attempts in a row that came to nothing.
     failures: u32,
+    /// When the present attempt began.
+    began: Boot,
+    /// When the newest attempt at each endpoint began that has failed since the last success.
+    in_vain: BTreeMap<String, Boot>,
 }
 
 #[derive(Debug)]
@@ -52,10 +57,13 @@ enum Link {
     },
 }
 
-/// Whether every endpoint has now failed once more since the last success.
+/// Whether every endpoint has failed since the last success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Round {
-    Complete,
+    /// `since`: when the oldest of the newest attempts at each began.
+    Complete {
+        since: Boot,
+    },
     Incomplete,
 }
 
@@ -70,6 +78,8 @@ impl Dialler {
                 until: Boot::default(),
             },
             failures: 0,
+            began: Boot::default(),
+            in_vain: BTreeMap::new(),
         }
     }
 
@@ -100,6 +110,7 @@ impl Dialler {
         let endpoint = self.endpoint().to_owned();
         let connection = turn.out.connect(call, &endpoint);
         self.present = Some(endpoint);
+        self.began = turn.now.boot;
         self.link = Link::Dialling {
             connection,
             until: turn.now.boot.after(DIAL),
@@ -187,12 +198,14 @@ impl Dialler {
         if let Link::Open { proven, .. } = &mut self.link {
             *proven = true;
             self.failures = 0;
+            self.in_vain.clear();
         }
     }
 
     /// The present connection is gone, or the attempt failed: rests, and turns to the next endpoint.
     pub(super) fn end(&mut self, turn: &mut Turn<'_>) -> Round {
         let was_proven = matches!(self.link, Link::Open { proven: true, .. });
+        let tried = self.endpoint().to_owned();
         let pause = match was_proven {
             true if self.endpoints.len() > 1 => ELSEWHERE,
             true => AFTER_SESSION,
@@ -203,11 +216,23 @@ impl Dialler {
             return Round::Incomplete;
         }
         self.failures = self.failures.saturating_add(1);
-        let known = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).max(1);
+        self.in_vain.insert(tried, self.began);
 
-        match self.failures.is_multiple_of(known) {
-            true => Round::Complete,
-            false => Round::Incomplete,
+        self.round()
+    }
+
+    /// An attempt under way when the process stood still fails by that alone, so each round says how far back it goes.
+    fn round(&mut self) -> Round {
+        let endpoints = &self.endpoints;
+        self.in_vain.retain(|endpoint, _| endpoints.contains(endpoint));
+        let all = endpoints
+            .iter()
+            .all(|endpoint| self.in_vain.contains_key(endpoint));
+        let oldest = self.in_vain.values().min().copied();
+
+        match oldest.filter(|_| all) {
+            Some(since) => Round::Complete { since },
+            None => Round::Incomplete,
         }
     }
 

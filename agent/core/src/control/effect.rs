@@ -65,8 +65,8 @@ pub enum Effect {
         body: Payload,
         deadline: Boot,
     },
-    /// Every controller that is known was tried since the last success, and none answered.
-    TriedInVain,
+    /// Every controller that is known was tried by attempts that began at `since` or later, and none answered.
+    TriedInVain { since: Boot },
 }
 
 /// The protocol to dial.

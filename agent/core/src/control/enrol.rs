@@ -465,8 +465,8 @@ impl Joiner {
         if !matches!(self.step, Step::Saving(_)) {
             self.step = Step::Away;
         }
-        if self.dialler.end(turn) == Round::Complete {
-            turn.out.push(Effect::TriedInVain);
+        if let Round::Complete { since } = self.dialler.end(turn) {
+            turn.out.push(Effect::TriedInVain { since });
         }
     }
 }

@@ -8,4 +8,5 @@ mod host;
 mod joining;
 mod renewing;
 mod sessions;
+mod standstills;
 mod welcomes;

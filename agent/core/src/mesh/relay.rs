@@ -4,7 +4,7 @@
 //! Renewal is freshness: while the poll that brought the newest beacon was sent less than 60 s ago, every row is
 //! live. After that only pairs that were active in the last 60 s go on, until their grace is over. A relay that never
 //! was fresh since its process started carries nothing, and one whose process stood still carries nothing until a
-//! controller was heard, or every one was sought in vain.
+//! controller was heard, or every one was sought in vain, by what began after that.
 
 mod row;
 
@@ -102,10 +102,7 @@ impl Relay {
     pub(super) fn handle_fresh(&mut self, poll_sent_at: Boot, now: Boot) {
         let sent_at = poll_sent_at.min(now);
         self.fresh_at = self.fresh_at.max(Some(sent_at));
-        if self.still_at.is_some_and(|still| sent_at >= still) {
-            self.still_at = None;
-        }
-        self.note_state(now);
+        self.end_standstill(sent_at, now);
     }
 
     /// The process stood still until now.
@@ -114,8 +111,21 @@ impl Relay {
         self.note_state(now);
     }
 
-    pub(super) fn handle_controllers_tried_in_vain(&mut self, now: Boot) {
-        self.still_at = None;
+    /// A poll of our own that was sent at `poll_sent_at` succeeded, whatever it brought.
+    pub(super) fn handle_controller_answered(&mut self, poll_sent_at: Boot, now: Boot) {
+        self.end_standstill(poll_sent_at, now);
+    }
+
+    /// Every controller was tried by attempts that began at `since` or later.
+    pub(super) fn handle_controllers_tried_in_vain(&mut self, since: Boot, now: Boot) {
+        self.end_standstill(since, now);
+    }
+
+    /// What was known before the standstill may have changed during it; only what began since can tell.
+    fn end_standstill(&mut self, began_at: Boot, now: Boot) {
+        if self.still_at.is_some_and(|still| began_at >= still) {
+            self.still_at = None;
+        }
         self.note_state(now);
     }
 

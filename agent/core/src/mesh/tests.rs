@@ -117,6 +117,28 @@ fn a_relay_that_stood_still_forwards_nothing_before_a_poll_sent_since() {
 }
 
 #[test]
+fn a_search_from_before_the_standstill_opens_nothing_and_an_answer_without_news_does() {
+    for seed in 0..SEEDS / 10 {
+        let mut world = pair_over(seed, via(R, 1), &[via(S, 1)]);
+        settle(&mut world, seed);
+        world.set_polling(R, false);
+        let began = world.boot();
+        world.run_for(1_000);
+        world.stop(R);
+        world.run_for(7_000);
+        world.resume(R, seed % 2 == 0);
+        world.with(R, |mesh, now| mesh.handle_controllers_tried_in_vain(began, now));
+        let pause = world.mesh(R).relay(world.boot()).pause;
+        assert_eq!(pause, Some(RelayPause::StoodStill), "seed {seed}");
+
+        let fresh_at = world.mesh(R).relay(world.boot()).fresh_at;
+        world.with(R, |mesh, now| mesh.handle_controller_answered(now, now));
+        let view = world.mesh(R).relay(world.boot());
+        assert_eq!((view.pause, view.fresh_at), (None, fresh_at), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_poll_reply_from_before_the_standstill_opens_nothing() {
     let mut world = pair_over(3, via(R, 1), &[via(S, 1)]);
     settle(&mut world, 3);

@@ -86,10 +86,11 @@ impl ControlHost for ControlSide<'_> {
 
     fn fresh(&mut self, poll_sent_at: Boot, newer: bool) {
         counters::polled(newer);
-        if newer {
-            self.world.notes.greeting = true;
-            self.with_mesh(|mesh, now| mesh.handle_fresh(poll_sent_at, now));
-        }
+        self.world.notes.greeting |= newer;
+        self.with_mesh(|mesh, now| match newer {
+            true => mesh.handle_fresh(poll_sent_at, now),
+            false => mesh.handle_controller_answered(poll_sent_at, now),
+        });
     }
 
     fn persist(&mut self, write: WriteId, files: Vec<(FileName, Payload)>) {
@@ -131,8 +132,8 @@ impl ControlHost for ControlSide<'_> {
         }
     }
 
-    fn tried_in_vain(&mut self) {
-        self.with_mesh(Mesh::handle_controllers_tried_in_vain);
+    fn tried_in_vain(&mut self, since: Boot) {
+        self.with_mesh(|mesh, now| mesh.handle_controllers_tried_in_vain(since, now));
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) trait ControlHost {
     fn fresh(&mut self, poll_sent_at: Boot, newer: bool);
     fn persist(&mut self, write: WriteId, files: Vec<(FileName, Payload)>);
     fn tell(&mut self, event: control::Event);
-    fn tried_in_vain(&mut self);
+    fn tried_in_vain(&mut self, since: Boot);
 }
 
 /// What the relation with the neighbours needs of the world.
@@ -62,7 +62,7 @@ pub(super) fn pump_control(control: &mut Control, host: &mut impl ControlHost) {
                 body,
                 deadline,
             } => host.ask(connection, tag, body, deadline),
-            Effect::TriedInVain => host.tried_in_vain(),
+            Effect::TriedInVain { since } => host.tried_in_vain(since),
         }
     }
 }

@@ -467,9 +467,9 @@ impl Membership {
             self.session.door == Door::Node && why == SessionEnd::Disconnected(Disconnected::Handshake);
         turn.out.event(Event::SessionClosed { endpoint, why });
         self.session.clear();
-        if self.session.dialler.end(turn) == Round::Complete {
+        if let Round::Complete { since } = self.session.dialler.end(turn) {
             self.bundle_in_doubt |= doubtful;
-            turn.out.push(Effect::TriedInVain);
+            turn.out.push(Effect::TriedInVain { since });
         }
     }
 }

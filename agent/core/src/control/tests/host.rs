@@ -26,7 +26,8 @@ pub(super) struct Host {
     pub(super) adopted: Vec<(Kind, u64)>,
     pub(super) identities: usize,
     pub(super) fresh: Vec<(Boot, bool)>,
-    pub(super) tried_in_vain: usize,
+    /// Since when every controller had been tried, each time that was said.
+    pub(super) tried_in_vain: Vec<Boot>,
     pub(super) dialled: Vec<(Door, String)>,
     /// Requests sent, by door.
     pub(super) sent: Vec<(Door, ConnectionId)>,
@@ -62,6 +63,12 @@ pub(super) struct Faults {
     pub(super) fail_writes: usize,
     /// The handshake at the node door fails.
     pub(super) node_handshake: bool,
+    /// A dial gets no answer at all.
+    pub(super) silent: bool,
+    /// Servers say nothing first.
+    pub(super) wordless: bool,
+    /// No request is answered.
+    pub(super) mute: bool,
 }
 
 enum Input {
@@ -99,7 +106,7 @@ impl Host {
             adopted: Vec::new(),
             identities: 0,
             fresh: Vec::new(),
-            tried_in_vain: 0,
+            tried_in_vain: Vec::new(),
             dialled: Vec::new(),
             sent: Vec::new(),
             requests: Vec::new(),
@@ -317,7 +324,7 @@ impl Host {
                 body,
                 ..
             } => self.ask(connection, tag, body.as_bytes()),
-            Effect::TriedInVain => self.tried_in_vain += 1,
+            Effect::TriedInVain { since } => self.tried_in_vain.push(since),
         }
 
         Ok(())
@@ -351,8 +358,13 @@ impl Host {
             return;
         }
         self.connections.insert(connection, door);
+        if self.faults.silent {
+            return;
+        }
         self.inbox.push_back(Input::Connected(connection));
-        self.inbox.push_back(Input::Welcome(connection));
+        if !self.faults.wordless {
+            self.inbox.push_back(Input::Welcome(connection));
+        }
     }
 
     fn ask(&mut self, connection: ConnectionId, tag: Tag, body: &[u8]) {
@@ -365,6 +377,9 @@ impl Host {
         let is_renewal = matches!(request, Some(NodeRequest::Renew(_)));
         self.requests
             .extend(request.map(|request| (self.now.boot, request)));
+        if self.faults.mute {
+            return;
+        }
         if let Some(reply) = self.scripted.clone().filter(|_| is_poll) {
             return self.reply(connection, tag, &reply);
         }

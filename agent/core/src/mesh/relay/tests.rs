@@ -52,7 +52,7 @@ fn a_relay_that_never_was_fresh_carries_nothing() {
     relay.handle_table(&table(&[row(1, A, B, 1)]), Boot(0));
 
     assert_eq!(carry(&mut relay, A, 1, 10), Err(Refusal::NotFresh));
-    relay.handle_controllers_tried_in_vain(Boot(20));
+    relay.handle_controllers_tried_in_vain(Boot(10), Boot(20));
     assert_eq!(carry(&mut relay, A, 1, 30), Err(Refusal::NotFresh));
 }
 
@@ -97,8 +97,23 @@ fn after_a_standstill_only_a_poll_sent_since_or_a_vain_search_opens_the_relay() 
     assert_eq!(carry(&mut relay, A, 1, 10_021), Ok(passage(B)));
 
     relay.handle_still(Boot(20_000));
-    relay.handle_controllers_tried_in_vain(Boot(21_000));
-    assert_eq!(carry(&mut relay, A, 1, 21_001), Ok(passage(B)));
+    relay.handle_controllers_tried_in_vain(Boot(19_999), Boot(21_000));
+    assert_eq!(carry(&mut relay, A, 1, 21_001), Err(Refusal::StoodStill));
+    relay.handle_controllers_tried_in_vain(Boot(20_000), Boot(22_000));
+    assert_eq!(carry(&mut relay, A, 1, 22_001), Ok(passage(B)));
+}
+
+#[test]
+fn a_poll_that_brings_nothing_newer_ends_a_standstill_and_renews_no_freshness() {
+    let mut relay = fresh_relay();
+    let fresh_at = relay.view(Boot(10)).fresh_at;
+    relay.handle_still(Boot(10_000));
+    relay.handle_controller_answered(Boot(9_999), Boot(10_010));
+    assert_eq!(carry(&mut relay, A, 1, 10_011), Err(Refusal::StoodStill));
+    relay.handle_controller_answered(Boot(10_000), Boot(10_020));
+
+    assert_eq!(carry(&mut relay, A, 1, 10_021), Ok(passage(B)));
+    assert_eq!(relay.view(Boot(10_021)).fresh_at, fresh_at);
 }
 
 #[test]
@@ -188,9 +203,13 @@ proptest! {
                     relay.handle_still(Boot(now));
                     model.still = Some(now);
                 }
-                Step::Vain => {
-                    relay.handle_controllers_tried_in_vain(Boot(now));
-                    model.still = None;
+                Step::Answered(ago) => {
+                    relay.handle_controller_answered(Boot(now - ago), Boot(now));
+                    model.heard(now - ago);
+                }
+                Step::Vain(ago) => {
+                    relay.handle_controllers_tried_in_vain(Boot(now - ago), Boot(now));
+                    model.heard(now - ago);
                 }
                 Step::Frame { from, lease: number, generation } => {
                     let found = ask(&mut relay, from, &header(lease(number), generation), now);
@@ -225,7 +244,12 @@ impl Model {
 
     fn fresh(&mut self, sent_at: u64) {
         self.fresh = self.fresh.max(Some(sent_at));
-        if self.still.is_some_and(|still| sent_at >= still) {
+        self.heard(sent_at);
+    }
+
+    /// Controllers were heard, or all sought in vain, by what began then.
+    fn heard(&mut self, began_at: u64) {
+        if self.still.is_some_and(|still| began_at >= still) {
             self.still = None;
         }
     }
@@ -281,7 +305,8 @@ enum Step {
     Table(Vec<LeaseRow>),
     Fresh(u64),
     Still,
-    Vain,
+    Answered(u64),
+    Vain(u64),
     Frame {
         from: NodeId,
         lease: u8,
@@ -307,7 +332,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => rows.prop_map(Step::Table),
         2 => (0_u64..90_000).prop_map(Step::Fresh),
         1 => Just(Step::Still),
-        1 => Just(Step::Vain),
+        1 => (0_u64..90_000).prop_map(Step::Answered),
+        1 => (0_u64..90_000).prop_map(Step::Vain),
         8 => (end, 1_u8..4, 1_u32..4)
             .prop_map(|(from, lease, generation)| Step::Frame { from, lease, generation }),
     ]
