@@ -26,8 +26,11 @@ pub(super) struct Flow {
 #[derive(Clone, Debug)]
 struct Run {
     boot: BootTag,
+    /// The first that counts.
     first: u64,
     highest: u64,
+    /// Numbers that count, up to the highest.
+    expected: u64,
     /// Bit `n` stands for the number `highest - n`.
     seen: [u64; WORDS],
     received: u64,
@@ -36,7 +39,11 @@ struct Run {
 impl Flow {
     /// Notes an arrival and says whether it is new. A number from before the window counts as a copy.
     pub(super) fn handle(&mut self, boot: BootTag, number: u64, now: Boot) -> bool {
-        if self.run.as_ref().is_none_or(|run| run.boot != boot) {
+        if self
+            .run
+            .as_ref()
+            .is_none_or(|run| !run.is_continued(boot, number))
+        {
             self.end_run();
             self.run = Some(Run::begin(boot, number));
         } else if !self.run.as_mut().is_some_and(|run| run.take(number)) {
@@ -57,8 +64,8 @@ impl Flow {
         let (received, missing) = self.run.as_ref().map_or((0, 0), Run::counts);
 
         FlowView {
-            received: self.received + received,
-            missing: self.missing + missing,
+            received: self.received.saturating_add(received),
+            missing: self.missing.saturating_add(missing),
             duplicates: self.duplicates,
             largest_gap: self.largest_gap,
             gap_ended_at: self.gap_ended_at,
@@ -81,8 +88,8 @@ impl Flow {
     fn end_run(&mut self) {
         if let Some(run) = self.run.take() {
             let (received, missing) = run.counts();
-            self.received += received;
-            self.missing += missing;
+            self.received = self.received.saturating_add(received);
+            self.missing = self.missing.saturating_add(missing);
         }
     }
 }
@@ -96,15 +103,23 @@ impl Run {
             boot,
             first: number,
             highest: number,
+            expected: 1,
             seen,
             received: 1,
         }
     }
 
+    /// Whether a frame belongs to this run.
+    fn is_continued(&self, boot: BootTag, number: u64) -> bool {
+        self.boot == boot && number.saturating_sub(self.highest) <= LEAP
+    }
+
     /// Whether `number` is new.
     fn take(&mut self, number: u64) -> bool {
         if number > self.highest {
-            shift(&mut self.seen, number - self.highest);
+            let ahead = number - self.highest;
+            shift(&mut self.seen, ahead);
+            self.expected = self.expected.saturating_add(ahead);
             self.highest = number;
         }
         let back = self.highest - number;
@@ -122,14 +137,14 @@ impl Run {
     }
 
     fn counts(&self) -> (u64, u64) {
-        (self.received, (self.highest + 1 - self.first) - self.received)
+        (self.received, self.expected.saturating_sub(self.received))
     }
 
     /// The same window with counts from the next number on.
     fn renewed(self) -> Self {
         Self {
-            first: self.highest + 1,
-            highest: self.highest,
+            first: self.highest.saturating_add(1),
+            expected: 0,
             received: 0,
             ..self
         }
@@ -148,6 +163,10 @@ fn shift(seen: &mut [u64; WORDS], by: u64) {
         seen[place] = high | carried;
     }
 }
+
+/// Numbers that a sender may skip within one run: those of three hours at a thousand frames a second, while a link lives
+/// half a minute of silence at most. One that skips more has begun anew, or lies.
+const LEAP: u64 = 10_000_000;
 
 /// Numbers a late copy may be behind: twenty seconds of 50 frames a second.
 const WINDOW: u64 = 1_024;
@@ -208,7 +227,37 @@ mod tests {
         assert_eq!(view.largest_gap, Duration::from_millis(100));
     }
 
+    #[test]
+    fn a_number_that_nobody_could_have_come_to_begins_a_new_run() {
+        let mut flow = Flow::default();
+        for number in [1, 2, u64::MAX] {
+            assert!(flow.handle(ONE, number, Boot(0)));
+        }
+        assert!(flow.handle(TWO, 1, Boot(1)));
+
+        let view = flow.view();
+        assert_eq!((view.received, view.missing, view.duplicates), (4, 0, 0));
+    }
+
     proptest! {
+        /// Whatever a sender claims, the log goes on, and no frame accounts for more than [`LEAP`] that are missing.
+        #[test]
+        fn no_number_upsets_the_log(frames in prop::collection::vec((0_u8..3, number(), any::<bool>()), 1..60)) {
+            let (mut flow, mut received, mut missing) = (Flow::default(), 0_u64, 0_u64);
+            let sent = frames.len() as u64;
+            for (boot, number, take) in frames {
+                flow.handle(BootTag::from_bytes([boot; 8]), number, Boot(0));
+                if take {
+                    let view = flow.take();
+                    received += view.received;
+                    missing += view.missing;
+                }
+            }
+            let view = flow.view();
+            prop_assert!(received + view.received <= sent);
+            prop_assert!(missing + view.missing <= sent * LEAP);
+        }
+
         /// The log agrees with a set of all numbers, which is too large to ship.
         #[test]
         fn behaves_like_the_model(steps in prop::collection::vec(-20_i64..70, 1..300)) {
@@ -230,6 +279,15 @@ mod tests {
             prop_assert_eq!(view.missing, model.last().unwrap() - first + 1 - model.len() as u64);
             prop_assert_eq!(view.duplicates, duplicates);
         }
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            any::<u64>(),
+            0_u64..10,
+            (0_u64..10).prop_map(|back| u64::MAX - back),
+            (0_u64..3).prop_map(|beyond| LEAP + beyond),
+        ]
     }
 
     const ONE: BootTag = BootTag::from_bytes([1; 8]);
