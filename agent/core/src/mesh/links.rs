@@ -246,6 +246,9 @@ impl Links {
     }
 }
 
+/// Connections to one neighbour: the one in use, one that takes its place, and one that crossed that on the way.
+const LIVE: usize = 3;
+
 /// Connections a node keeps: two for each row of a full lease table, and some.
 pub const LINKS: usize = 2 * protocol::limits::LEASE_ROWS + 1_024;
 

@@ -1,6 +1,7 @@
 //! Several connections to one neighbour are up: which of them live?
 //!
-//! All are asked, up to four times within a second. Those that do not answer go. Of those that do, the one that the
+//! All are asked, up to four times within a second. One that comes meanwhile is asked too, and puts nothing off: who
+//! can open connections could otherwise keep all of them. Those that do not answer go. Of those that do, the one that the
 //! lower node id dialled stays, and of two by the same dialler the later. If none answers, the same order decides, so
 //! that both ends come to the same end without a word.
 
@@ -39,6 +40,16 @@ impl Contest {
             ask_again: now,
             until: now.after(LONGEST),
         }
+    }
+
+    /// Another connection came up: the question to ask over it at once.
+    pub(super) fn join(&mut self, link: LinkId) -> u64 {
+        self.ask(link)
+    }
+
+    /// Whether this one has answered.
+    pub(super) fn has_answered(&self, link: LinkId) -> bool {
+        self.answered.contains(&link)
     }
 
     /// Whether the answer is to one of our questions.

@@ -14,7 +14,7 @@ use rand::Rng;
 
 use super::contest::{Contest, Turn};
 use super::dial::Dial;
-use super::{LinkEffect, Probing};
+use super::{LIVE, LinkEffect, Probing};
 use crate::mesh::effect::{CloseReason, LinkId};
 use crate::mesh::probe::{Health, Judged, Probe, Reply};
 use crate::mesh::view::LinkView;
@@ -141,11 +141,52 @@ impl Neighbour {
         if let Some(probe) = &mut self.probe {
             probe.hurry(now);
         }
-        if self.connections.len() > 1 {
-            self.contest = Some(Contest::begin(chance.first_probe, now));
-        }
+        self.enter_contest(link, chance, now);
         self.hold_contest(now);
         self.seek(now);
+    }
+
+    /// A second connection begins a contest; a further one joins it, and may leave no place for the worst.
+    fn enter_contest(&mut self, link: LinkId, chance: Chance, now: Boot) {
+        if let Some(contest) = &mut self.contest {
+            let probe = contest.join(link);
+            self.effects.push_back(Wish::Ask { link, probe });
+        } else if self.connections.len() > 1 {
+            self.contest = Some(Contest::begin(chance.first_probe, now));
+        }
+        if self.connections.len() > LIVE
+            && let Some(loser) = self.loser()
+        {
+            self.connections.remove(&loser);
+            let why = CloseReason::Duplicate;
+            self.effects.push_back(Wish::Close { link: loser, why });
+        }
+    }
+
+    /// The one that would lose a contest over all but the newest.
+    fn loser(&self) -> Option<LinkId> {
+        let others = self
+            .connections
+            .keys()
+            .filter(|link| Some(**link) != self.current);
+        let has_answered = |link| {
+            self.contest
+                .as_ref()
+                .is_some_and(|contest| contest.has_answered(link))
+        };
+
+        others
+            .copied()
+            .min_by_key(|link| (has_answered(*link), self.rank(*link)))
+    }
+
+    /// Of two connections that are equally alive the higher stays: the one that the lower node dialled, or else the
+    /// later.
+    fn rank(&self, link: LinkId) -> (bool, LinkId) {
+        let connection = self.connections.get(&link);
+        let by_lower = connection.is_some_and(|connection| connection.dialled_by_us == self.we_are_lower);
+
+        (by_lower, link)
     }
 
     pub(super) fn handle_down(&mut self, link: LinkId, chance: Chance, now: Boot) {
@@ -350,11 +391,7 @@ impl Neighbour {
                 self.effects.extend(asked);
             }
             Turn::Over(running) => {
-                let by_lower = |link: &LinkId| {
-                    let connection = self.connections.get(link);
-                    connection.is_some_and(|connection| connection.dialled_by_us == self.we_are_lower)
-                };
-                let winner = running.into_iter().max_by_key(|link| (by_lower(link), *link));
+                let winner = running.into_iter().max_by_key(|link| self.rank(*link));
                 self.contest = None;
                 self.current = winner;
                 self.drop_others(winner, CloseReason::Duplicate);

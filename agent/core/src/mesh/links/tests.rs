@@ -1,5 +1,6 @@
 //! Which connections are kept, by this end alone; both ends together are in the world's tests.
 
+use proptest::prelude::*;
 use protocol::frame::PathTag;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -162,6 +163,109 @@ fn there_is_a_bound_on_connections() {
     assert_eq!(bench.take(), [close(9_999_999, CloseReason::TooMany)]);
 }
 
+#[test]
+fn another_connection_does_not_put_off_the_end_of_a_contest() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    bench.up(1, true);
+    bench.up(2, false);
+    bench.run_to(900);
+    bench.up(3, false);
+    bench.answer_all_but(0);
+    bench.run_to(1_000);
+
+    assert_eq!(bench.closed().len(), 2);
+}
+
+#[test]
+fn a_fourth_connection_closes_the_oldest_loser_at_once() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    // The other node is the higher one: what we dialled goes before what it dialled.
+    for (link, dialled_by_us) in [(1, true), (2, false), (3, false)] {
+        bench.up(link, dialled_by_us);
+    }
+    assert_eq!(bench.closed(), []);
+    bench.up(4, false);
+
+    assert_eq!(bench.closed(), [close(2, CloseReason::Duplicate)]);
+    assert_eq!(bench.links.current(PEER), Some(LinkId(4)), "the newest is in use");
+}
+
+#[test]
+fn one_peer_takes_neither_the_place_of_others_nor_more_questions_with_each_connection() {
+    let mut bench = Bench::new();
+    for link in 0..500 {
+        // Just before a contest would end.
+        bench.run_to(900 * link);
+        bench.up(link, false);
+    }
+
+    assert!(bench.links.by_link.len() <= LIVE, "{}", bench.links.by_link.len());
+    assert!(bench.asked.len() <= 500 * 8, "{}", bench.asked.len());
+}
+
+proptest! {
+    /// Against every order of connections, answers and waits: never more than [`LIVE`], never two for longer than a
+    /// contest, and questions in proportion to connections.
+    #[test]
+    fn the_connections_of_one_peer_are_bounded(steps in prop::collection::vec(step(), 1..80)) {
+        let mut bench = Bench::new();
+        let (mut open, mut several_since) = (BTreeSet::new(), None);
+        let (mut next, mut asked) = (0, 0);
+        for step in steps {
+            match step {
+                Step::Up(dialled_by_us) => {
+                    next += 1;
+                    open.insert(next);
+                    bench.up(next, dialled_by_us);
+                }
+                Step::Down(nth) => {
+                    if let Some(link) = open.iter().nth(nth).copied() {
+                        open.remove(&link);
+                        bench.down(link);
+                    }
+                }
+                Step::Answer(silent) => {
+                    asked += bench.asked.len();
+                    bench.reply_to_all_but(silent);
+                }
+                Step::Wait(millis) => bench.run_to(bench.now.0 + millis),
+            }
+            for effect in bench.closed() {
+                if let LinkEffect::Close { link, .. } = effect {
+                    prop_assert!(open.remove(&link.0));
+                }
+            }
+            prop_assert!(open.len() <= LIVE, "{open:?}");
+            prop_assert_eq!(bench.links.by_link.len(), open.len());
+            several_since = (open.len() > 1).then(|| several_since.unwrap_or(bench.now));
+            let lasts = several_since.map_or(0, |since: Boot| bench.now.since(since).as_millis());
+            prop_assert!(lasts <= 1_000, "{lasts} ms");
+        }
+        // Each is asked when it comes, and with the others at most three times more in the second of a contest.
+        prop_assert!(asked + bench.asked.len() <= 8 * (next as usize), "{asked} of {next}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Up(bool),
+    Down(usize),
+    /// All but one are answered.
+    Answer(u64),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => any::<bool>().prop_map(Step::Up),
+        1 => (0_usize..3).prop_map(Step::Down),
+        1 => (0_u64..20).prop_map(Step::Answer),
+        2 => (1_u64..999).prop_map(Step::Wait),
+    ]
+}
+
 struct Bench {
     links: Links,
     rng: StdRng,
@@ -217,8 +321,14 @@ impl Bench {
         self.now = self.now.max(Boot(at));
     }
 
-    /// Answers whatever was asked over other connections than this.
+    /// Answers whatever was asked over other connections than this, none of which is over.
     fn answer_all_but(&mut self, silent: u64) {
+        let meant = self.reply_to_all_but(silent);
+        assert!(meant.iter().all(|meant| *meant == Reply::Answered), "{meant:?}");
+    }
+
+    fn reply_to_all_but(&mut self, silent: u64) -> Vec<Reply> {
+        let mut meant = Vec::new();
         for (link, probe) in std::mem::take(&mut self.asked) {
             let reply = ProbeReply {
                 probe,
@@ -227,11 +337,12 @@ impl Bench {
                 received: 1,
             };
             if link != silent {
-                let meant = self.links.handle_reply(PEER, &reply, self.now);
-                assert_eq!(meant, Reply::Answered);
+                meant.push(self.links.handle_reply(PEER, &reply, self.now));
             }
         }
         self.drain();
+
+        meant
     }
 
     fn answer(&mut self, probe: u64) -> Reply {
