@@ -91,6 +91,8 @@ struct Refusal {
     code: String,
     message: String,
     #[serde(default)]
+    effect: Option<String>,
+    #[serde(default)]
     fix: Option<String>,
 }
 
@@ -114,6 +116,11 @@ fn refused(refusal: Refusal) -> Failure {
         None => Failure::new(exit_of_number(refusal.number), &refusal.code, refusal.message),
     };
 
+    let failure = match refusal.effect {
+        Some(effect) => failure.affecting(effect),
+        None => failure,
+    };
+
     match refusal.fix {
         Some(fix) => failure.fixed_by(fix),
         None => failure,
@@ -126,6 +133,7 @@ const fn exit_of_number(number: u16) -> Exit {
         401 | 403 => Exit::NotAllowed,
         409 | 410 => Exit::Conflict,
         503 => Exit::Unreachable,
+        504 => Exit::TimedOut,
         _ => Exit::Failed,
     }
 }

@@ -80,6 +80,11 @@ impl Failure {
         self
     }
 
+    /// Whether it says what it touches.
+    pub(crate) fn has_effect(&self) -> bool {
+        self.details.effect.is_some()
+    }
+
     /// Replaces the fix; one that comes with the failure knows more than one that follows from its code.
     pub(crate) fn fixed_by(mut self, fix: impl Into<String>) -> Self {
         self.details.fix = Some(fix.into());

@@ -28,6 +28,7 @@ mod file;
 mod identity;
 mod input;
 mod judge;
+mod leaving;
 mod ledger;
 mod marks;
 mod member;
@@ -46,7 +47,7 @@ mod welcome;
 pub use boot::{Persisted, Unbootable, boot};
 pub use config::{Config, POLL_INTERVAL, Pin, Seed};
 pub use effect::{Adopted, ConnectionId, Door, Effect, NodeIdentity, Payload, Tag, WriteId};
-pub use event::{Event, JoinFailure, Refusal, RenewalFailure, SessionEnd, WelcomeRefusal};
+pub use event::{Event, JoinFailure, NotLeft, Refusal, RenewalFailure, SessionEnd, WelcomeRefusal};
 pub use file::FileName;
 pub use input::{Disconnected, Lost, ServerLeaf, WriteFailed};
 pub use status::{JoinStatus, MemberStatus, Status};
@@ -262,12 +263,22 @@ impl Control {
         });
     }
 
-    /// Gives back what this node holds, or takes a pending request back. [`Event::Left`] says that it is done.
-    pub fn handle_leave(&mut self, now: Now) {
+    /// Gives back what this node holds, or takes a pending request back, unless that takes longer than `until`.
+    /// [`Event::Left`] says that it is done, [`Event::NotLeft`] that it was not done by then, and will not be.
+    pub fn handle_leave(&mut self, until: Boot, now: Now) {
         self.with(now, |phase, turn| match phase {
             Phase::Ended { .. } => {}
-            Phase::Joining(joiner) => joiner.handle_leave(turn),
-            Phase::Member(member) => member.handle_leave(turn),
+            Phase::Joining(joiner) => joiner.handle_leave(until, turn),
+            Phase::Member(member) => member.handle_leave(until, turn),
+        });
+    }
+
+    /// Nobody waits for this node to leave any more: what has not been asked for is not done.
+    pub fn handle_stay(&mut self, now: Now) {
+        self.with(now, |phase, _| match phase {
+            Phase::Ended { .. } => {}
+            Phase::Joining(joiner) => joiner.handle_stay(),
+            Phase::Member(member) => member.handle_stay(),
         });
     }
 

@@ -296,6 +296,9 @@ impl Drive {
             }
             counters::mesh(mesh.stats());
         }
+        if self.world.is_leaving_for_nobody() {
+            self.control.handle_stay(now);
+        }
         let status = self.control.status();
         if let Status::Member(member) = &status {
             counters::member(member, now.wall);

@@ -5,6 +5,7 @@ mod view;
 
 use std::time::Duration;
 
+use agent_core::control::NotLeft;
 use protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -25,8 +26,8 @@ pub(crate) enum Ask {
     Flows(oneshot::Sender<FlowRows>),
     /// The same, and the logs begin anew.
     FlowsTaken(oneshot::Sender<FlowRows>),
-    /// Answered when the node has given back what it held.
-    Leave(oneshot::Sender<()>),
+    /// Answered when the node has given back what it held, or will not within this time.
+    Leave(Duration, oneshot::Sender<Result<(), NotLeft>>),
     Links(oneshot::Sender<Vec<LinkRow>>),
     Relay(oneshot::Sender<RelayRow>),
     Routes(oneshot::Sender<Vec<RouteRow>>),
@@ -81,6 +82,22 @@ pub struct FlowStop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowStarted {
     pub peers: Vec<NodeId>,
+}
+
+/// That this node is to leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leave {
+    /// Given up after this time; a few seconds, without it.
+    #[serde(default)]
+    pub within_ms: Option<u32>,
+}
+
+impl Leave {
+    pub(crate) fn within(&self) -> Duration {
+        self.within_ms
+            .map_or(LEAVE_WITHIN, |millis| Duration::from_millis(u64::from(millis)))
+    }
 }
 
 /// How many flows ended.
@@ -153,9 +170,10 @@ impl LocalClient {
         self.ask(|answer| Ask::Stop(stop, answer)).await
     }
 
-    /// Gives back what this node holds, and returns when that is done: the agent then ends.
-    pub async fn leave(&self) -> Result<(), AgentGone> {
-        self.ask(Ask::Leave).await
+    /// Gives back what this node holds, and returns when that is done: the agent then ends. What is not done within
+    /// this time, or when the caller waits no more, is given up.
+    pub async fn leave(&self, within: Duration) -> Result<Result<(), NotLeft>, AgentGone> {
+        self.ask(|answer| Ask::Leave(within, answer)).await
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, AgentGone> {
@@ -168,3 +186,6 @@ impl LocalClient {
         answered.await.map_err(|_| AgentGone)
     }
 }
+
+/// As long as the command waits for an answer by default.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);

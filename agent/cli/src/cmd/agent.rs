@@ -171,7 +171,17 @@ async fn compared(local: &LocalClient) -> ! {
 }
 
 async fn leave(session: &Session) -> Outcome {
-    let answer = session.agent.post("/v1/leave", json!({})).await?;
+    // The agent is to give up before this command does, so that one of the two can say what came of it.
+    let within = session.agent.timeout * 9 / 10;
+    let wish = json!({ "within_ms": u32::try_from(within.as_millis()).unwrap_or(u32::MAX) });
+    let answer = session.agent.post("/v1/leave", wish).await.map_err(|failure| {
+        match failure.exit == Exit::TimedOut && !failure.has_effect() {
+            true => failure
+                .affecting("whether this host left is not known; its agent gives up when this command does")
+                .fixed_by("gabion agent status"),
+            false => failure,
+        }
+    })?;
     let shown = match answer {
         Value::Object(_) => answer,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {

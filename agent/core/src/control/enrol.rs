@@ -32,6 +32,7 @@ use super::effect::{ConnectionId, Door, Effect, Tag};
 use super::event::{Event, JoinFailure};
 use super::identity::{Joining, Keys, Member, Standing};
 use super::input::{Disconnected, Lost, ServerLeaf};
+use super::leaving::Leaving;
 use super::outbox::Call;
 use super::refusal::Weight;
 use super::snapshot::Snapshot;
@@ -52,7 +53,7 @@ pub(super) struct Joiner {
     /// How the last attempt at a controller ended.
     last_end: Option<Disconnected>,
     started: bool,
-    leaving: bool,
+    leaving: Option<Leaving>,
 }
 
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl Joiner {
             give_up_at: None,
             last_end: None,
             started: false,
-            leaving: false,
+            leaving: None,
         })
     }
 
@@ -143,7 +144,9 @@ impl Joiner {
             Step::Asking(_) | Step::Away | Step::Saving(_) => None,
         };
 
-        [self.dialler.poll_timeout(), self.give_up_at, waiting]
+        let leaving = self.leaving.as_ref().map(Leaving::until);
+
+        [self.dialler.poll_timeout(), self.give_up_at, waiting, leaving]
             .into_iter()
             .flatten()
             .min()
@@ -160,6 +163,9 @@ impl Joiner {
                 None => JoinFailure::Unanswered { last: self.last_end },
             };
             return self.fail(failure, turn);
+        }
+        if let Some(why) = Leaving::take_over(&mut self.leaving, turn.now) {
+            turn.out.event(Event::NotLeft(why));
         }
         if self.dialler.is_late(turn.now) {
             self.dialler.close(turn.out);
@@ -240,7 +246,7 @@ impl Joiner {
             return;
         }
         let request = match &self.joining {
-            Some(joining) => begin::question(joining, turn.config, &exported, self.leaving),
+            Some(joining) => begin::question(joining, turn.config, &exported, self.leaving.is_some()),
             None => {
                 let Some(token) = turn
                     .config
@@ -262,9 +268,12 @@ impl Joiner {
             }
         };
         if let Some(request) = request {
-            let tag = turn
-                .out
-                .request(connection, &request, turn.now.boot.after(super::REQUEST_DEADLINE));
+            let mut deadline = turn.now.boot.after(super::REQUEST_DEADLINE);
+            if let Some(leaving) = &mut self.leaving {
+                leaving.note_asked();
+                deadline = deadline.min(leaving.until());
+            }
+            let tag = turn.out.request(connection, &request, deadline);
             self.step = Step::Asking(tag);
         }
     }
@@ -298,7 +307,7 @@ impl Joiner {
                 self.handle_pending(request, after, turn)
             }
             Some(Ok(JoinReply::Approved(sealed))) => self.handle_approved(&sealed, turn),
-            Some(Ok(JoinReply::Withdrawn)) if self.leaving => self.forget(turn),
+            Some(Ok(JoinReply::Withdrawn)) if self.leaving.is_some() => self.forget(turn),
             Some(Ok(JoinReply::Withdrawn)) => self.fail(JoinFailure::Withdrawn, turn),
             Some(Ok(JoinReply::Rejected(error)) | Err(error)) => self.handle_refused(error, turn),
             Some(Ok(JoinReply::Renewed(_))) | None => {
@@ -378,12 +387,13 @@ impl Joiner {
     }
 
     fn handle_refused(&mut self, error: WireError, turn: &mut Turn<'_>) -> Option<End> {
-        if self.leaving {
-            return self.forget(turn);
-        }
-        match Weight::of(&error) {
-            Weight::ForGood => self.fail(JoinFailure::Refused(error), turn),
-            Weight::Passing { pause } => {
+        match (Weight::of(&error), &mut self.leaving) {
+            (Weight::ForGood, Some(_)) => self.forget(turn),
+            (Weight::ForGood, None) => self.fail(JoinFailure::Refused(error), turn),
+            (Weight::Passing { pause }, leaving) => {
+                if let Some(leaving) = leaving {
+                    leaving.note_refused(error.clone());
+                }
                 turn.out.event(Event::JoinRetried { code: error.code });
                 self.hang_up(turn);
                 self.dialler.rest_longer(pause, turn.now);
@@ -429,8 +439,8 @@ impl Joiner {
     }
 
     /// Takes a pending request back, or just forgets that there was to be one.
-    pub(super) fn handle_leave(&mut self, turn: &mut Turn<'_>) {
-        self.leaving = true;
+    pub(super) fn handle_leave(&mut self, until: Boot, turn: &mut Turn<'_>) {
+        Leaving::wish(&mut self.leaving, until);
         if self.request().is_none() {
             self.forget(turn);
         }
@@ -440,7 +450,18 @@ impl Joiner {
         self.proceed(turn);
     }
 
+    pub(super) fn handle_stay(&mut self) {
+        self.leaving = None;
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     fn forget(&mut self, turn: &mut Turn<'_>) -> Option<End> {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.note_given_back();
+        }
         turn.out.persist(vec![Standing::Stranger.file()], Purpose::Leave);
         self.step = Step::Saving(Saving::Nothing);
 

@@ -32,6 +32,8 @@ pub enum Event {
     Left,
     /// The controller asks to go elsewhere.
     MovedAway { within_ms: u64 },
+    /// Did not leave in the time that was given for it, and does not try any more.
+    NotLeft(NotLeft),
     /// Where the controller sees this node's packets come from.
     Observed(Option<Address>),
     /// A document was refused, and what is in force stays.
@@ -240,6 +242,23 @@ pub enum JoinFailure {
     /// The request was taken back.
     #[error("the join request was withdrawn")]
     Withdrawn,
+}
+
+/// Why a node that was to leave has not, when the time for it was over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotLeft {
+    /// A controller said no; its code and sentence.
+    #[error("the controller refused: {}", .0.message)]
+    Refused(WireError),
+    /// A controller was asked and did not answer: it may have done it.
+    #[error("a controller was asked and did not answer")]
+    Unanswered,
+    /// No controller was reached, so nothing was given back.
+    #[error("no controller was reached")]
+    Unheard,
+    /// All was given back, and the state directory cannot be written. This goes on.
+    #[error("the state directory cannot be written")]
+    Unwritten,
 }
 
 /// Why a certificate was not renewed.

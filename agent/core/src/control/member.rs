@@ -27,6 +27,7 @@ use super::effect::{Adopted, Door};
 use super::enrol::Enrolled;
 use super::event::{Event, SessionEnd};
 use super::identity::Member;
+use super::leaving::Leaving;
 use super::ledger::Ledger;
 use super::outbox::Call;
 use super::renewal::{self, Renewal, Step};
@@ -53,7 +54,7 @@ pub(super) struct Membership {
     /// A revocation list that was shown at the join door names this node.
     shut_out: bool,
     marks_at: Boot,
-    leaving: bool,
+    leaving: Option<Leaving>,
     /// Nothing is done any more: the identity is being forgotten.
     gone: bool,
     started: bool,
@@ -97,7 +98,7 @@ impl Membership {
             bundle_in_doubt: false,
             shut_out: false,
             marks_at: Boot::default(),
-            leaving: false,
+            leaving: None,
             gone: false,
             started: false,
         };
@@ -124,6 +125,10 @@ impl Membership {
 
     pub(super) fn not_after(&self) -> Wall {
         self.renewal.validity().not_after
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
     }
 
     pub(super) fn observed(&self) -> Option<Address> {
@@ -166,6 +171,9 @@ impl Membership {
         if !self.started {
             return Some(Boot::default());
         }
+        if self.gone {
+            return self.leaving.as_ref().map(Leaving::until);
+        }
         let marks = self.documents.has_unwritten_marks().then_some(self.marks_at);
         let is_saving = matches!(self.renewal.step, Step::Saving | Step::Writing);
         let can_renew = self.session.is_open(Door::Node) && !self.session.is_renewing() && !is_saving;
@@ -176,6 +184,7 @@ impl Membership {
             self.documents.poll_timeout(),
             marks,
             renewal,
+            self.leaving.as_ref().map(Leaving::until),
         ]
         .into_iter()
         .flatten()
@@ -195,6 +204,9 @@ impl Membership {
         }
         if self.session.dialler.is_late(turn.now) {
             self.hang_up(SessionEnd::NoReply, turn);
+        }
+        if let Some(why) = Leaving::take_over(&mut self.leaving, turn.now) {
+            turn.out.event(Event::NotLeft(why));
         }
         self.write_marks(turn);
         self.drive(turn);
@@ -253,8 +265,13 @@ impl Membership {
     }
 
     fn ask(&mut self, turn: &mut Turn<'_>) {
-        if self.leaving && !self.session.is_leaving() {
-            self.session.send(&NodeRequest::Leave, Asked::Leave, turn);
+        if let Some(leaving) = &mut self.leaving
+            && !self.session.is_leaving()
+        {
+            leaving.note_asked();
+            let until = leaving.until();
+            self.session
+                .send(&NodeRequest::Leave, Asked::Leave { until }, turn);
         }
         let wait = match self.documents.is_relay() {
             true => super::RELAY_WAIT,

@@ -33,9 +33,17 @@ pub(super) struct Session {
 /// A request in flight.
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
-    Heartbeat { told: Vec<wire::Refused> },
-    Leave,
-    Poll { sent_at: Boot, urgent: bool },
+    Heartbeat {
+        told: Vec<wire::Refused>,
+    },
+    /// Worth an answer until then.
+    Leave {
+        until: Boot,
+    },
+    Poll {
+        sent_at: Boot,
+        urgent: bool,
+    },
     Renew,
     Report(Report),
 }
@@ -86,10 +94,10 @@ impl Session {
             (NodeRequest::Poll(poll), _) => {
                 super::REQUEST_DEADLINE + Duration::from_millis(poll.wait_ms.into())
             }
-            (
-                _,
-                Asked::Heartbeat { .. } | Asked::Leave | Asked::Poll { .. } | Asked::Renew | Asked::Report(_),
-            ) => super::REQUEST_DEADLINE,
+            (_, Asked::Leave { until }) => super::REQUEST_DEADLINE.min(until.since(turn.now.boot)),
+            (_, Asked::Heartbeat { .. } | Asked::Poll { .. } | Asked::Renew | Asked::Report(_)) => {
+                super::REQUEST_DEADLINE
+            }
         };
         let tag = turn
             .out
@@ -108,7 +116,9 @@ impl Session {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.asked.values().any(|asked| matches!(asked, Asked::Leave))
+        self.asked
+            .values()
+            .any(|asked| matches!(asked, Asked::Leave { .. }))
     }
 
     pub(super) fn is_renewing(&self) -> bool {

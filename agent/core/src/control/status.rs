@@ -37,6 +37,8 @@ pub struct JoinStatus {
     /// The pinned authority, once a welcome held.
     pub authority: Option<Fingerprint>,
     pub endpoint: String,
+    /// Whether the request is being taken back.
+    pub leaving: bool,
 }
 
 /// A node.
@@ -61,6 +63,8 @@ pub struct MemberStatus {
     /// Whether requests can be sent at the node door.
     pub connected: bool,
     pub stale: bool,
+    /// Whether the node is giving back what it holds.
+    pub leaving: bool,
     pub beacon: Option<BeaconRank>,
     pub beacon_issued_at: Option<Wall>,
     pub have: Vec<Have>,
@@ -78,6 +82,7 @@ impl JoinStatus {
             key: joining.map(|joining| joining.keys.node.verify_key().fingerprint()),
             authority: joining.map(|joining| joining.trust.newest().fingerprint()),
             endpoint: joiner.endpoint().to_owned(),
+            leaving: joiner.is_leaving(),
         }
     }
 }
@@ -102,6 +107,7 @@ impl MemberStatus {
             endpoint: session.dialler.endpoint().to_owned(),
             connected: session.is_open(Door::Node),
             stale: documents.is_stale(),
+            leaving: membership.is_leaving(),
             beacon: mark.map(|mark| mark.rank),
             beacon_issued_at: mark.map(|mark| mark.issued_at),
             have: documents.have(),

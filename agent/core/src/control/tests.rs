@@ -6,6 +6,7 @@ mod cluster;
 mod crashes;
 mod host;
 mod joining;
+mod leaving;
 mod renewing;
 mod sessions;
 mod standstills;

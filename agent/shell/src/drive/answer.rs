@@ -18,9 +18,9 @@ impl Drive {
         match ask {
             Ask::Flows(to) => drop(to.send(self.flows(now))),
             Ask::FlowsTaken(to) => drop(to.send(self.take_flows(now))),
-            Ask::Leave(to) => {
+            Ask::Leave(within, to) => {
                 self.world.leaving.push(to);
-                self.control.handle_leave(now);
+                self.control.handle_leave(now.boot.after(within), now);
             }
             Ask::Links(to) => {
                 let links = self.mesh.as_ref().map(Mesh::links).unwrap_or_default();

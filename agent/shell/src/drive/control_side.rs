@@ -109,6 +109,7 @@ impl ControlHost for ControlSide<'_> {
         log::control(&event);
         match event {
             Event::JoinFailed(JoinFailure::Withdrawn) | Event::Left => self.world.left(),
+            Event::NotLeft(why) => self.world.not_left(&why),
             Event::JoinFailed(failure) => self.world.outcome = Some(Err(AgentFailed::Join(failure))),
             Event::ControllersChanged(_)
             | Event::Damaged { .. }

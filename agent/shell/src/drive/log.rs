@@ -21,6 +21,7 @@ pub(super) fn control(event: &control::Event) {
         Event::JoinRetried { code } => tracing::debug!(code, "the join request is asked again"),
         Event::Left => tracing::info!("left the cluster"),
         Event::MovedAway { within_ms } => tracing::info!(within_ms, "the controller asks to go elsewhere"),
+        Event::NotLeft(why) => tracing::warn!(%why, "did not leave the cluster in time"),
         Event::NoLongerStale => tracing::info!("a newer beacon came again"),
         Event::Observed(address) => tracing::debug!(?address, "seen by the controller"),
         Event::Refused {

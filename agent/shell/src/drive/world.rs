@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_core::control::{Control, FileName, Payload, WriteId};
+use agent_core::control::{Control, FileName, NotLeft, Payload, WriteId};
 use agent_core::mesh::Mesh;
 use protocol::cbor;
 use protocol::id::BootId;
@@ -45,7 +45,7 @@ pub(crate) struct World {
     /// What one core has for the other, until both have been heard.
     pub(crate) notes: Notes,
     /// Those who wait for the node to have left.
-    pub(crate) leaving: Vec<oneshot::Sender<()>>,
+    pub(crate) leaving: Vec<oneshot::Sender<Result<(), NotLeft>>>,
     pub(crate) outcome: Option<Result<Ended, AgentFailed>>,
 }
 
@@ -102,9 +102,24 @@ impl World {
     /// The node has nothing left to give back: those who waited are told, and the agent ends.
     pub(crate) fn left(&mut self) {
         for waiting in self.leaving.drain(..) {
-            let _ = waiting.send(());
+            let _ = waiting.send(Ok(()));
         }
         self.outcome = Some(Ok(Ended::Left));
+    }
+
+    /// The node has not left, and does not try any more.
+    pub(crate) fn not_left(&mut self, why: &NotLeft) {
+        for waiting in self.leaving.drain(..) {
+            let _ = waiting.send(Err(why.clone()));
+        }
+    }
+
+    /// Whether everybody who wanted the node to leave has gone away; that is told once.
+    pub(crate) fn is_leaving_for_nobody(&mut self) -> bool {
+        let is_wanted = !self.leaving.is_empty();
+        self.leaving.retain(|waiting| !waiting.is_closed());
+
+        is_wanted && self.leaving.is_empty()
     }
 }
 

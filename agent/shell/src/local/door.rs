@@ -16,7 +16,9 @@ use serde::Serialize;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{AgentGone, FlowRefused, FlowStart, FlowStop, LocalClient};
+use agent_core::control::NotLeft;
+
+use super::{AgentGone, FlowRefused, FlowStart, FlowStop, Leave, LocalClient};
 
 /// What the local API answers from.
 #[derive(Clone)]
@@ -96,10 +98,7 @@ impl Door {
             )
             .route("/v1/flow/start", post(start))
             .route("/v1/flow/stop", post(stop))
-            .route(
-                "/v1/leave",
-                post(async |State(door): State<Self>| reply(door.agent.leave().await)),
-            )
+            .route("/v1/leave", post(leave))
             .route("/metrics", get(metrics))
             .layer(middleware::from_fn(from_here))
             .with_state(self)
@@ -120,6 +119,43 @@ async fn start(State(door): State<Door>, Json(start): Json<FlowStart>) -> Respon
 
 async fn stop(State(door): State<Door>, Json(stop): Json<FlowStop>) -> Response {
     flow_reply(door.agent.stop_flow(stop).await)
+}
+
+/// A body is not needed: the time has a default.
+async fn leave(State(door): State<Door>, wish: Option<Json<Leave>>) -> Response {
+    let within = wish.map(|Json(wish)| wish).unwrap_or_default().within();
+    match door.agent.leave(within).await {
+        Ok(Ok(())) => Json(()).into_response(),
+        Ok(Err(why)) => not_left(&why),
+        Err(gone) => reply::<()>(Err(gone)),
+    }
+}
+
+/// What is done, what is not, and what to do about it.
+fn not_left(why: &NotLeft) -> Response {
+    let (effect, fix) = match why {
+        NotLeft::Refused(_) | NotLeft::Unheard => (
+            "nothing was given back, and nothing will be: this host stays what it was",
+            "gabion agent leave    (once a controller answers; gabion agent status shows that)",
+        ),
+        NotLeft::Unanswered => (
+            "the controller may have taken this node out already; this host keeps its identity",
+            "gabion agent leave    (a controller that has done it says so; gabion node list shows it there)",
+        ),
+        NotLeft::Unwritten => (
+            "the cluster has taken this node out; its identity is still in the state directory, and goes when it can",
+            "make room on the disk of the state directory",
+        ),
+    };
+    let body = serde_json::json!({
+        "number": StatusCode::GATEWAY_TIMEOUT.as_u16(),
+        "code": "timed_out",
+        "message": format!("this host did not leave in time: {why}"),
+        "effect": effect,
+        "fix": fix,
+    });
+
+    (StatusCode::GATEWAY_TIMEOUT, Json(body)).into_response()
 }
 
 async fn metrics(State(door): State<Door>) -> Response {

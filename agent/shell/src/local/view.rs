@@ -18,7 +18,7 @@ use crate::flows::Flow;
 /// How this agent stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusRow {
-    /// `joining`, `pending`, `member` or `ended`.
+    /// `joining`, `pending`, `member`, `leaving` or `ended`.
     pub state: String,
     pub id: Option<NodeId>,
     pub name: Option<String>,
@@ -237,10 +237,10 @@ impl Viewer<'_> {
                 ..StatusRow::default()
             },
             Status::Joining(joining) => StatusRow {
-                state: if joining.request.is_some() {
-                    "pending"
-                } else {
-                    "joining"
+                state: match (joining.leaving, joining.request) {
+                    (true, _) => "leaving",
+                    (false, Some(_)) => "pending",
+                    (false, None) => "joining",
                 }
                 .to_owned(),
                 fingerprint: joining.key,
@@ -265,7 +265,7 @@ impl Viewer<'_> {
         let wall = self.now.wall;
 
         StatusRow {
-            state: "member".to_owned(),
+            state: if member.leaving { "leaving" } else { "member" }.to_owned(),
             id: Some(member.node),
             name: Some(member.name.clone()),
             cluster: Some(member.cluster),

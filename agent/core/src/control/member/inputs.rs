@@ -21,6 +21,7 @@ use crate::control::event::{Event, RenewalFailure, SessionEnd};
 use crate::control::file::FileName;
 use crate::control::identity::{Keys, Standing};
 use crate::control::input::{Disconnected, Lost, ServerLeaf};
+use crate::control::leaving::Leaving;
 use crate::control::refusal::Weight;
 use crate::control::renewal::{self, Renewal, Step};
 use crate::control::session::Asked;
@@ -130,9 +131,13 @@ impl Membership {
             }
             (Asked::Report(_), NodeReply::Reported) => self.session.dialler.prove(),
             (Asked::Renew, NodeReply::Renewed(renewed)) => self.handle_renewed(renewed, turn),
-            (Asked::Leave, NodeReply::Left) => self.forget(turn),
+            (Asked::Leave { .. }, NodeReply::Left) => self.forget(turn),
             (
-                Asked::Heartbeat { .. } | Asked::Leave | Asked::Poll { .. } | Asked::Renew | Asked::Report(_),
+                Asked::Heartbeat { .. }
+                | Asked::Leave { .. }
+                | Asked::Poll { .. }
+                | Asked::Renew
+                | Asked::Report(_),
                 _,
             ) => self.hang_up(SessionEnd::Untrustworthy, turn),
         }
@@ -226,8 +231,15 @@ impl Membership {
         };
         match asked {
             Asked::Renew => self.handle_renewal_refused(error, turn),
-            Asked::Leave if error.known() == Some(Code::NodeRevoked) => self.forget(turn),
-            Asked::Poll { .. } | Asked::Leave => {
+            Asked::Leave { .. } if error.known() == Some(Code::NodeRevoked) => self.forget(turn),
+            Asked::Leave { .. } => {
+                if let Some(leaving) = &mut self.leaving {
+                    leaving.note_refused(error.clone());
+                }
+                self.hang_up(SessionEnd::Refused(error.code), turn);
+                self.session.dialler.rest_longer(pause, turn.now);
+            }
+            Asked::Poll { .. } => {
                 self.hang_up(SessionEnd::Refused(error.code), turn);
                 self.session.dialler.rest_longer(pause, turn.now);
             }
@@ -374,7 +386,7 @@ impl Membership {
 
     /// A node that is revoked has nothing left to give back, and nobody who would take it.
     fn forget_if_revoked(&mut self, turn: &mut Turn<'_>) {
-        if self.leaving && !self.gone && self.is_revoked() {
+        if self.is_leaving() && !self.gone && self.is_revoked() {
             self.forget(turn);
         }
     }
@@ -425,10 +437,14 @@ impl Membership {
         self.drive(turn);
     }
 
-    pub(in crate::control) fn handle_leave(&mut self, turn: &mut Turn<'_>) {
-        self.leaving = true;
+    pub(in crate::control) fn handle_leave(&mut self, until: Boot, turn: &mut Turn<'_>) {
+        Leaving::wish(&mut self.leaving, until);
         self.forget_if_revoked(turn);
         self.drive(turn);
+    }
+
+    pub(in crate::control) fn handle_stay(&mut self) {
+        self.leaving = None;
     }
 
     pub(in crate::control) fn handle_witness(&mut self, beacon: &ByteVec, turn: &mut Turn<'_>) {
@@ -448,6 +464,9 @@ impl Membership {
 
     fn forget(&mut self, turn: &mut Turn<'_>) {
         self.gone = true;
+        if let Some(leaving) = &mut self.leaving {
+            leaving.note_given_back();
+        }
         turn.out.persist(vec![Standing::Stranger.file()], Purpose::Leave);
     }
 

@@ -344,7 +344,10 @@ impl Cluster {
                 assert!(status.proof.is_by(&key, exported, request.id.as_bytes()));
                 self.standing(key)
             }
-            JoinRequest::Withdraw(_) => Answer::Done(JoinReply::Withdrawn),
+            JoinRequest::Withdraw(_) => match &self.refuse_join {
+                Some(error) => Answer::Refused(error.clone()),
+                None => Answer::Done(JoinReply::Withdrawn),
+            },
             JoinRequest::RenewExpired(renewal) => {
                 let csr_hash = Digest::of(&renewal.csr);
                 let about = [

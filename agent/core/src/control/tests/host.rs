@@ -268,6 +268,12 @@ impl Host {
         refused
     }
 
+    /// Wants to leave within `time`.
+    pub(super) fn leave(&mut self, time: Duration) {
+        let until = self.now.boot.after(time);
+        self.control.handle_leave(until, self.now);
+    }
+
     /// Ends every connection.
     pub(super) fn cut(&mut self) {
         self.parked = None;

@@ -75,6 +75,7 @@ fn the_pending_request_is_on_disk_before_it_is_asked_about() {
             key: key_on_disk(&host).map(|key| key.fingerprint()),
             authority: Some(host.cluster.authority().verify_key().fingerprint()),
             endpoint: host.cluster.endpoints[0].clone(),
+            leaving: false,
         })
     );
 }
@@ -384,7 +385,7 @@ fn what_cannot_begin_says_why() {
 #[test]
 fn a_pending_request_can_be_taken_back() {
     let mut host = pending();
-    host.control.handle_leave(host.now);
+    host.leave(Duration::from_secs(60));
     host.run(Duration::from_secs(30));
 
     assert!(host.events.contains(&Event::Left));

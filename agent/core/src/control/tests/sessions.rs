@@ -366,18 +366,6 @@ fn beacons_alone_are_written_once_a_minute() {
 }
 
 #[test]
-fn a_node_that_leaves_gives_everything_back() {
-    let mut host = Host::member(Cluster::new());
-    host.control.handle_leave(host.now);
-    host.run(Duration::from_secs(5));
-
-    assert!(host.events.contains(&Event::Left));
-    assert_eq!(host.control.status(), Status::Ended { failure: None });
-    assert!(!super::super::boot(&host.disk).expect("bootable").is_member());
-    assert_eq!(host.control.poll_timeout(), None);
-}
-
-#[test]
 fn a_node_whose_leaving_was_not_answered_leaves_although_nobody_lets_it_in() {
     for waits_first in [false, true] {
         let mut host = Host::member(Cluster::new());
@@ -399,26 +387,12 @@ fn a_node_whose_leaving_was_not_answered_leaves_although_nobody_lets_it_in() {
             let told = host.events.iter().filter(|event| **event == Event::Revoked);
             assert_eq!(told.count(), 1, "it hears why, once");
         }
-        host.control.handle_leave(host.now);
+        host.leave(Duration::from_secs(60));
         host.run(Duration::from_secs(60));
 
         assert!(host.events.contains(&Event::Left), "waits first: {waits_first}");
         assert!(!super::super::boot(&host.disk).expect("bootable").is_member());
     }
-}
-
-#[test]
-fn leaving_waits_for_a_controller_to_hear_of_it() {
-    let mut host = Host::member(Cluster::new());
-    host.faults.unreachable = true;
-    host.cut();
-    host.control.handle_leave(host.now);
-    host.run(Duration::from_secs(60));
-    assert!(!host.events.contains(&Event::Left));
-
-    host.faults.unreachable = false;
-    host.run(Duration::from_secs(60));
-    assert!(host.events.contains(&Event::Left));
 }
 
 #[test]
