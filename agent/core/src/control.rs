@@ -16,6 +16,7 @@
 
 mod addresses;
 mod boot;
+mod clock;
 mod config;
 mod contract;
 mod dial;
@@ -103,6 +104,7 @@ impl Control {
                     member: *member,
                     kept: persisted.kept,
                     remembered: persisted.endpoints,
+                    behind: Duration::ZERO,
                 };
                 let phase = Phase::Member(Box::new(Membership::new(enrolled, &mut turn)));
 

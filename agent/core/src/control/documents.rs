@@ -295,9 +295,9 @@ impl Documents {
         self.stale
     }
 
-    /// The wall clock, no earlier than the newest beacon.
+    /// The wall clock, as far as the newest beacon corrects it.
     pub(super) fn wall(&self, now: Now) -> Wall {
-        self.marks.not_before(now.wall)
+        self.marks.corrected(now.wall)
     }
 
     pub(super) fn have(&self) -> Vec<Have> {

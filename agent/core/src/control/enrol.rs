@@ -86,6 +86,8 @@ pub(super) struct Enrolled {
     pub(super) kept: Kept,
     /// The address file's.
     pub(super) remembered: Vec<String>,
+    /// By how much this host's clock was last seen to be behind.
+    pub(super) behind: Duration,
 }
 
 /// How joining ended.
@@ -379,6 +381,7 @@ impl Joiner {
             member,
             kept,
             remembered,
+            behind: welcomed.behind,
         };
         self.step = Step::Saving(Saving::Identity(Box::new(enrolled)));
         self.give_up_at = None;

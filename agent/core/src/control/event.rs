@@ -264,6 +264,11 @@ pub enum NotLeft {
 /// Why a certificate was not renewed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenewalFailure {
+    /// The certificate that came begins in the future. It is renewed again until one comes that is good.
+    #[error(
+        "the certificate that came begins in the future: the clock of a controller, or of this host, is wrong"
+    )]
+    BeginsAhead { not_before: Wall },
     /// The certificate that came is not for this node and key, or not from the node CA.
     #[error("the certificate that came is refused")]
     Certificate,

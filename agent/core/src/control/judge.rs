@@ -18,6 +18,7 @@ use protocol::merkle::{Entry, Leaf};
 use protocol::time::Wall;
 use protocol::wire::{Have, PollReply};
 
+use super::clock;
 use super::event::Refusal;
 use super::marks::{Marks, Progress};
 use super::snapshot::{Held, Snapshot};
@@ -70,7 +71,7 @@ impl Judge<'_> {
             judge: self,
             beacon: &beacon,
             leaf: self.leaf(reply, &beacon).map_err(|refused| vec![refused])?,
-            wall: self.wall.max(issued_at),
+            wall: clock::corrected(self.wall, Some(issued_at)),
             frozen: self.stale && !newer,
         };
         for bytes in &reply.shared {

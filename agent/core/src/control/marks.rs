@@ -10,6 +10,7 @@ use protocol::key::Digest;
 use protocol::time::Wall;
 use protocol::wire::Have;
 
+use super::clock;
 use super::effect::Payload;
 use super::event::Refusal;
 use super::file::{Damaged, FileName};
@@ -52,9 +53,9 @@ impl Marks {
         self.documents.get(&kind)
     }
 
-    /// A wall clock that is behind what the authority has signed already is wrong.
-    pub(super) fn not_before(&self, wall: Wall) -> Wall {
-        self.beacon.map_or(wall, |mark| mark.issued_at.max(wall))
+    /// The wall clock, as far as the newest beacon corrects it.
+    pub(super) fn corrected(&self, wall: Wall) -> Wall {
+        clock::corrected(wall, self.beacon.map(|mark| mark.issued_at))
     }
 
     /// Holds a beacon to the mark: its triple never decreases, and has one hash.

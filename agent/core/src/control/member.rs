@@ -17,10 +17,11 @@ use protocol::cbor;
 use protocol::certificate::{Validity, controller_server_name};
 use protocol::document::config::Candidate;
 use protocol::net::Address;
-use protocol::time::{Boot, Wall};
+use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Heartbeat, JoinRequest, NodeRequest, Welcome};
 use rustls_pki_types::CertificateDer;
 
+use super::clock;
 use super::disk::Purpose;
 use super::documents::{Adoption, Documents};
 use super::effect::{Adopted, Door};
@@ -53,6 +54,10 @@ pub(super) struct Membership {
     bundle_in_doubt: bool,
     /// A revocation list that was shown at the join door names this node.
     shut_out: bool,
+    /// By how much this host's clock was behind the beacon of the last welcome.
+    behind: Duration,
+    /// Certificates in a row that begin ahead.
+    ahead: u32,
     marks_at: Boot,
     leaving: Option<Leaving>,
     /// Nothing is done any more: the identity is being forgotten.
@@ -77,6 +82,7 @@ impl Membership {
             member,
             kept,
             remembered,
+            behind,
         } = enrolled;
         // A certificate that cannot be read counts as expired, and is renewed by proof.
         let validity = member.claimed().map_or(NEVER, |claimed| claimed.validity);
@@ -97,6 +103,8 @@ impl Membership {
             anchors: None,
             bundle_in_doubt: false,
             shut_out: false,
+            behind,
+            ahead: 0,
             marks_at: Boot::default(),
             leaving: None,
             gone: false,
@@ -227,12 +235,19 @@ impl Membership {
         }
     }
 
+    /// The wall clock, as far as what the authority has signed corrects it.
+    fn wall(&self, now: Now) -> Wall {
+        self.documents
+            .wall(now)
+            .max(clock::forward(now.wall, self.behind))
+    }
+
     /// Sends whatever is due, or dials.
     pub(super) fn drive(&mut self, turn: &mut Turn<'_>) {
         if self.gone {
             return;
         }
-        let wall = self.documents.wall(turn.now);
+        let wall = self.wall(turn.now);
         self.renewal.plan(turn.now, wall);
         if self.session.dialler.is_due(turn.now) {
             self.dial(wall, turn);
@@ -246,7 +261,7 @@ impl Membership {
     }
 
     fn dial(&mut self, wall: Wall, turn: &mut Turn<'_>) {
-        let joins = self.renewal.is_expired(wall) || self.bundle_in_doubt;
+        let joins = self.renewal.needs_proof(turn.now, wall) || self.bundle_in_doubt;
         self.session.door = if joins { Door::Join } else { Door::Node };
         let trust = match &self.documents.snapshot().bundle {
             Some(bundle) if !joins => bundle.opened.body.controller_cas.as_slice(),
@@ -314,7 +329,7 @@ impl Membership {
 
     /// Begins or goes on with a renewal that is due.
     fn renew(&mut self, turn: &mut Turn<'_>) {
-        let wall = self.documents.wall(turn.now);
+        let wall = self.wall(turn.now);
         if !self.renewal.is_due(turn.now, wall) || self.session.is_renewing() {
             return;
         }
@@ -324,12 +339,12 @@ impl Membership {
         }
     }
 
-    /// At the join door: renews what has expired, and goes away once there is nothing to renew.
+    /// At the join door: renews what is no good, and goes away once there is nothing to renew.
     fn ask_expired(&mut self, wall: Wall, turn: &mut Turn<'_>) {
         if self.adopting.is_some() || self.renewal.step == Step::Writing || self.session.is_renewing() {
             return;
         }
-        if !self.renewal.is_expired(wall) {
+        if !self.renewal.needs_proof(turn.now, wall) {
             self.session.dialler.close(turn.out);
             self.session.dialler.again(Duration::ZERO, turn.now);
             self.session.clear();

@@ -7,7 +7,8 @@
 //!     └── refused: later, or never if cloned ─────┘─┘
 //! ```
 //!
-//! A certificate that has run out is renewed at the join door, by a proof with the key that it certified.
+//! A certificate that has run out, or that was made by a clock that was ahead, is renewed at the join door, by a proof
+//! with the key that it certified.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use protocol::key::Digest;
 use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{ExpiredRenewal, Proof, Renew, Renewed};
 
+use super::clock;
 use super::identity::{Keys, Member};
 use super::outbox::Outbox;
 
@@ -61,17 +63,30 @@ impl Renewal {
         self.validity
     }
 
-    pub(super) fn is_expired(&self, wall: Wall) -> bool {
-        self.validity.not_after.seconds() < wall.seconds()
+    /// Whether to renew at the join door: no other takes a certificate that has run out, or that begins ahead.
+    pub(super) fn needs_proof(&self, now: Now, wall: Wall) -> bool {
+        let has_run_out = self.validity.not_after.seconds() < wall.seconds();
+
+        has_run_out || (self.begins_ahead(wall) && self.not_before <= now.boot)
+    }
+
+    fn begins_ahead(&self, wall: Wall) -> bool {
+        clock::begins_ahead(self.validity, wall)
     }
 
     /// Sets the timeout by both clocks as they stand now.
     pub(super) fn plan(&mut self, now: Now, wall: Wall) {
-        self.due_at = now.boot.after(self.due.since(wall)).max(self.not_before);
+        let wait = match self.begins_ahead(wall) {
+            true => Duration::ZERO,
+            false => self.due.since(wall),
+        };
+        self.due_at = now.boot.after(wait).max(self.not_before);
     }
 
     pub(super) fn is_due(&self, now: Now, wall: Wall) -> bool {
-        !self.stopped && self.due <= wall && self.not_before <= now.boot
+        let due = self.due <= wall || self.begins_ahead(wall);
+
+        !self.stopped && due && self.not_before <= now.boot
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Boot> {

@@ -3,6 +3,8 @@
 //! In order: the authority is the pinned one or follows from it; the trust bundle is signed by it; the revocation
 //! list is signed by it; the very leaf of this connection comes from the bundle's controller CA.
 
+use std::time::Duration;
+
 use minicbor::bytes::ByteVec;
 use protocol::admit::{self, Anchors, Revocations};
 use protocol::cbor;
@@ -16,6 +18,7 @@ use protocol::time::Wall;
 use protocol::token::JoinToken;
 use protocol::wire::Welcome;
 
+use super::clock;
 use super::config::Pin;
 use super::event::WelcomeRefusal;
 use super::input::ServerLeaf;
@@ -55,6 +58,8 @@ pub(super) struct Verified {
     pub(super) anchors: Anchors,
     /// The list that the server showed.
     pub(super) revoked: Option<RevocationList>,
+    /// By how much this host's clock is behind the beacon that was shown.
+    pub(super) behind: Duration,
 }
 
 impl Judgement<'_> {
@@ -74,12 +79,13 @@ impl Judgement<'_> {
         if let Some(list) = &revoked {
             revocations.add(trust.cluster(), list);
         }
+        let wall = self.wall(&welcome, &trust);
         let identity = admit::verify_server(
             &self.server.chain,
             (ServerOf::Controller, trust.cluster()),
             &anchors,
             &revocations,
-            self.wall(&welcome, &trust),
+            wall,
         )
         .map_err(WelcomeRefusal::Leaf)?;
         let controller = match identity.holder {
@@ -93,6 +99,7 @@ impl Judgement<'_> {
             controller,
             anchors,
             revoked,
+            behind: wall.since(self.wall),
         })
     }
 
@@ -135,12 +142,12 @@ impl Judgement<'_> {
             .map_err(|refused| WelcomeRefusal::Revocations(refused.why))
     }
 
-    /// The time to judge certificates at: a clock that is behind a signed beacon is wrong.
+    /// The time to judge certificates at: a clock that is behind a signed beacon is taken for wrong, within bounds.
     fn wall(&self, welcome: &Welcome, trust: &Trust) -> Wall {
         let beacon = welcome.beacon.as_ref();
         let shown = beacon.and_then(|bytes| trust.open::<Beacon>(bytes, Subject::All).ok());
 
-        shown.map_or(self.wall, |beacon| beacon.header.issued_at.max(self.wall))
+        clock::corrected(self.wall, shown.map(|beacon| beacon.header.issued_at))
     }
 }
 

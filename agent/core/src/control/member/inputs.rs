@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
 use protocol::cbor;
+use protocol::certificate::Validity;
 use protocol::document::authority::{RevocationList, RevokedNode};
 use protocol::document::config::Candidate;
 use protocol::envelope::Kind;
@@ -13,6 +14,7 @@ use protocol::time::{Boot, Now};
 use protocol::wire::{Answer, JoinReply, NodeReply, PollReply, Renewed, Report};
 
 use super::{Adopting, Membership};
+use crate::control::clock;
 use crate::control::dial::Round;
 use crate::control::disk::Purpose;
 use crate::control::documents::Outcome;
@@ -64,6 +66,8 @@ impl Membership {
     fn open(&mut self, verified: Verified, turn: &mut Turn<'_>) {
         self.session.open(verified.controller, turn);
         self.documents.forget_left_out();
+        let corrected = self.documents.wall(turn.now).since(turn.now.wall);
+        self.behind = corrected.saturating_add(verified.behind);
         if verified.trust.highest() > self.member.trust.highest() {
             self.member.trust = verified.trust;
             let epoch = self.member.trust.highest();
@@ -396,6 +400,10 @@ impl Membership {
             return;
         };
         self.renewal = Renewal::new(claimed.validity, false, turn.out);
+        match clock::begins_ahead(claimed.validity, self.wall(turn.now)) {
+            true => self.renew_ahead(claimed.validity, turn),
+            false => self.ahead = 0,
+        }
         turn.out
             .adopt([Adopted::Identity(Box::new(self.member.identity()))]);
         turn.out.event(Event::Renewed {
@@ -404,6 +412,17 @@ impl Membership {
         if self.session.is_open(Door::Node) {
             self.show_identity(turn);
         }
+    }
+
+    /// A certificate that begins ahead has to be taken: the controller counts from it, and would repeat it or call
+    /// anything else a clone. It is renewed again, ever more rarely: the clock that is wrong may be this host's.
+    fn renew_ahead(&mut self, validity: Validity, turn: &mut Turn<'_>) {
+        let pause = REFUSED_PAUSE.saturating_mul(1 << self.ahead.min(AHEAD_DOUBLINGS));
+        self.ahead = self.ahead.saturating_add(1);
+        self.renewal.retry(pause, turn.now);
+        let not_before = validity.not_before;
+        let ahead = RenewalFailure::BeginsAhead { not_before };
+        turn.out.event(Event::RenewalFailed(ahead));
     }
 
     /// Dials the same controller again at once: it knows this node by the certificate of the connection.
@@ -492,3 +511,6 @@ impl Membership {
         }
     }
 }
+
+/// Doublings of the pause between renewals of certificates that begin ahead: up to an hour.
+const AHEAD_DOUBLINGS: u32 = 6;

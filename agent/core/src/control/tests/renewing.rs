@@ -236,6 +236,72 @@ fn a_certificate_of_another_ca_is_not_taken() {
     assert!(matches!(earlier.standing, Standing::Member(member) if member.certificate == after.certificate));
 }
 
+#[test]
+fn a_certificate_made_by_a_clock_that_was_ahead_is_renewed_by_proof_once_that_is_right() {
+    let mut host = due();
+    host.cluster.now = host.now.wall.after(DAY * 365);
+    host.run(Duration::from_secs(10));
+    assert_eq!(host.identities, 2);
+    let ahead = host.events.iter().any(|event| {
+        matches!(event, Event::RenewalFailed(RenewalFailure::BeginsAhead { not_before }) if *not_before > host.now.wall)
+    });
+    assert!(ahead, "{:?}", host.events);
+
+    host.cluster.now = host.now.wall;
+    // No door but the join door takes it.
+    host.faults.node_handshake = true;
+    host.cut();
+    host.run(MINUTE * 3);
+    assert_eq!(host.identities, 3);
+    assert!(until(&host) < host.now.wall.after(LEAF_LIFE + DAY));
+
+    host.faults.node_handshake = false;
+    host.run(MINUTE);
+    assert!(matches!(host.control.status(), Status::Member(status) if status.connected));
+}
+
+#[test]
+fn a_controller_whose_clock_stays_ahead_is_not_asked_in_a_loop() {
+    let mut host = due();
+    host.cluster.now = host.now.wall.after(DAY * 365);
+    host.run(MINUTE * 60 * 12);
+
+    // Once at first, six times with twice the pause each time, and then every hour.
+    assert!((7..=20).contains(&host.identities), "{}", host.identities);
+}
+
+#[test]
+fn a_beacon_of_another_year_takes_nobody_to_the_join_door() {
+    let mut host = Host::member(Cluster::new());
+    host.cluster.number = 365 * 24 * 3600;
+    host.control.handle_refresh(host.now);
+    host.settle().expect("alive");
+    assert!(host.fresh.last().is_some_and(|(_, newer)| *newer));
+    host.dialled.clear();
+    host.cut();
+    host.run(MINUTE);
+
+    let doors: Vec<Door> = host.dialled.iter().map(|(door, _)| *door).collect();
+    assert_eq!(doors, [Door::Node]);
+    assert_eq!(host.identities, 1, "and nothing is renewed early");
+}
+
+#[test]
+fn a_slow_clock_takes_no_certificate_for_one_of_the_future() {
+    let mut host = Host::new(Cluster::new());
+    let hour = Duration::from_secs(3_600);
+    host.cluster.number = hour.as_secs();
+    let mut welcome = host.cluster.welcome();
+    welcome.beacon = Some(host.cluster.beacon(&protocol::merkle::Tree::default()));
+    host.welcome = Some(protocol::cbor::encode(&welcome));
+    host.cluster.now = host.now.wall.after(hour);
+    host.run(MINUTE);
+
+    let doors: Vec<Door> = host.dialled.iter().map(|(door, _)| *door).collect();
+    assert_eq!(doors, [Door::Join, Door::Node]);
+    assert_eq!(host.identities, 1);
+}
+
 /// A member that was suspended until after its certificate was to be renewed.
 fn due() -> Host {
     let mut host = Host::member(Cluster::new());
