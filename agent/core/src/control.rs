@@ -48,7 +48,7 @@ mod welcome;
 pub use boot::{Persisted, Unbootable, boot};
 pub use config::{Config, POLL_INTERVAL, Pin, Seed};
 pub use effect::{Adopted, ConnectionId, Door, Effect, NodeIdentity, Payload, Tag, WriteId};
-pub use event::{Event, JoinFailure, NotLeft, Refusal, RenewalFailure, SessionEnd, WelcomeRefusal};
+pub use event::{Event, JoinFailure, NotLeft, Refusal, RenewalFailure, SessionEnd, WelcomeRefusal, Witness};
 pub use file::FileName;
 pub use input::{Disconnected, Lost, ServerLeaf, WriteFailed};
 pub use status::{JoinStatus, MemberStatus, Status};
@@ -257,12 +257,12 @@ impl Control {
         });
     }
 
-    /// A signed beacon that a neighbour showed in its welcome.
-    pub fn handle_witness(&mut self, beacon: &[u8], now: Now) {
+    /// A signed beacon that a neighbour showed. Says what it is worth.
+    pub fn handle_witness(&mut self, beacon: &[u8], now: Now) -> Witness {
         self.with(now, |phase, turn| match phase {
             Phase::Member(member) => member.handle_witness(&beacon.to_vec().into(), turn),
-            Phase::Ended { .. } | Phase::Joining(_) => {}
-        });
+            Phase::Ended { .. } | Phase::Joining(_) => Witness::Believed,
+        })
     }
 
     /// Gives back what this node holds, or takes a pending request back, unless that takes longer than `until`.

@@ -22,6 +22,7 @@ mod depart;
 mod documents;
 pub mod effect;
 mod flow;
+mod heard;
 pub mod links;
 mod pair;
 pub mod probe;
@@ -49,6 +50,7 @@ use rand::rngs::StdRng;
 pub use depart::NotSent;
 use effect::{CloseReason, Effect, Event, LinkId};
 use flow::Flow;
+use heard::Heard;
 use links::{LinkEffect, Links, Probing};
 use pair::{Ours, Pair};
 use probe::Health;
@@ -78,6 +80,7 @@ pub struct Mesh {
     routes: RouteTable,
     relay: Relay,
     flows: BTreeMap<NodeId, Flow>,
+    heard: Heard,
     /// Our newest signed beacon, shown to every neighbour that connects.
     beacon: Option<Vec<u8>>,
     /// Of frames for the other end of a link.
@@ -130,6 +133,7 @@ impl Mesh {
             routes: RouteTable::new(identity.node),
             relay: Relay::new(),
             flows: BTreeMap::new(),
+            heard: Heard::default(),
             beacon: None,
             link_sequence: Sequence::default(),
             standstill: Standstill::default(),
@@ -172,6 +176,23 @@ impl Mesh {
             self.links.close_all(up.peer, CloseReason::Revoked, now);
         } else {
             self.show_beacon(up.link);
+        }
+        self.settle(now);
+    }
+
+    /// A neighbour showed its newest beacon otherwise than over a link: in its welcome.
+    pub fn handle_beacon_shown(&mut self, peer: NodeId, beacon: Vec<u8>, now: Boot) {
+        self.turn(now);
+        self.take_beacon(peer, beacon, now);
+        self.settle(now);
+    }
+
+    /// A beacon that this neighbour showed is not signed by the authority of this cluster. Who does that again and
+    /// again is not listened to.
+    pub fn handle_forged_beacon(&mut self, peer: NodeId, now: Boot) {
+        self.turn(now);
+        if self.heard.handle_forged(peer, now) {
+            self.links.close_all(peer, CloseReason::Forger, now);
         }
         self.settle(now);
     }

@@ -19,7 +19,7 @@ mod world;
 
 use std::future::Future;
 
-use agent_core::control::{Control, ServerLeaf, Status};
+use agent_core::control::{Control, ServerLeaf, Status, Witness};
 use agent_core::mesh::{LinkUp, Mesh};
 use protocol::error::Code;
 use protocol::time::{Boot, Now};
@@ -172,8 +172,11 @@ impl Drive {
             if notes.is_empty() {
                 return;
             }
-            for beacon in &notes.beacons {
-                self.control.handle_witness(beacon, now);
+            for (peer, beacon) in &notes.beacons {
+                let witness = self.control.handle_witness(beacon, now);
+                if let (Witness::Forged, Some(mesh)) = (witness, &mut self.mesh) {
+                    mesh.handle_forged_beacon(*peer, now.boot);
+                }
             }
             if notes.refresh {
                 self.control.handle_refresh(now);
@@ -264,8 +267,9 @@ impl Drive {
             },
             now.boot,
         );
-        let shown = up.welcome.as_deref().and_then(world::beacon_of);
-        self.world.notes.beacons.extend(shown);
+        if let Some(beacon) = up.welcome.as_deref().and_then(world::beacon_of) {
+            mesh.handle_beacon_shown(up.peer, beacon, now.boot);
+        }
     }
 
     fn pump_control(&mut self, now: Now) {

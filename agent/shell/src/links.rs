@@ -163,7 +163,7 @@ fn number(why: CloseReason) -> VarInt {
     VarInt::from_u32(match why {
         CloseReason::Unneeded => 0,
         CloseReason::Malformed => 400,
-        CloseReason::Revoked => 403,
+        CloseReason::Revoked | CloseReason::Forger => 403,
         CloseReason::Duplicate => 409,
         CloseReason::TooMany => 429,
         CloseReason::Dead => 503,

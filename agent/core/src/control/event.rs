@@ -140,6 +140,29 @@ impl Refusal {
         }
     }
 
+    /// Whether a neighbour that shows such a document must have made it: anything that the authority has signed, or may
+    /// have signed with a key that is not known here yet, can be handed on in good faith.
+    pub const fn is_forgery(&self) -> bool {
+        match self {
+            Self::Malformed
+            | Self::NotSigned
+            | Self::WrongKind { .. }
+            | Self::WrongRealm { .. }
+            | Self::WrongSubject { .. } => true,
+            Self::Expired { .. }
+            | Self::Fork
+            | Self::Limits
+            | Self::NotInSnapshot
+            | Self::Older
+            | Self::Shrunk
+            | Self::Stale
+            | Self::UnknownEpoch
+            | Self::UnknownFeature { .. }
+            | Self::UnknownSchema { .. }
+            | Self::Withheld => false,
+        }
+    }
+
     /// Whether an honest controller can be the cause: a newer version of the program, or a clock. Such a document
     /// alone is left out; any other refusal discredits the whole reply.
     pub const fn is_honest(&self) -> bool {
@@ -174,6 +197,15 @@ impl From<OpenError> for Refusal {
             OpenError::WrongSubject { found } => Self::WrongSubject { found },
         }
     }
+}
+
+/// What a beacon that a neighbour showed is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The authority has signed it, as far as can be told here.
+    Believed,
+    /// The neighbour has made it up, or changed it.
+    Forged,
 }
 
 /// Why a server's welcome does not hold.

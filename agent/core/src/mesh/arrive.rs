@@ -85,19 +85,24 @@ impl Mesh {
     fn take_link_message(&mut self, from: NodeId, body: &[u8], now: Boot) {
         match LinkMessage::read(body) {
             Ok(LinkMessage::Refused { path, reason, .. }) => self.take_refusal(from, path, reason, now),
-            Ok(LinkMessage::Beacon(beacon)) => {
-                let shown = Event::BeaconShown {
-                    peer: from,
-                    beacon: beacon.into(),
-                };
-                self.effects.push_back(Effect::Event(shown));
-            }
+            Ok(LinkMessage::Beacon(beacon)) => self.take_beacon(from, beacon.into(), now),
             Err(_) => self.stats.refuse(Refusal::Unreadable),
+        }
+    }
+
+    /// A beacon costs the control side a signature to verify.
+    pub(super) fn take_beacon(&mut self, peer: NodeId, beacon: Vec<u8>, now: Boot) {
+        if self.heard.takes_beacon(peer, &beacon, now) {
+            let shown = Event::BeaconShown { peer, beacon };
+            self.effects.push_back(Effect::Event(shown));
         }
     }
 
     /// A relay's word counts for the paths through it alone.
     fn take_refusal(&mut self, relay: NodeId, path: PathTag, why: RefusalReason, now: Boot) {
+        if !self.heard.takes_refusal(relay, now) {
+            return;
+        }
         self.stats.refusals_heard += 1;
         let PathTag::Relay { lease, .. } = path else {
             return;

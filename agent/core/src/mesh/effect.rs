@@ -42,6 +42,8 @@ pub enum CloseReason {
     Dead,
     /// The other of two live connections stays.
     Duplicate,
+    /// It showed forged beacons.
+    Forger,
     /// It brought something that is not a frame.
     Malformed,
     /// The node at the other end is revoked.
@@ -57,6 +59,7 @@ impl CloseReason {
         match self {
             Self::Dead => "dead",
             Self::Duplicate => "duplicate",
+            Self::Forger => "forger",
             Self::Malformed => "malformed",
             Self::Revoked => "revoked",
             Self::TooMany => "too_many",

@@ -636,6 +636,40 @@ fn probes_rest_when_nothing_is_sent_and_hurry_when_something_is() {
 }
 
 #[test]
+fn a_neighbour_that_shows_forged_beacons_again_and_again_is_cut_off_and_not_listened_to() {
+    let mut world = pair_over(1, Path::Direct, &[via(R, 1)]);
+    settle(&mut world, 1);
+    let shown = |world: &World| {
+        world.count(
+            A,
+            |event| matches!(event, Event::BeaconShown { peer, .. } if *peer == node(B)),
+        )
+    };
+    for number in 0..3_u8 {
+        world.with(A, |mesh, now| {
+            mesh.handle_beacon_shown(node(B), vec![number], now)
+        });
+        world.with(A, |mesh, now| mesh.handle_forged_beacon(node(B), now));
+        world.run_for(1_000);
+    }
+    let cut_off = world.told(A, 0, |event| {
+        matches!(
+            event,
+            Event::PathChanged {
+                path: Path::Direct,
+                to: Health::Down,
+                ..
+            }
+        )
+    });
+    assert!(cut_off.is_some());
+    let before = shown(&world);
+    world.with(A, |mesh, now| mesh.handle_beacon_shown(node(B), vec![9], now));
+
+    assert_eq!(shown(&world), before);
+}
+
+#[test]
 fn a_beacon_is_shown_to_every_neighbour_that_connects() {
     let mut world = World::new(23, &ALL);
     world.with(A, |mesh, _| mesh.handle_beacon(vec![1, 2, 3]));

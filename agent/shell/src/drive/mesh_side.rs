@@ -42,7 +42,7 @@ impl MeshHost for MeshSide<'_> {
     fn tell(&mut self, event: Event) {
         log::mesh(&event);
         match event {
-            Event::BeaconShown { beacon, .. } => self.world.notes.beacons.push(beacon),
+            Event::BeaconShown { peer, beacon } => self.world.notes.beacons.push((peer, beacon)),
             Event::Stalled { .. } => self.world.notes.refresh = true,
             Event::DecisionRefused { .. }
             | Event::LinkDuplicateClosed { .. }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_core::control::{Control, FileName, NotLeft, Payload, WriteId};
 use agent_core::mesh::Mesh;
 use protocol::cbor;
-use protocol::id::BootId;
+use protocol::id::{BootId, NodeId};
 use protocol::key::SealKey;
 use protocol::wire::Welcome;
 use rand::SeedableRng;
@@ -52,8 +52,8 @@ pub(crate) struct World {
 /// What the mesh told that concerns the controllers, and the other way round.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Beacons that neighbours showed.
-    pub(crate) beacons: Vec<Vec<u8>>,
+    /// Beacons, and which neighbours showed them.
+    pub(crate) beacons: Vec<(NodeId, Vec<u8>)>,
     /// The mesh stood still and wants to hear from a controller.
     pub(crate) refresh: bool,
     /// What we say to neighbours may have changed.

@@ -19,7 +19,7 @@ use crate::control::dial::Round;
 use crate::control::disk::Purpose;
 use crate::control::documents::Outcome;
 use crate::control::effect::{Adopted, ConnectionId, Door, Effect, Payload, Tag};
-use crate::control::event::{Event, RenewalFailure, SessionEnd};
+use crate::control::event::{Event, RenewalFailure, SessionEnd, Witness};
 use crate::control::file::FileName;
 use crate::control::identity::{Keys, Standing};
 use crate::control::input::{Disconnected, Lost, ServerLeaf};
@@ -466,7 +466,8 @@ impl Membership {
         self.leaving = None;
     }
 
-    pub(in crate::control) fn handle_witness(&mut self, beacon: &ByteVec, turn: &mut Turn<'_>) {
+    pub(in crate::control) fn handle_witness(&mut self, beacon: &ByteVec, turn: &mut Turn<'_>) -> Witness {
+        let mut witness = Witness::Believed;
         match self.documents.handle_witness(beacon, &self.member.trust) {
             Ok(None) => {}
             Ok(Some(rank)) => {
@@ -476,9 +477,16 @@ impl Membership {
                 });
                 self.session.hurry();
             }
+            Err(refused) if refused.why.is_forgery() => {
+                witness = Witness::Forged;
+                // Its numbers are whatever the neighbour likes: all forgeries are one to a controller.
+                self.note_refused(&[Refused::unread(refused.why)], turn);
+            }
             Err(refused) => self.note_refused(&[refused], turn),
         }
         self.drive(turn);
+
+        witness
     }
 
     fn forget(&mut self, turn: &mut Turn<'_>) {

@@ -17,7 +17,7 @@ use protocol::merkle::Tree;
 use protocol::time::Wall;
 use protocol::wire::{Have, NodeRequest, PollReply};
 
-use super::super::{Event, Refusal, STALE_AFTER, SessionEnd, Status};
+use super::super::{Event, Refusal, STALE_AFTER, SessionEnd, Status, Witness};
 use super::cluster::{Cluster, leaf, node, placed};
 use super::host::{Host, config, seed};
 
@@ -544,7 +544,8 @@ fn a_fork_shown_by_a_neighbour_is_detected_and_told() {
 
     let stamp = host.cluster.stamp(Subject::All, host.cluster.number);
     let forked = seal(&stamp, &body, &[host.cluster.authority()]);
-    host.control.handle_witness(&forked, host.now);
+    // Two are signed under one number: whoever shows the second is only the messenger.
+    assert_eq!(host.control.handle_witness(&forked, host.now), Witness::Believed);
     host.settle().expect("alive");
     assert_eq!(refusals(&host), [Refusal::Fork]);
 
@@ -559,10 +560,25 @@ fn a_neighbours_forged_beacon_is_no_alarm_of_a_fork() {
     let stamp = host.cluster.stamp(Subject::All, host.cluster.number);
     let body = host.cluster.beacon_body(&Tree::default());
     let forged = seal(&stamp, &body, &[&SigningKey::from_seed(&[9; 32])]);
-    host.control.handle_witness(&forged, host.now);
+    assert_eq!(host.control.handle_witness(&forged, host.now), Witness::Forged);
     host.settle().expect("alive");
 
     assert_eq!(refusals(&host), [Refusal::NotSigned]);
+}
+
+#[test]
+fn forged_beacons_of_neighbours_leave_room_for_what_a_controller_must_hear() {
+    let mut host = under_attack();
+    for number in 0..100 {
+        let stamp = host.cluster.stamp(Subject::All, number);
+        let body = host.cluster.beacon_body(&Tree::default());
+        let forged = seal(&stamp, &body, &[&SigningKey::from_seed(&[9; 32])]);
+        host.control.handle_witness(&forged, host.now);
+    }
+    host.run(Duration::from_secs(20));
+
+    let told = host.cluster.heard.iter().flat_map(|heard| &heard.refused);
+    assert_eq!(told.count(), 1);
 }
 
 #[test]
