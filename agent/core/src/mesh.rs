@@ -87,6 +87,7 @@ pub struct Mesh {
     link_sequence: Sequence,
     standstill: Standstill,
     deadline: Option<Boot>,
+    /// When the last report was taken, or the first routes came.
     reported_at: Option<Boot>,
     effects: VecDeque<Effect>,
     stats: Stats,
@@ -238,10 +239,11 @@ impl Mesh {
         self.effects.pop_front()
     }
 
-    /// Whether a report is due: at once after a local switch or a change of health, else every 5 s.
+    /// Whether a report is due: at once after a local switch or a change of health, else every 5 s. Nothing is to be
+    /// said before there are routes, nor before the first probes or dials have told something.
     pub fn wants_report(&self, now: Boot) -> bool {
         let Some(reported) = self.reported_at else {
-            return true;
+            return false;
         };
         let urgent = self.routes.iter().any(|route| route.is_urgent());
         let pause = if urgent { URGENT_REPORT } else { REPORT };
@@ -253,12 +255,17 @@ impl Mesh {
     pub fn take_report(&mut self, now: Boot) -> Report {
         self.reported_at = Some(now);
         let mut report = Report::default();
+        let links = &self.links;
+        let is_judged = |node: NodeId| links.is_judged(node, now);
         for route in self.routes.iter_mut() {
-            let (mut paths, mut switches) = route.take_report(now);
+            let (mut paths, mut switches) = route.take_report(&is_judged, now);
             report.paths.append(&mut paths);
             report.switches.append(&mut switches);
         }
-        let needed = self.links.views().into_iter().filter(|view| view.needed);
+        let needed = links
+            .views()
+            .into_iter()
+            .filter(|view| view.needed && is_judged(view.peer));
         report.links = needed
             .map(|view| LinkObservation {
                 peer: view.peer,

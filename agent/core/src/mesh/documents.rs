@@ -39,6 +39,7 @@ impl Mesh {
     /// Follows the decisions. A route that the document leaves out stays as it is.
     pub fn handle_routes(&mut self, routes: &Routes, now: Boot) {
         self.turn(now);
+        self.reported_at.get_or_insert(now);
         let links = &self.links;
         let linked = |node| links.current(node).is_some();
         self.routes.handle_routes(routes, &linked, &mut self.rng, now);

@@ -215,6 +215,13 @@ impl Links {
         self.peers.get(&peer).and_then(Neighbour::current)
     }
 
+    /// Whether anything can be said yet of how `peer` is reached. Of one that nobody needs all is said.
+    pub(super) fn is_judged(&self, peer: NodeId, now: Boot) -> bool {
+        self.peers
+            .get(&peer)
+            .is_none_or(|neighbour| neighbour.is_judged(now))
+    }
+
     pub(super) fn views(&self) -> Vec<LinkView> {
         self.peers
             .iter()

@@ -101,7 +101,7 @@ impl Route {
             peer_mark: None,
             peer_path: None,
             switches: VecDeque::new(),
-            urgent: true,
+            urgent: false,
             effects: VecDeque::new(),
         };
         route.handle_links(linked, now);
@@ -324,11 +324,16 @@ impl Route {
         self.urgent
     }
 
-    /// What to tell the controller; switches are told once.
-    pub(super) fn take_report(&mut self, now: Boot) -> (Vec<PathObservation>, Vec<Switch>) {
+    /// What to tell the controller; switches are told once. `is_judged`: whether it is known if a node can be reached.
+    pub(super) fn take_report(
+        &mut self,
+        is_judged: &dyn Fn(NodeId) -> bool,
+        now: Boot,
+    ) -> (Vec<PathObservation>, Vec<Switch>) {
         self.urgent = false;
         let observed = self
             .shown()
+            .filter(|track| track.is_judged(is_judged(track.first_hop)))
             .map(|track| track.observe(&self.standing, track.tag == self.active))
             .collect();
         let switches = std::mem::take(&mut self.switches)

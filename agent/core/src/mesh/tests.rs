@@ -520,6 +520,45 @@ fn a_restarted_neighbour_is_believed_within_a_round_trip_of_being_heard() {
 }
 
 #[test]
+fn a_node_that_has_just_started_calls_no_path_unreachable_before_it_has_tried() {
+    for seed in 0..SEEDS / 10 {
+        let mut world = pair_over(seed, Path::Direct, &[via(R, 1)]);
+        settle(&mut world, seed);
+        world.restart(A, &ALL);
+        decide(&mut world, 1, Path::Direct, &[via(R, 1)]);
+        let until = world.now + 20_000;
+        let mut reported = 0;
+        while world.now < until {
+            world.run_for(10);
+            if world.mesh(A).wants_report(world.boot()) {
+                let report = world.with(A, |mesh, now| mesh.take_report(now));
+                let bad = report.paths.iter().find(|path| path.drift != Drift::None);
+                assert_eq!(bad, None, "seed {seed}");
+                assert!(report.links.iter().all(|link| link.connected), "seed {seed}");
+                reported += report.paths.len();
+            }
+        }
+        assert!(reported >= 4, "{reported}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_neighbour_that_is_not_there_is_called_unreachable_once_it_was_tried() {
+    let mut world = pair_over(1, Path::Direct, &[via(R, 1)]);
+    settle(&mut world, 1);
+    world.kill(B);
+    world.restart(A, &ALL);
+    decide(&mut world, 1, Path::Direct, &[via(R, 1)]);
+    world.run_for(12_000);
+
+    let report = world.with(A, |mesh, now| mesh.take_report(now));
+    let direct = report.paths.iter().find(|path| path.path == Path::Direct);
+    assert_eq!(direct.map(|path| path.drift), Some(Drift::Unreachable));
+    let link = report.links.iter().find(|link| link.peer == node(B));
+    assert_eq!(link.map(|link| link.connected), Some(false));
+}
+
+#[test]
 fn a_relay_that_restarts_without_a_controller_carries_nothing_and_direct_paths_go_on() {
     let mut world = pair_over(18, via(R, 1), &[Path::Direct]);
     settle(&mut world, 18);

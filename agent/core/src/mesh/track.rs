@@ -147,6 +147,15 @@ impl Track {
         }
     }
 
+    /// Whether there is anything to report. As long as a connection is being made, or the first probe is out, a verdict
+    /// would be about this node's own start, and replace what was known of the path.
+    pub(super) fn is_judged(&self, is_hop_judged: bool) -> bool {
+        match self.linked {
+            true => self.refused.is_some() || self.probe.answered_at().is_some() || self.probe.misses() > 0,
+            false => is_hop_judged,
+        }
+    }
+
     pub(super) fn observe(&self, standing: &Standing, active: bool) -> PathObservation {
         let ends = (standing.us, standing.peer);
         let loss = self.probe.loss();

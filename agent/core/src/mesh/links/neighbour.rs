@@ -25,7 +25,10 @@ pub(super) struct Neighbour {
     we_are_lower: bool,
     candidates: Vec<SocketAddr>,
     want: Want,
+    wanted_since: Option<Boot>,
     unwanted_since: Option<Boot>,
+    /// A dial failed or a connection was lost since it is wanted.
+    was_missed: bool,
     connections: BTreeMap<LinkId, Connection>,
     current: Option<LinkId>,
     contest: Option<Contest>,
@@ -86,7 +89,9 @@ impl Neighbour {
             we_are_lower: us < peer,
             candidates: Vec::new(),
             want: Want::default(),
+            wanted_since: None,
             unwanted_since: None,
+            was_missed: false,
             connections: BTreeMap::new(),
             current: None,
             contest: None,
@@ -110,6 +115,8 @@ impl Neighbour {
 
     pub(super) fn handle_want(&mut self, want: Want, first_probe: u64, now: Boot) {
         self.want = want;
+        self.was_missed &= want.link;
+        self.wanted_since = want.link.then(|| self.wanted_since.unwrap_or(now));
         match (want.link, self.unwanted_since) {
             (true, _) => self.unwanted_since = None,
             (false, None) => self.unwanted_since = Some(now),
@@ -201,6 +208,7 @@ impl Neighbour {
         }
         if self.connections.is_empty() {
             self.is_dead = false;
+            self.was_missed = self.want.link;
             let lasted = now.since(lost.up_at);
             self.dial
                 .handle_lost(lasted, self.may_dial(), chance.permille, now);
@@ -212,6 +220,7 @@ impl Neighbour {
 
     pub(super) fn handle_dial_failed(&mut self, chance: Chance, now: Boot) {
         let wanted = self.may_dial() && self.is_sought();
+        self.was_missed = self.want.link;
         self.dial.handle_failed(wanted, chance.permille, now);
     }
 
@@ -308,6 +317,13 @@ impl Neighbour {
         self.drop_others(None, why);
         self.is_dead = false;
         self.seek(now);
+    }
+
+    /// Whether there was time to find that it cannot be reached.
+    pub(super) fn is_judged(&self, now: Boot) -> bool {
+        let is_over = |since: Boot| now.since(since) >= FIRST_WINDOW;
+
+        self.current.is_some() || self.was_missed || self.wanted_since.is_some_and(is_over)
     }
 
     pub(super) fn current(&self) -> Option<LinkId> {
@@ -427,6 +443,9 @@ impl Neighbour {
         self.contest = None;
     }
 }
+
+/// A neighbour that is not there by then, whoever was to dial, counts as out of reach: two handshakes that time out.
+const FIRST_WINDOW: Duration = Duration::from_secs(10);
 
 /// How long a connection that this node dialled is kept when nothing here needs it any more.
 const GRACE: Duration = Duration::from_secs(60);
