@@ -29,6 +29,8 @@ use crate::parts::Parts;
 use crate::station::{Station, Tasks};
 use crate::tls::TlsUnusable;
 
+pub use crate::station::Part;
+
 /// What the operator configured.
 #[derive(Debug)]
 pub struct AgentConfig {
@@ -87,13 +89,15 @@ impl Agent {
             .transpose()?;
         let (writes, write_queue) = mpsc::channel(WRITES);
         let mut tasks = Tasks::default();
-        tasks.spawn(links::serve(station.clone()));
-        tasks.spawn(keep(Arc::clone(&parts.disk), write_queue, station.clone()));
-        tasks.spawn(watch_interfaces(
-            Arc::clone(&parts.interfaces),
-            publication,
-            station.clone(),
-        ));
+        tasks.spawn_part(Part::Neighbours, links::serve(station.clone()));
+        tasks.spawn_part(
+            Part::Disk,
+            keep(Arc::clone(&parts.disk), write_queue, station.clone()),
+        );
+        tasks.spawn_part(
+            Part::Interfaces,
+            watch_interfaces(Arc::clone(&parts.interfaces), publication, station.clone()),
+        );
         let boot = boot_id(&parts);
         let world = World {
             station,
@@ -134,7 +138,10 @@ impl Agent {
     /// before it returns.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, AgentFailed> {
         let endpoint = self.drive.endpoint();
-        let ended = self.drive.run(&mut self.inbox, shutdown).await;
+        let ended = tokio::select! {
+            ended = self.drive.run(&mut self.inbox, shutdown) => ended,
+            part = closed(&mut self.door) => Err(AgentFailed::PartEnded { part }),
+        };
         // Ends every task, so that nobody is let in any more.
         drop(self.drive);
         endpoint.close(VarInt::from_u32(0), b"shutting down");
@@ -146,6 +153,19 @@ impl Agent {
 
         ended
     }
+}
+
+/// Returns once the local API has ended by itself. There is nothing left to close then.
+async fn closed(door: &mut Option<(oneshot::Sender<()>, JoinHandle<()>)>) -> Part {
+    match door {
+        Some((_, served)) => {
+            let _ = served.await;
+        }
+        None => std::future::pending().await,
+    }
+    *door = None;
+
+    Part::LocalApi
 }
 
 /// Why an agent ended that did not fail.
@@ -176,6 +196,9 @@ pub enum AgentFailed {
     /// A configured candidate is a loopback address, and this is not dev mode.
     #[error("{candidate} is a loopback address, which no other host can reach")]
     LoopbackCandidate { candidate: SocketAddr },
+    /// A part without which the agent is not whole ended or broke.
+    #[error("{} ended", .part.name())]
+    PartEnded { part: Part },
     /// The UDP socket cannot be used, or failed.
     #[error("the UDP socket failed")]
     Socket(#[source] std::io::Error),

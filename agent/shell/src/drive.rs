@@ -144,6 +144,11 @@ impl Drive {
             self.world.ready();
         }
         self.world.tasks.reap();
+        if let Some(part) = self.world.tasks.ended_part() {
+            self.world
+                .outcome
+                .get_or_insert(Err(AgentFailed::PartEnded { part }));
+        }
     }
 
     fn turn_mesh(&mut self, now: Now) {

@@ -8,7 +8,7 @@ use protocol::limits;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::agent::AgentFailed;
 use crate::clock::Clock;
@@ -98,19 +98,58 @@ pub(crate) fn client(tls: QuicClientConfig, transport: TransportConfig) -> Clien
 
 /// The agent's tasks; all end with it.
 #[derive(Debug, Default)]
-pub(crate) struct Tasks(JoinSet<()>);
+pub(crate) struct Tasks {
+    all: JoinSet<()>,
+    /// Those that are there as long as the agent is.
+    parts: Vec<(Part, AbortHandle)>,
+}
+
+/// A part of the agent that works beside its loop from the start to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Writes to the state directory.
+    Disk,
+    /// Watches the addresses of this host.
+    Interfaces,
+    /// Answers on this host.
+    LocalApi,
+    /// Lets neighbours in.
+    Neighbours,
+}
+
+impl Part {
+    /// What it does, for an error.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "writing the state directory",
+            Self::Interfaces => "watching the interfaces",
+            Self::LocalApi => "the local API",
+            Self::Neighbours => "letting neighbours in",
+        }
+    }
+}
 
 impl Tasks {
-    pub(crate) fn spawn(
-        &mut self,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) -> tokio::task::AbortHandle {
-        self.0.spawn(task)
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.all.spawn(task)
+    }
+
+    /// A task without which the agent is not whole.
+    pub(crate) fn spawn_part(&mut self, part: Part, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.spawn(task);
+        self.parts.push((part, handle));
+    }
+
+    /// A part that ended, for whatever reason: what is left would look like an agent and be half of one.
+    pub(crate) fn ended_part(&self) -> Option<Part> {
+        let ended = self.parts.iter().find(|(_, handle)| handle.is_finished());
+
+        ended.map(|(part, _)| *part)
     }
 
     /// Forgets the tasks that ended, and reports one that broke.
     pub(crate) fn reap(&mut self) {
-        while let Some(ended) = self.0.try_join_next() {
+        while let Some(ended) = self.all.try_join_next() {
             if let Err(error) = ended
                 && error.is_panic()
             {

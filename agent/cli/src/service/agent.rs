@@ -184,7 +184,10 @@ fn failure(failed: &AgentFailed) -> Failure {
     match failed {
         AgentFailed::Disk(refused) => disk_refused(refused),
         AgentFailed::Join(refused) => join_refused(refused),
-        AgentFailed::LocalSocket { .. } | AgentFailed::Socket(_) | AgentFailed::Tls(_) => {
+        AgentFailed::LocalSocket { .. }
+        | AgentFailed::PartEnded { .. }
+        | AgentFailed::Socket(_)
+        | AgentFailed::Tls(_) => {
             Failure::new(Exit::Failed, "agent_failed", failed.to_string()).because_of(failed)
         }
         AgentFailed::LoopbackCandidate { .. } => Failure::usage(failed.to_string())

@@ -72,6 +72,51 @@ async fn a_shutdown_ends_an_agent_that_is_still_joining() {
 }
 
 #[tokio::test]
+async fn a_part_that_breaks_ends_the_agent() {
+    let parts = Parts {
+        interfaces: Arc::new(Broken),
+        ..parts()
+    };
+    let ended = run(config(Some(token())), parts, std::future::pending()).await;
+
+    assert!(
+        matches!(
+            ended,
+            Err(AgentFailed::PartEnded {
+                part: Part::Interfaces
+            })
+        ),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_lets_nobody_in_any_more_ends() {
+    let agent = Agent::start(config(Some(token())), parts()).unwrap();
+    agent.drive.endpoint().close(VarInt::from_u32(0), b"");
+    let ended = agent.run(std::future::pending()).await;
+
+    assert!(
+        matches!(
+            ended,
+            Err(AgentFailed::PartEnded {
+                part: Part::Neighbours
+            })
+        ),
+        "{ended:?}"
+    );
+}
+
+/// A host whose addresses cannot be looked at.
+struct Broken;
+
+impl Interfaces for Broken {
+    fn addresses(&self) -> std::io::Result<std::collections::BTreeSet<std::net::IpAddr>> {
+        panic!("broken on purpose")
+    }
+}
+
+#[tokio::test]
 async fn the_local_api_tells_how_a_joining_agent_stands() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("agent.sock");
