@@ -222,7 +222,7 @@ impl Control {
     /// How a write ended.
     pub fn handle_persisted(&mut self, write: WriteId, result: Result<(), WriteFailed>, now: Now) {
         let Some(purpose) = self.out.handle_persisted(write, result, now) else {
-            return;
+            return self.handle_unwritten(result, now);
         };
         let end = self.with(now, |phase, turn| match phase {
             Phase::Ended { .. } => None,
@@ -230,6 +230,15 @@ impl Control {
             Phase::Member(member) => member.handle_persisted(purpose, turn).then_some(End::Left),
         });
         self.end(end, now);
+    }
+
+    fn handle_unwritten(&mut self, result: Result<(), WriteFailed>, now: Now) {
+        if result.is_err() {
+            self.with(now, |phase, turn| match phase {
+                Phase::Member(member) => member.handle_unwritten(turn),
+                Phase::Ended { .. } | Phase::Joining(_) => {}
+            });
+        }
     }
 
     /// The addresses of this host's interfaces, best first; told to the controller when they change.

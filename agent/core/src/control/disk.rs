@@ -55,6 +55,18 @@ impl Disk {
         self.next()
     }
 
+    /// Takes back the writes of one purpose that wait, for one that says more. False if one is under way, which cannot be
+    /// taken back.
+    pub(super) fn take_back(&mut self, purpose: Purpose) -> bool {
+        let first = self.waiting.front().map(|job| job.purpose);
+        let can = self.running.is_none() || first != Some(purpose);
+        if can {
+            self.waiting.retain(|job| job.purpose != purpose);
+        }
+
+        can
+    }
+
     /// Whether a write that nothing waits for is under way already.
     pub(super) fn is_busy(&self) -> bool {
         !self.waiting.is_empty()

@@ -5,12 +5,15 @@
 //!                             ├─ nothing new ─▶ beacon noted, freshness
 //!                             └─ news ─▶ high-water mark and next generation written ─▶ adopted ─▶ freshness
 //! ```
+//!
+//! A revocation list only takes away and does not wait for the disk. Nor does freshness, if what cannot be written is not
+//! the lease table: an agent whose disk is full or hangs goes on with what it has, and knows that it is of today.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::bytes::ByteVec;
 use protocol::admit::{Anchors, Revocations};
-use protocol::document::authority::TrustBundle;
+use protocol::document::authority::{RevocationList, TrustBundle};
 use protocol::document::beacon::{Beacon, BeaconRank};
 use protocol::document::config::{ControllerAddress, Transport};
 use protocol::envelope::{Kind, Subject};
@@ -44,6 +47,8 @@ pub(super) struct Documents {
     newest_at: Boot,
     stale: bool,
     noted: bool,
+    /// The revocation list in force is not in the snapshot on disk.
+    unsaved: bool,
 }
 
 /// A reply that is to come into force once its files are written.
@@ -52,6 +57,8 @@ pub(super) struct Adoption {
     next: Snapshot,
     changed: BTreeSet<Kind>,
     newer: bool,
+    /// Its beacon counts already.
+    held_over: bool,
 }
 
 /// What became of a reply.
@@ -88,6 +95,7 @@ impl Documents {
             newest_at: Boot::default(),
             stale: false,
             noted: true,
+            unsaved: false,
         }
     }
 
@@ -120,7 +128,7 @@ impl Documents {
         };
         self.left_out = verdict.left_out;
         let fresh = self.says_what_is_carried();
-        if verdict.changed.is_empty() {
+        if verdict.changed.is_empty() && !self.unsaved {
             self.note(verdict.next, verdict.newer, now);
 
             return Outcome::Settled {
@@ -137,6 +145,7 @@ impl Documents {
                 next: verdict.next,
                 changed: verdict.changed,
                 newer: verdict.newer,
+                held_over: false,
             }),
             fresh,
             refused: verdict.refused,
@@ -172,11 +181,52 @@ impl Documents {
     /// beacon is newer.
     pub(super) fn adopt(&mut self, adoption: Adoption, now: Now) -> (Vec<Adopted>, bool) {
         let handed = adoption.next.adopted(|kind| adoption.changed.contains(&kind));
+        let mut next = adoption.next;
+        let written = next.revocations.as_ref().map(Held::have);
+        self.keep_newer(&mut next);
+        self.unsaved = next.revocations.as_ref().map(Held::have) != written;
         self.generation = self.generation.saturating_add(1);
-        self.note(adoption.next, adoption.newer, now);
+        self.note(next, adoption.newer && !adoption.held_over, now);
         self.noted = true;
 
         (handed, adoption.newer)
+    }
+
+    /// What did not wait for the disk may be newer than what was written.
+    fn keep_newer(&self, next: &mut Snapshot) {
+        let shown = next.beacon_mark().map(|mark| mark.rank);
+        if self.marks.beacon().is_some_and(|mark| Some(mark.rank) > shown) {
+            next.beacon.clone_from(&self.snapshot.beacon);
+        }
+        let rank = |list: &Option<Held<RevocationList>>| list.as_ref().map(|held| held.opened.header.rank());
+        if rank(&self.snapshot.revocations) > rank(&next.revocations) {
+            next.revocations.clone_from(&self.snapshot.revocations);
+        }
+    }
+
+    /// Puts the revocation list of an adoption in force, before it is written. Returns what to hand over.
+    pub(super) fn take_away(&mut self, adoption: &mut Adoption) -> Option<Adopted> {
+        if !adoption.changed.remove(&Kind::RevocationList) {
+            return None;
+        }
+        self.snapshot.revocations.clone_from(&adoption.next.revocations);
+        self.marks.merge(&self.snapshot.marks());
+        self.unsaved = true;
+        let handed = self.snapshot.adopted(|kind| kind == Kind::RevocationList);
+
+        handed.into_iter().next()
+    }
+
+    /// What came cannot be written for now. Its beacon counts all the same; says whether it is newer than any before.
+    pub(super) fn hold_over(&mut self, adoption: &mut Adoption, now: Now) -> bool {
+        let newer = adoption.newer && !std::mem::replace(&mut adoption.held_over, true);
+        let next = Snapshot {
+            beacon: adoption.next.beacon.clone(),
+            ..self.snapshot.clone()
+        };
+        self.note(next, newer, now);
+
+        newer
     }
 
     fn note(&mut self, next: Snapshot, newer: bool, now: Now) {
@@ -238,6 +288,7 @@ impl Documents {
                 next,
                 changed: BTreeSet::from([Kind::TrustBundle]),
                 newer: false,
+                held_over: false,
             }),
             fresh: false,
             refused: Vec::new(),
@@ -363,6 +414,13 @@ impl Documents {
             .config
             .as_ref()
             .is_some_and(|config| config.opened.body.roles.contains(&NodeRole::Relay))
+    }
+}
+
+impl Adoption {
+    /// Whether what a relay carries stays as it is.
+    pub(super) fn keeps_leases(&self) -> bool {
+        !self.changed.contains(&Kind::LeaseTable)
     }
 }
 

@@ -8,6 +8,7 @@
 //!      └────────── lost, refused, asked away: what is in force stays in force ───────────┘
 //! ```
 
+mod adopting;
 mod inputs;
 
 use std::time::Duration;
@@ -23,7 +24,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::clock;
 use super::disk::Purpose;
-use super::documents::{Adoption, Documents};
+use super::documents::Documents;
 use super::effect::{Adopted, Door};
 use super::enrol::Enrolled;
 use super::event::{Event, SessionEnd};
@@ -34,6 +35,7 @@ use super::outbox::Call;
 use super::renewal::{self, Renewal, Step};
 use super::session::{self, Asked, Session};
 use super::turn::Turn;
+use adopting::Adopting;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,16 +65,6 @@ pub(super) struct Membership {
     /// Nothing is done any more: the identity is being forgotten.
     gone: bool,
     started: bool,
-}
-
-/// Documents that are being written.
-#[derive(Debug)]
-struct Adopting {
-    adoption: Box<Adoption>,
-    /// The poll they came with.
-    sent_at: Option<Boot>,
-    /// Whether they count as freshness.
-    fresh: bool,
 }
 
 impl Membership {
@@ -188,7 +180,8 @@ impl Membership {
         let renewal = self.renewal.poll_timeout().filter(|_| can_renew);
 
         [
-            self.session.poll_timeout(self.adopting.is_none()),
+            self.session.poll_timeout(self.may_poll()),
+            self.adopting.as_ref().and_then(Adopting::hangs_at),
             self.documents.poll_timeout(),
             marks,
             renewal,
@@ -212,6 +205,14 @@ impl Membership {
         }
         if self.session.dialler.is_late(turn.now) {
             self.hang_up(SessionEnd::NoReply, turn);
+        }
+        if self
+            .adopting
+            .as_ref()
+            .and_then(Adopting::hangs_at)
+            .is_some_and(|at| at <= turn.now.boot)
+        {
+            self.hold_over(turn);
         }
         if let Some(why) = Leaving::take_over(&mut self.leaving, turn.now) {
             turn.out.event(Event::NotLeft(why));
@@ -292,7 +293,7 @@ impl Membership {
             true => super::RELAY_WAIT,
             false => super::NODE_WAIT,
         };
-        if self.adopting.is_none()
+        if self.may_poll()
             && let Some((wait, asked)) = self.session.poll_due(wait, turn)
         {
             self.session
@@ -341,7 +342,7 @@ impl Membership {
 
     /// At the join door: renews what is no good, and goes away once there is nothing to renew.
     fn ask_expired(&mut self, wall: Wall, turn: &mut Turn<'_>) {
-        if self.adopting.is_some() || self.renewal.step == Step::Writing || self.session.is_renewing() {
+        if !self.may_poll() || self.renewal.step == Step::Writing || self.session.is_renewing() {
             return;
         }
         if !self.renewal.needs_proof(turn.now, wall) {

@@ -105,6 +105,11 @@ impl Outbox {
         self.effects.extend(effect);
     }
 
+    /// Takes back the writes of one purpose that wait; false if one is under way.
+    pub(super) fn take_back(&mut self, purpose: Purpose) -> bool {
+        self.disk.take_back(purpose)
+    }
+
     /// Whether the disk has something to do: what nothing waits for can wait.
     pub(super) fn is_writing(&self) -> bool {
         self.disk.is_busy()

@@ -168,6 +168,11 @@ impl Session {
         self.poll_at = sent_at.after(SPACING);
     }
 
+    /// The next poll is due then.
+    pub(super) fn set_poll(&mut self, at: Boot) {
+        self.poll_at = at;
+    }
+
     pub(super) fn is_heartbeat_due(&self, turn: &Turn<'_>) -> bool {
         self.heartbeat_at <= turn.now.boot
     }

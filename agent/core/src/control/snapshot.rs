@@ -82,7 +82,7 @@ impl Snapshot {
         marks
     }
 
-    fn beacon_mark(&self) -> Option<BeaconMark> {
+    pub(super) fn beacon_mark(&self) -> Option<BeaconMark> {
         let opened = &self.beacon.as_ref()?.opened;
 
         Some(BeaconMark {

@@ -10,4 +10,5 @@ mod leaving;
 mod renewing;
 mod sessions;
 mod standstills;
+mod unwritten;
 mod welcomes;

@@ -11,13 +11,12 @@ use protocol::envelope::Kind;
 use protocol::error::{Code, WireError};
 use protocol::limits::CANDIDATES;
 use protocol::time::{Boot, Now};
-use protocol::wire::{Answer, JoinReply, NodeReply, PollReply, Renewed, Report};
+use protocol::wire::{Answer, JoinReply, NodeReply, Renewed, Report};
 
-use super::{Adopting, Membership};
+use super::Membership;
 use crate::control::clock;
 use crate::control::dial::Round;
 use crate::control::disk::Purpose;
-use crate::control::documents::Outcome;
 use crate::control::effect::{Adopted, ConnectionId, Door, Effect, Payload, Tag};
 use crate::control::event::{Event, RenewalFailure, SessionEnd, Witness};
 use crate::control::file::FileName;
@@ -30,7 +29,7 @@ use crate::control::session::Asked;
 use crate::control::trust::Refused;
 use crate::control::turn::Turn;
 use crate::control::welcome::{Judgement, Known, Verified};
-use crate::control::{MARKS_INTERVAL, MOVE_CAP, REFUSED_PAUSE, addresses, contract};
+use crate::control::{MOVE_CAP, REFUSED_PAUSE, addresses, contract};
 
 impl Membership {
     pub(in crate::control) fn is(&self, connection: ConnectionId) -> bool {
@@ -89,7 +88,7 @@ impl Membership {
                     turn.out.event(Event::Revoked);
                 }
                 let write = self.documents.take_bundle(verified.bundle, &self.member.trust);
-                self.write(write, None, turn);
+                self.write_bundle(write, turn);
                 self.forget_if_revoked(turn);
             }
         }
@@ -147,80 +146,25 @@ impl Membership {
         }
     }
 
-    fn handle_poll_reply(&mut self, reply: &PollReply, sent_at: Boot, turn: &mut Turn<'_>) {
-        if self.adopting.is_some() {
-            self.session.hurry();
-            return;
-        }
-        let outcome = self
-            .documents
-            .handle_reply(reply, sent_at, &self.member.trust, turn.now);
-        match outcome {
-            Outcome::Discredited(refused) => {
-                self.note_refused(&refused, turn);
-                return self.hang_up(SessionEnd::Untrustworthy, turn);
-            }
-            Outcome::Overtaken => self.session.space_polls(sent_at),
-            Outcome::Settled {
-                newer,
-                fresh,
-                refused,
-            } => {
-                self.note_refused(&refused, turn);
-                self.session.space_polls(sent_at);
-                if fresh {
-                    self.tell_fresh(sent_at, newer, turn);
-                }
-            }
-            Outcome::Write {
-                files,
-                adoption,
-                fresh,
-                refused,
-            } => {
-                self.note_refused(&refused, turn);
-                turn.out.persist(files, Purpose::Snapshot);
-                self.adopting = Some(Adopting {
-                    adoption,
-                    sent_at: Some(sent_at),
-                    fresh,
-                });
-            }
-        }
-        self.session.dialler.prove();
-        if let Some(within_ms) = reply.retry_within_ms {
-            self.move_away(within_ms, turn);
-        }
-    }
-
-    fn write(&mut self, outcome: Option<Outcome>, sent_at: Option<Boot>, turn: &mut Turn<'_>) {
-        if let Some(Outcome::Write { files, adoption, .. }) = outcome
-            && self.adopting.is_none()
-        {
-            turn.out.persist(files, Purpose::Snapshot);
-            self.adopting = Some(Adopting {
-                adoption,
-                sent_at,
-                fresh: false,
-            });
-        }
-    }
-
-    fn tell_fresh(&mut self, poll_sent_at: Boot, newer: bool, turn: &mut Turn<'_>) {
+    pub(super) fn tell_fresh(&mut self, poll_sent_at: Boot, newer: bool, turn: &mut Turn<'_>) {
         turn.out.push(Effect::Fresh { poll_sent_at, newer });
+        self.recover(turn);
+    }
+
+    pub(super) fn recover(&mut self, turn: &mut Turn<'_>) {
         if self.documents.recover(turn.now) {
             turn.out.event(Event::NoLongerStale);
         }
     }
 
-    fn note_refused(&mut self, refused: &[Refused], turn: &mut Turn<'_>) {
+    pub(super) fn note_refused(&mut self, refused: &[Refused], turn: &mut Turn<'_>) {
         for refused in refused {
             self.ledger.note(refused, Kind::Beacon, turn.out);
         }
     }
 
     /// The controller goes away: another one is dialled, or this one again, within the time it names.
-    fn move_away(&mut self, within_ms: u64, turn: &mut Turn<'_>) {
+    pub(super) fn move_away(&mut self, within_ms: u64, turn: &mut Turn<'_>) {
         turn.out.event(Event::MovedAway { within_ms });
         self.hang_up(SessionEnd::MovedAway, turn);
         let within = Duration::from_millis(within_ms).min(MOVE_CAP);
@@ -333,34 +277,8 @@ impl Membership {
         false
     }
 
-    fn adopt(&mut self, turn: &mut Turn<'_>) {
-        let Some(Adopting {
-            adoption,
-            sent_at,
-            fresh,
-        }) = self.adopting.take()
-        else {
-            return;
-        };
-        let (handed, newer) = self.documents.adopt(*adoption, turn.now);
-        let has = |wanted: fn(&Adopted) -> bool| handed.iter().any(wanted);
-        let config = has(|adopted| matches!(adopted, Adopted::Config(_)));
-        let revocations = has(|adopted| matches!(adopted, Adopted::Revocations(_)));
-        turn.out.adopt(handed);
-        self.marks_at = turn.now.boot.after(MARKS_INTERVAL);
-        if let Some(sent_at) = sent_at.filter(|_| fresh) {
-            self.tell_fresh(sent_at, newer, turn);
-        }
-        if config {
-            self.note_controllers(turn);
-        }
-        if revocations && self.is_revoked() {
-            turn.out.event(Event::Revoked);
-        }
-    }
-
     /// Remembers where controllers are, should everything else be lost.
-    fn note_controllers(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn note_controllers(&mut self, turn: &mut Turn<'_>) {
         let endpoints = self.endpoints(turn);
         if endpoints != self.remembered {
             turn.out
@@ -374,7 +292,7 @@ impl Membership {
 
     /// Whether the list in force revokes this node, or one that was shown at the join door, where a node comes that is
     /// let in nowhere else.
-    fn is_revoked(&self) -> bool {
+    pub(super) fn is_revoked(&self) -> bool {
         let list = self.documents.snapshot().revocations.as_ref();
 
         self.shut_out || list.is_some_and(|list| self.is_on(&list.opened.body))

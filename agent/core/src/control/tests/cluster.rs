@@ -49,6 +49,8 @@ pub(super) struct Cluster {
     pub(super) revocations: (u64, RevocationList),
     /// The version of every document of the node: all that are published together have one.
     pub(super) revision: u64,
+    /// The version of the lease table, where it does not change with the rest.
+    pub(super) leases: Option<u64>,
     pub(super) roles: Vec<NodeRole>,
     pub(super) requests: BTreeMap<VerifyKey, Request>,
     pub(super) approve: bool,
@@ -101,6 +103,7 @@ impl Cluster {
             kept_bundle: None,
             revocations: (1, RevocationList::default()),
             revision: 1,
+            leases: None,
             roles: vec![NodeRole::Member],
             requests: BTreeMap::new(),
             approve: true,
@@ -123,6 +126,7 @@ impl Cluster {
             bundle: self.bundle,
             revocations: self.revocations.clone(),
             revision: self.revision,
+            leases: self.leases,
             now: self.now,
             ..Self::new()
         }
@@ -211,12 +215,17 @@ impl Cluster {
             issued_at: START,
             ..self.stamp(subject, self.revision)
         };
+        let leases = self.leases.unwrap_or(self.revision);
+        let of_leases = Stamp {
+            version: leases,
+            ..stamp
+        };
         let signer = self.authority();
 
         vec![
             seal(&stamp, &self.config(), &[signer]).into(),
             seal(&stamp, &Routes::default(), &[signer]).into(),
-            seal(&stamp, &self.lease_table(), &[signer]).into(),
+            seal(&of_leases, &self.lease_table(leases), &[signer]).into(),
         ]
     }
 
@@ -235,13 +244,13 @@ impl Cluster {
         }
     }
 
-    fn lease_table(&self) -> LeaseTable {
+    fn lease_table(&self, version: u64) -> LeaseTable {
         LeaseTable {
             rows: vec![protocol::document::routes::LeaseRow {
                 lease: LeaseId::from_bytes([1; 16]),
                 low: NodeId::from_bytes([2; 16]),
                 high: NodeId::from_bytes([3; 16]),
-                generation: u32::try_from(self.revision).expect("small"),
+                generation: u32::try_from(version).expect("small"),
                 budget_kib: 1,
                 grace_minutes: 1,
             }],

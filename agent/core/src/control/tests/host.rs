@@ -11,8 +11,8 @@ use protocol::time::{Boot, Now};
 use protocol::wire::{Answer, HostFacts, NodeReply, NodeRequest, PollReply};
 
 use super::super::{
-    Adopted, Config, ConnectionId, Control, Disconnected, Door, Effect, Event, FileName, Lost, Pin, Seed,
-    ServerLeaf, Tag, WriteFailed, WriteId, boot,
+    Adopted, Config, ConnectionId, Control, Disconnected, Door, Effect, Event, FileName, Lost, Payload, Pin,
+    Seed, ServerLeaf, Tag, WriteFailed, WriteId, boot,
 };
 use super::cluster::{Cluster, START};
 
@@ -47,6 +47,8 @@ pub(super) struct Host {
     pub(super) welcome: Option<Vec<u8>>,
     /// What every poll is answered with at once, instead of the truth.
     pub(super) scripted: Option<PollReply>,
+    /// Writes that have not ended.
+    hanging: Vec<(WriteId, Vec<(FileName, Payload)>)>,
     connections: BTreeMap<ConnectionId, Door>,
     parked: Option<(ConnectionId, Tag, Boot)>,
     inbox: VecDeque<Input>,
@@ -61,6 +63,8 @@ pub(super) struct Faults {
     pub(super) lose_join_replies: usize,
     /// The next so many writes fail.
     pub(super) fail_writes: usize,
+    /// No write ends.
+    pub(super) hang_writes: bool,
     /// The handshake at the node door fails.
     pub(super) node_handshake: bool,
     /// A dial gets no answer at all.
@@ -118,6 +122,7 @@ impl Host {
             faults: Faults::default(),
             welcome: None,
             scripted: None,
+            hanging: Vec::new(),
             connections: BTreeMap::new(),
             parked: None,
             inbox: VecDeque::new(),
@@ -274,6 +279,16 @@ impl Host {
         self.control.handle_leave(until, self.now);
     }
 
+    /// Ends the writes that hung, successfully.
+    pub(super) fn finish_writes(&mut self) {
+        for (write, files) in std::mem::take(&mut self.hanging) {
+            for (name, payload) in files {
+                self.disk.insert(name, payload.as_bytes().to_vec());
+            }
+            self.inbox.push_back(Input::Persisted(write, Ok(())));
+        }
+    }
+
     /// Ends every connection.
     pub(super) fn cut(&mut self) {
         self.parked = None;
@@ -309,6 +324,7 @@ impl Host {
             } => self.dial(connection, endpoint, door),
             Effect::Event(event) => self.events.push(event),
             Effect::Fresh { poll_sent_at, newer } => self.fresh.push((poll_sent_at, newer)),
+            Effect::Persist { write, files } if self.faults.hang_writes => self.hanging.push((write, files)),
             Effect::Persist { write, files } => {
                 if self.faults.fail_writes > 0 {
                     self.faults.fail_writes -= 1;
