@@ -274,6 +274,14 @@ impl Control {
         })
     }
 
+    /// A signed revocation list that a neighbour showed. Says what it is worth.
+    pub fn handle_list(&mut self, list: &[u8], now: Now) -> Witness {
+        self.with(now, |phase, turn| match phase {
+            Phase::Member(member) => member.handle_list(&list.to_vec().into(), turn),
+            Phase::Ended { .. } | Phase::Joining(_) => Witness::Believed,
+        })
+    }
+
     /// Gives back what this node holds, or takes a pending request back, unless that takes longer than `until`.
     /// [`Event::Left`] says that it is done, [`Event::NotLeft`] that it was not done by then, and will not be.
     pub fn handle_leave(&mut self, until: Boot, now: Now) {

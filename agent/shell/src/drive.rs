@@ -22,6 +22,7 @@ use std::future::Future;
 use agent_core::control::{Control, ServerLeaf, Status, Witness};
 use agent_core::mesh::{LinkUp, Mesh};
 use protocol::error::Code;
+use protocol::id::NodeId;
 use protocol::time::{Boot, Now};
 use tokio::sync::mpsc;
 
@@ -177,11 +178,13 @@ impl Drive {
             if notes.is_empty() {
                 return;
             }
+            for (peer, list) in &notes.lists {
+                let witness = self.control.handle_list(list, now);
+                self.note_witness(*peer, witness, now);
+            }
             for (peer, beacon) in &notes.beacons {
                 let witness = self.control.handle_witness(beacon, now);
-                if let (Witness::Forged, Some(mesh)) = (witness, &mut self.mesh) {
-                    mesh.handle_forged_beacon(*peer, now.boot);
-                }
+                self.note_witness(*peer, witness, now);
             }
             if notes.refresh {
                 self.control.handle_refresh(now);
@@ -190,6 +193,12 @@ impl Drive {
             if notes.greeting {
                 self.world.greet(&self.control, self.mesh.as_mut());
             }
+        }
+    }
+
+    fn note_witness(&mut self, peer: NodeId, witness: Witness, now: Now) {
+        if let (Witness::Forged, Some(mesh)) = (witness, &mut self.mesh) {
+            mesh.handle_forged_beacon(peer, now.boot);
         }
     }
 
@@ -275,6 +284,8 @@ impl Drive {
         if let Some(beacon) = up.welcome.as_deref().and_then(world::beacon_of) {
             mesh.handle_beacon_shown(up.peer, beacon, now.boot);
         }
+        let list = up.welcome.as_deref().and_then(world::revocations_of);
+        self.world.notes.lists.extend(list.map(|list| (up.peer, list)));
     }
 
     fn pump_control(&mut self, now: Now) {

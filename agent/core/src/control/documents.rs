@@ -27,8 +27,8 @@ use protocol::wire::{Have, PollReply};
 use super::effect::{Adopted, Payload};
 use super::event::Refusal;
 use super::file::FileName;
-use super::judge::Judge;
-use super::marks::Marks;
+use super::judge::{Judge, keeps_all};
+use super::marks::{Marks, Progress};
 use super::snapshot::{Held, Snapshot};
 use super::trust::{Refused, Trust};
 
@@ -210,6 +210,11 @@ impl Documents {
             return None;
         }
         self.snapshot.revocations.clone_from(&adoption.next.revocations);
+
+        self.put_list_in_force()
+    }
+
+    fn put_list_in_force(&mut self) -> Option<Adopted> {
         self.marks.merge(&self.snapshot.marks());
         self.unsaved = true;
         let handed = self.snapshot.adopted(|kind| kind == Kind::RevocationList);
@@ -293,6 +298,29 @@ impl Documents {
             fresh: false,
             refused: Vec::new(),
         })
+    }
+
+    /// Judges a revocation list that a neighbour showed, and puts it in force if it is newer: it is signed, and only
+    /// takes away. Returns what to hand over.
+    pub(super) fn handle_list(&mut self, list: &ByteVec, trust: &Trust) -> Result<Option<Adopted>, Refused> {
+        let held = self.snapshot.revocations.as_ref();
+        if held.is_some_and(|held| *held.bytes == *list) {
+            return Ok(None);
+        }
+        let new: Held<RevocationList> = Held::open(trust, list, Subject::All)?;
+        let header = &new.opened.header;
+        match self.marks.compare(header, new.opened.hash) {
+            Ok(Progress::Newer) => {}
+            // A neighbour may be behind.
+            Ok(Progress::Same) | Err(Refusal::Older) => return Ok(None),
+            Err(why) => return Err(Refused::of(header, why)),
+        }
+        if held.is_some_and(|held| !keeps_all(&held.opened.body, &new.opened.body)) {
+            return Err(Refused::of(header, Refusal::Shrunk));
+        }
+        self.snapshot.revocations = Some(new);
+
+        Ok(self.put_list_in_force())
     }
 
     /// Judges a beacon that a neighbour showed: an error is a fork. `Some` says that our controllers hold a newer

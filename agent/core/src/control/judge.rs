@@ -52,6 +52,15 @@ pub(super) struct Verdict {
 }
 
 impl Judge<'_> {
+    /// Whether a neighbour brought a revocation list that no beacon of ours pins yet.
+    fn is_list_ahead(&self) -> bool {
+        let list = self.held.revocations.as_ref();
+        let beacon = self.held.beacon.as_ref();
+
+        list.zip(beacon)
+            .is_some_and(|(list, beacon)| list.opened.header.version > beacon.opened.body.revocations.version)
+    }
+
     /// Judges a whole reply. `Err` changes nothing: it lists what was wrong.
     pub(super) fn reply(&self, reply: &PollReply) -> Result<Verdict, Vec<Refused>> {
         let (beacon, progress) = self.beacon(&reply.beacon).map_err(|refused| vec![refused])?;
@@ -146,8 +155,12 @@ impl Under<'_> {
 
     fn revocations(&self, bytes: &ByteVec, verdict: &mut Verdict) -> Result<(), Refused> {
         let new: Held<RevocationList> = Held::open(self.judge.trust, bytes, Subject::All)?;
-        self.hold_to_pin(&new, &self.beacon.opened.body.revocations)?;
         let held = self.judge.held.revocations.as_ref();
+        let is_newer = |held: &Held<RevocationList>| held.opened.header.rank() > new.opened.header.rank();
+        if self.judge.is_list_ahead() && held.is_some_and(is_newer) {
+            return hold_to(&new, &self.beacon.opened.body.revocations);
+        }
+        self.hold_to_pin(&new, &self.beacon.opened.body.revocations)?;
         if self.may_adopt(&new, held)? {
             if held.is_some_and(|held| !keeps_all(&held.opened.body, &new.opened.body)) {
                 return Err(Refused::of(&new.opened.header, Refusal::Shrunk));
@@ -165,10 +178,8 @@ impl Under<'_> {
             .marks
             .compare(header, new.opened.hash)
             .map_err(|why| Refused::of(header, why))?;
-        match pin.version == header.version && pin.hash == new.opened.hash {
-            true => Ok(()),
-            false => Err(Refused::of(header, Refusal::NotInSnapshot)),
-        }
+
+        hold_to(new, pin)
     }
 
     /// Takes a document of this node.
@@ -216,7 +227,7 @@ impl Under<'_> {
     fn hold_to_pins(&self, verdict: &mut Verdict) {
         let has: Vec<Entry> = verdict.next.have().iter().map(entry).collect();
         for (kind, pinned) in self.pinned() {
-            if has.contains(&pinned) {
+            if has.contains(&pinned) || (kind == Kind::RevocationList && self.is_list_ahead_of(&pinned)) {
                 continue;
             }
             let is_excused = verdict.refused.iter().any(|refused| refused.is_of(kind))
@@ -230,6 +241,12 @@ impl Under<'_> {
                 )),
             }
         }
+    }
+
+    fn is_list_ahead_of(&self, pinned: &Entry) -> bool {
+        let held = self.judge.held.revocations.as_ref();
+
+        self.judge.is_list_ahead() && held.is_some_and(|held| held.opened.header.version > pinned.version)
     }
 
     fn pinned(&self) -> Vec<(Kind, Entry)> {
@@ -295,6 +312,15 @@ impl Bounded for LeaseTable {
     }
 }
 
+/// Whether a document is the one that a beacon pins.
+fn hold_to<D: Document>(new: &Held<D>, pin: &Pin) -> Result<(), Refused> {
+    let header = &new.opened.header;
+    match pin.version == header.version && pin.hash == new.opened.hash {
+        true => Ok(()),
+        false => Err(Refused::of(header, Refusal::NotInSnapshot)),
+    }
+}
+
 /// The kind that a document claims, which says whose rules to judge it by.
 fn claimed_kind(bytes: &[u8]) -> Result<Kind, Refused> {
     Envelope::parse(bytes)
@@ -315,7 +341,7 @@ fn put<D: Document>(place: &mut Option<Held<D>>, new: Option<Held<D>>, changed: 
 }
 
 /// Whether everything that `old` revokes is revoked by `new` too.
-fn keeps_all(old: &RevocationList, new: &RevocationList) -> bool {
+pub(super) fn keeps_all(old: &RevocationList, new: &RevocationList) -> bool {
     let certificates: BTreeSet<_> = new.certificates.iter().collect();
     let issuers: BTreeSet<_> = new.issuers.iter().collect();
     let mut nodes = BTreeMap::new();

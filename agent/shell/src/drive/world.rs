@@ -54,6 +54,8 @@ pub(crate) struct World {
 pub(crate) struct Notes {
     /// Beacons, and which neighbours showed them.
     pub(crate) beacons: Vec<(NodeId, Vec<u8>)>,
+    /// Revocation lists, and which neighbours showed them.
+    pub(crate) lists: Vec<(NodeId, Vec<u8>)>,
     /// The mesh stood still and wants to hear from a controller.
     pub(crate) refresh: bool,
     /// What we say to neighbours may have changed.
@@ -62,7 +64,7 @@ pub(crate) struct Notes {
 
 impl Notes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.beacons.is_empty() && !self.refresh && !self.greeting
+        self.beacons.is_empty() && self.lists.is_empty() && !self.refresh && !self.greeting
     }
 }
 
@@ -128,4 +130,11 @@ pub(crate) fn beacon_of(welcome: &[u8]) -> Option<Vec<u8>> {
     let welcome: Welcome = cbor::decode(welcome).ok()?;
 
     welcome.beacon.map(Into::into)
+}
+
+/// The signed revocation list in a welcome, if it has one.
+pub(crate) fn revocations_of(welcome: &[u8]) -> Option<Vec<u8>> {
+    let welcome: Welcome = cbor::decode(welcome).ok()?;
+
+    welcome.revocations.map(Into::into)
 }

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use minicbor::bytes::ByteVec;
 use protocol::time::Boot;
 use protocol::wire::PollReply;
 
@@ -18,7 +19,7 @@ use crate::control::MARKS_INTERVAL;
 use crate::control::disk::Purpose;
 use crate::control::documents::{Adoption, Outcome};
 use crate::control::effect::{Adopted, Payload};
-use crate::control::event::{Event, SessionEnd};
+use crate::control::event::{Event, SessionEnd, Witness};
 use crate::control::file::FileName;
 use crate::control::turn::Turn;
 
@@ -125,12 +126,7 @@ impl Membership {
     /// Has `files` written, for what they guard to come into force. What only takes away does not wait for that.
     fn write(&mut self, files: Vec<(FileName, Payload)>, mut adopting: Adopting, turn: &mut Turn<'_>) {
         let revocations = self.documents.take_away(&mut adopting.adoption);
-        if let Some(revocations) = revocations {
-            turn.out.adopt([revocations]);
-            if self.is_revoked() {
-                turn.out.event(Event::Revoked);
-            }
-        }
+        self.apply(revocations, turn);
         let is_held_over = self.adopting.is_some();
         adopting.owed |= self.adopting.as_ref().is_some_and(|before| before.owed);
         if is_held_over && !turn.out.take_back(Purpose::Snapshot) {
@@ -142,6 +138,27 @@ impl Membership {
             self.count(&mut adopting, turn);
         }
         self.adopting = Some(adopting);
+    }
+
+    /// A neighbour showed its revocation list: a newer one is applied, and written with what the next poll brings.
+    pub(in crate::control) fn handle_list(&mut self, list: &ByteVec, turn: &mut Turn<'_>) -> Witness {
+        match self.documents.handle_list(list, &self.member.trust) {
+            Ok(revocations) => {
+                self.apply(revocations, turn);
+                self.drive(turn);
+
+                Witness::Believed
+            }
+            Err(refused) => self.note_witness(refused, turn),
+        }
+    }
+
+    fn apply(&mut self, revocations: Option<Adopted>, turn: &mut Turn<'_>) {
+        let is_news = revocations.is_some();
+        turn.out.adopt(revocations);
+        if is_news && self.is_revoked() {
+            turn.out.event(Event::Revoked);
+        }
     }
 
     /// The disk takes nothing: what waits for it is held over, and polls go on.

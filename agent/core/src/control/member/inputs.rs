@@ -395,16 +395,23 @@ impl Membership {
                 });
                 self.session.hurry();
             }
-            Err(refused) if refused.why.is_forgery() => {
-                witness = Witness::Forged;
-                // Its numbers are whatever the neighbour likes: all forgeries are one to a controller.
-                self.note_refused(&[Refused::unread(refused.why)], turn);
-            }
-            Err(refused) => self.note_refused(&[refused], turn),
+            Err(refused) => witness = self.note_witness(refused, turn),
         }
         self.drive(turn);
 
         witness
+    }
+
+    /// Counts what a neighbour showed and should not have, and says what that makes of it.
+    pub(super) fn note_witness(&mut self, refused: Refused, turn: &mut Turn<'_>) -> Witness {
+        if !refused.why.is_forgery() {
+            self.note_refused(&[refused], turn);
+            return Witness::Believed;
+        }
+        // Its numbers are whatever the neighbour likes: all forgeries are one to a controller.
+        self.note_refused(&[Refused::unread(refused.why)], turn);
+
+        Witness::Forged
     }
 
     fn forget(&mut self, turn: &mut Turn<'_>) {

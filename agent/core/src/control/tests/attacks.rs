@@ -582,6 +582,79 @@ fn forged_beacons_of_neighbours_leave_room_for_what_a_controller_must_hear() {
 }
 
 #[test]
+fn a_newer_revocation_list_of_a_neighbour_comes_into_force_before_its_beacon() {
+    let mut host = under_attack();
+    host.adopted.clear();
+    let pinned = host.cluster.revocations.clone();
+    let newer = revoking(&pinned.1, 0xED);
+    host.cluster.revocations = (3, newer.clone());
+    let shown = host.cluster.signed_revocations();
+    host.cluster.revocations = pinned;
+    assert_eq!(host.control.handle_list(&shown, host.now), Witness::Believed);
+    host.settle().expect("alive");
+    assert_eq!(host.adopted, [(Kind::RevocationList, 3)]);
+
+    // Our controller has not heard of it yet, and is no liar for that.
+    host.run(Duration::from_secs(30));
+    assert_eq!(refusals(&host), []);
+    let kept = super::super::boot(&host.disk).expect("bootable").kept;
+    assert!(
+        kept.snapshot
+            .have()
+            .iter()
+            .any(|have| have.kind == Kind::RevocationList && have.version == 3)
+    );
+
+    host.cluster.revocations = (3, newer);
+    host.cluster.number += 1;
+    host.run(Duration::from_secs(30));
+    assert_eq!(refusals(&host), []);
+    assert_eq!(host.adopted, [(Kind::RevocationList, 3)], "once");
+}
+
+#[test]
+fn a_revocation_list_of_a_neighbour_gives_nothing_back() {
+    let mut host = under_attack();
+    let pinned = host.cluster.revocations.clone();
+    host.adopted.clear();
+    let shown = |host: &mut Host, version, list: RevocationList| {
+        host.cluster.revocations = (version, list);
+        let bytes = host.cluster.signed_revocations();
+        host.cluster.revocations = pinned.clone();
+        let witness = host.control.handle_list(&bytes, host.now);
+        host.settle().expect("alive");
+        witness
+    };
+    assert_eq!(
+        shown(&mut host, 1, RevocationList::default()),
+        Witness::Believed,
+        "it is behind"
+    );
+    assert_eq!(refusals(&host), []);
+    assert_eq!(shown(&mut host, 3, RevocationList::default()), Witness::Believed);
+    assert_eq!(refusals(&host), [Refusal::Shrunk]);
+    let honest = std::mem::replace(&mut host.cluster.authorities[0], SigningKey::from_seed(&[9; 32]));
+    assert_eq!(shown(&mut host, 3, revoking(&pinned.1, 0xED)), Witness::Forged);
+    host.cluster.authorities[0] = honest;
+
+    assert_eq!(host.adopted, []);
+}
+
+/// A list that revokes one node more.
+fn revoking(list: &RevocationList, node: u8) -> RevocationList {
+    let mut nodes = list.nodes.clone();
+    nodes.push(RevokedNode {
+        node: NodeId::from_bytes([node; 16]),
+        generation: 1,
+    });
+
+    RevocationList {
+        nodes,
+        ..list.clone()
+    }
+}
+
+#[test]
 fn a_neighbour_far_ahead_shows_that_the_truth_is_held_back() {
     let mut host = under_attack();
     let stamp = Stamp {
