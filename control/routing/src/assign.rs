@@ -195,6 +195,7 @@ impl Desk<'_> {
             cadence: self.wanted.cadence,
             decided_at: self.now.wall,
             considered: account::considered(self.candidates, chosen, &vias),
+            withdrawn_at: self.standing.and_then(|row| row.withdrawn_at),
         };
 
         (Change::Decided, Some(row))

@@ -12,6 +12,7 @@ use crate::decide::Snapshot;
 use crate::evidence::{Ends, Evidence};
 use crate::lease::{LeaseState, RelayLease};
 use crate::pool::{Relay, RelayStanding};
+use crate::route::RouteRow;
 use crate::score::{RttClass, Score, Stickiness, Subject, Tier, margin_us};
 use crate::via::Via;
 
@@ -126,6 +127,7 @@ pub fn appraise(
     reserved: &Reservations,
     now: Now,
 ) -> Vec<Candidate> {
+    let from = input.routes.find(ends.route).map_or(0, RouteRow::evident_from);
     let relays = input
         .relays
         .iter()
@@ -164,7 +166,7 @@ pub fn appraise(
             if current == Some(subject.via) {
                 subject.sticky = Stickiness::Current;
             }
-            let evidence = Evidence::gather(input.observations, ends, subject.via, now.boot);
+            let evidence = Evidence::gather(input.observations, ends, subject.via, from, now.boot);
             let (score, mut reasons) = Score::of(&subject, &evidence);
             reasons.extend(barred_for);
 

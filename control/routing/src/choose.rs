@@ -15,7 +15,7 @@ pub enum Primary {
     Take(Via),
     /// The current one cannot carry, and there is nothing to put in its place.
     Stuck,
-    /// There is nothing, and there was nothing.
+    /// There is nothing that may be used, and there was nothing.
     Nothing,
 }
 
@@ -23,7 +23,8 @@ pub enum Primary {
 ///
 /// `current` is left at once for the best open candidate when it is down or has lost its lease; a working one whose
 /// relay drains only for one that is probed; a good one only for what has been better for `lasting(via)` ≥ [`HOLD`].
-/// Without a window of reports (`is_warm` false) whatever has a lease stays.
+/// Without a window of reports (`is_warm` false) whatever has a lease stays. Where nothing is in force, the best
+/// candidate is taken even if it is called down: only what is decided is probed, so only a decision can clear it.
 pub fn primary(
     candidates: &[Candidate],
     current: Option<Via>,
@@ -36,7 +37,10 @@ pub fn primary(
         open.find(|candidate| fits(candidate)).map(|found| found.via)
     };
     let Some(via) = current else {
-        return best(&|_| true).map_or(Primary::Nothing, Primary::Take);
+        let usable = || candidates.iter().find(|candidate| candidate.path.is_some());
+        let taken = best(&|_| true).or_else(|| usable().map(|found| found.via));
+
+        return taken.map_or(Primary::Nothing, Primary::Take);
     };
     let held = candidates
         .iter()

@@ -187,8 +187,9 @@ impl Assigned {
         let Some(standing) = row.filter(|row| !row.is_withdrawn()) else {
             return Self::nothing();
         };
+        let generation = standing.generation.saturating_add(1);
         let withdrawn = RouteRow {
-            generation: standing.generation.saturating_add(1),
+            generation,
             action: Action::Withdraw,
             path: None,
             standbys: Vec::new(),
@@ -196,6 +197,7 @@ impl Assigned {
             cadence: Cadence::default(),
             decided_at: now.wall,
             considered: Vec::new(),
+            withdrawn_at: Some(generation),
             ..standing.clone()
         };
 

@@ -48,12 +48,12 @@ pub enum LinkState {
 }
 
 impl Evidence {
-    /// Gathers what the ends reported of `via`.
-    pub fn gather(observations: &Observations, ends: Ends, via: Via, now: Boot) -> Self {
+    /// Gathers what the ends reported of `via` under route generations that are not below `from`.
+    pub fn gather(observations: &Observations, ends: Ends, via: Via, from: u64, now: Boot) -> Self {
         let probes = ends
             .both()
             .map(|end| observations.path(end, ends.route, via))
-            .map(|seen| seen.filter(|seen| now.since(seen.at) <= MARK));
+            .map(|seen| seen.filter(|seen| seen.generation >= from && now.since(seen.at) <= MARK));
         let links = link_ends(ends, via)
             .map(|(from, to)| observations.link(from, to))
             .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));

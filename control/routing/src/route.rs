@@ -48,11 +48,20 @@ pub struct RouteRow {
     /// The candidates as they stood then, best first, at most [`CONSIDERED`].
     #[n(12)]
     pub considered: Vec<Considered>,
+    /// The generation of the last withdrawal, if there was one: reports about an earlier one are of another time, and
+    /// say nothing of the route as it is now.
+    #[n(13)]
+    pub withdrawn_at: Option<u64>,
 }
 
 impl RouteRow {
     pub fn is_withdrawn(&self) -> bool {
         self.path.is_none()
+    }
+
+    /// The lowest generation whose reports are evidence.
+    pub fn evident_from(&self) -> u64 {
+        self.withdrawn_at.unwrap_or(0)
     }
 
     /// The far end, seen from `node`.

@@ -14,6 +14,7 @@ use protocol::limits::LEASE_ROWS;
 use protocol::node::{Labels, NodeRole};
 use protocol::wire::{Drift, Report};
 
+use crate::explain::explained;
 use crate::world::{CLUSTER, World, machine, member, node, observation, relay, route};
 
 #[test]
@@ -473,6 +474,50 @@ fn a_route_that_is_wanted_again_goes_on_counting() {
 
     let row = world.row(a(), b());
     assert_eq!((row.generation, row.action), (generation + 2, Action::Replace));
+}
+
+#[test]
+fn a_pair_that_is_wanted_again_gets_a_path_though_the_last_word_on_it_was_bad() {
+    let mut world = World::of([member(1), member(2)]);
+    world.settle();
+    world.network.cut.insert((a().min(b()), a().max(b())));
+    world.run(30);
+    world.policies = vec![policy("nobody", 1, "site=none")];
+    world.refresh();
+    world.decide();
+    world.policies.clear();
+    world.refresh();
+    world.decide();
+
+    assert_eq!(
+        world.via(a(), b()),
+        Via::Direct,
+        "nobody probes what is not decided, so only a decision finds out"
+    );
+}
+
+#[test]
+fn what_was_reported_before_a_withdrawal_is_no_evidence_afterwards() {
+    let mut world = settled();
+    world.network.cut.insert((a().min(b()), a().max(b())));
+    world.run(30);
+    let was_down = |world: &World| {
+        let candidates = explained(world, a(), b()).expect("known").candidates;
+        let direct = candidates.into_iter().find(|found| found.judged.via == "direct");
+
+        direct.expect("judged").judged.tier == "stale"
+    };
+    assert!(was_down(&world));
+    world.policies = vec![policy("nobody", 1, "site=none")];
+    world.refresh();
+    world.decide();
+    world.policies.clear();
+    world.refresh();
+    world.network.cut.clear();
+    world.advance(Duration::from_secs(20));
+    world.decide();
+
+    assert!(!was_down(&world), "the cut was of another time");
 }
 
 #[test]
