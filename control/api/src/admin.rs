@@ -4,6 +4,7 @@ mod input;
 mod joining;
 mod paths;
 mod resolve;
+mod sight;
 mod status;
 mod trust;
 mod why;

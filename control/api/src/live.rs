@@ -54,6 +54,11 @@ impl Live {
                 if self.liveness.get(row.cluster, row.id).is_none() || row.tenure == node::Tenure::Revoked {
                     self.liveness.restore(&row, now);
                 }
+                if row.tenure == node::Tenure::Revoked
+                    && let Some(life) = self.clusters.get_mut(&cluster.id)
+                {
+                    life.forget(row.id);
+                }
             }
         }
 
@@ -135,6 +140,10 @@ impl Live {
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Now) -> Vec<Change> {
+        for life in self.clusters.values_mut() {
+            life.observations.handle_timeout(now.boot);
+        }
+
         self.liveness.handle_timeout(now)
     }
 
@@ -160,6 +169,14 @@ impl Live {
 
     pub fn of_mut(&mut self, cluster: ClusterId) -> &mut ClusterLife {
         self.clusters.entry(cluster).or_default()
+    }
+}
+
+impl ClusterLife {
+    /// Drops what a node that is gone for good said, and what was said of it.
+    fn forget(&mut self, node: NodeId) {
+        self.observations.forget(node);
+        self.polls.remove(&node);
     }
 }
 

@@ -1,5 +1,10 @@
 //! The door from end to end, without a shell: what is asked, what is published, what an agent would accept.
 
+#[path = "door/health.rs"]
+mod health;
+#[path = "door/operators.rs"]
+mod operators;
+
 use std::net::SocketAddr;
 
 use control_api::action::Action;
@@ -254,30 +259,6 @@ fn revoking_a_node_withdraws_its_documents_and_lists_it() {
     assert_eq!(publication.revocations.version, 2, "the list has one entry more");
     let config: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
     assert!(config.neighbours.iter().all(|neighbour| neighbour.node != b));
-}
-
-#[test]
-fn why_names_the_step_that_fails() {
-    let mut desk = Controller::new(7);
-    let cluster = desk.create_cluster();
-    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
-    let verdict = |desk: &Controller| desk.read(Action::WhyShow, json!({ "source": "a", "target": "b" }));
-    assert_eq!(
-        verdict(&desk)["verdict"],
-        "controller_unreachable",
-        "nobody was heard yet"
-    );
-    for (node, port) in [(a, 1), (b, 2)] {
-        desk.heartbeat(cluster, node, port);
-    }
-    desk.act(
-        Action::PolicyApply,
-        json!({ "policies": [{ "name": "p", "source": "site=x", "target": "site=y" }] }),
-    );
-    assert_eq!(verdict(&desk)["verdict"], "no_policy");
-    desk.act(Action::PolicyApply, json!({ "policies": [] }));
-    desk.act(Action::NodeDisable, json!({ "id": "b" }));
-    assert_eq!(verdict(&desk)["verdict"], "node_disabled");
 }
 
 /// A controller without a shell: one transaction a request, published at once.

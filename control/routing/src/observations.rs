@@ -115,9 +115,19 @@ impl Observations {
         touched
     }
 
+    /// Lets time pass: what was not repeated within [`RETAIN`] goes, whoever said it.
+    pub fn handle_timeout(&mut self, now: Boot) {
+        self.sources.retain(|_, source| {
+            source.prune(now);
+            !source.is_empty()
+        });
+    }
+
     /// Drops what a node said and what others said of their links to it.
     pub fn forget(&mut self, node: NodeId) {
-        self.sources.remove(&node);
+        if self.sources.remove(&node).is_none() {
+            return;
+        }
         for source in self.sources.values_mut() {
             source.links.remove(&node);
         }
@@ -256,6 +266,10 @@ impl Source {
         true
     }
 
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.links.is_empty() && self.runs.is_empty()
+    }
+
     fn prune(&mut self, now: Boot) {
         let is_kept = |at: Boot| now.since(at) <= RETAIN;
         self.paths.retain(|_, seen| is_kept(seen.at));
@@ -278,7 +292,7 @@ pub const WINDOW: u8 = 20;
 pub const DOWN_MISSES: u16 = 3;
 /// Age up to which a report is evidence: three reporting intervals of 5 s, so that one lost report changes nothing.
 pub const FRESH: Duration = Duration::from_secs(15);
-/// Age after which a row is dropped when its source reports again: only explanations read it by then.
+/// Age after which a row is dropped: only explanations read it by then.
 pub const RETAIN: Duration = Duration::from_secs(300);
 /// Paths of one reporter: 2,000 routes of four paths, which is more than one report can carry.
 pub const PATH_ROWS: usize = 8_192;
@@ -407,6 +421,18 @@ mod tests {
         seen.handle_report(CLUSTER, node(1), &Report::default(), later);
 
         assert_eq!(seen.links().count(), 0, "what nobody repeats is dropped");
+    }
+
+    #[test]
+    fn what_a_silent_reporter_said_goes_without_its_help() {
+        let mut seen = Observations::default();
+        take(&mut seen, 1, vec![row(1, 2, Path::Direct, 10)], 0);
+        seen.handle_timeout(Boot(0).after(RETAIN));
+        assert!(seen.path(node(1), route(1, 2), Via::Direct).is_some());
+        seen.handle_timeout(Boot(1).after(RETAIN));
+
+        assert_eq!(seen.path(node(1), route(1, 2), Via::Direct), None);
+        assert!(seen.sources.is_empty());
     }
 
     #[test]

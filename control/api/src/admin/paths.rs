@@ -18,6 +18,7 @@ use protocol::wire::Drift;
 use serde_json::{Value, json};
 
 use super::input::{Item, OfCluster, Pair, Policies};
+use super::sight::{Sight, loss, millis};
 use super::{Reading, joining, resolve, show};
 use crate::failure::Failure;
 use crate::fleet::Fleet;
@@ -48,6 +49,11 @@ impl<'a> Scene<'a> {
 
     pub(super) fn node(&self, named: &str) -> Result<NodeId, Failure> {
         resolve::node(self.reading.view, self.fleet.cluster, named).map(|row| row.id)
+    }
+
+    /// What the ends of a route say of one of its paths.
+    pub(super) fn sight(&self, row: &RouteRow, via: Via) -> Sight<'_> {
+        Sight::of(&self.life().observations, row, via, self.reading.now.boot)
     }
 
     fn names(&self, hops: &[NodeId]) -> Vec<String> {
@@ -234,20 +240,10 @@ pub(super) fn explain(reading: &Reading<'_>, input: Pair) -> Result<Value, Failu
 }
 
 pub(super) fn route_view(scene: &Scene<'_>, row: &RouteRow) -> RouteView {
-    let via = row.path.as_ref().map(Via::from);
-    let seen: Vec<&PathSeen> = [row.low, row.high]
-        .into_iter()
-        .filter_map(|end| scene.life().observations.path(end, row.route, via?))
-        .collect();
-    let state = match (
-        row.is_withdrawn(),
-        seen.is_empty(),
-        seen.iter().any(|seen| seen.is_down()),
-    ) {
-        (true, _, _) => "withdrawn",
-        (false, true, _) => "unmeasured",
-        (false, false, true) => "down",
-        (false, false, false) => "healthy",
+    let sight = row.path.as_ref().map(|path| scene.sight(row, Via::from(path)));
+    let state = match &sight {
+        None => "withdrawn",
+        Some(sight) => sight.health().name(),
     };
     let hops = |path: &Path| scene.hops(row.low, row.high, path);
 
@@ -267,8 +263,8 @@ pub(super) fn route_view(scene: &Scene<'_>, row: &RouteRow) -> RouteView {
             .map(|reason| reason.name().to_owned())
             .collect(),
         standbys: row.standbys.iter().map(hops).collect(),
-        rtt_ms: seen.iter().filter_map(|seen| seen.rtt_us).max().map(millis),
-        loss: seen.iter().filter_map(|seen| loss(seen)).reduce(f64::max),
+        rtt_ms: sight.as_ref().and_then(Sight::rtt_ms),
+        loss: sight.as_ref().and_then(Sight::loss),
     }
 }
 
@@ -385,17 +381,6 @@ fn lease_view(scene: &Scene<'_>, lease: &RelayLease) -> LeaseView {
         grace_ends_at: fresh.map(|now| time(now.wall.after(grace))),
         granted_at: time(lease.granted_at),
     }
-}
-
-/// The worse direction's share of lost probes.
-fn loss(seen: &PathSeen) -> Option<f64> {
-    let worse = f64::from(seen.lost_out.max(seen.lost_in));
-
-    (seen.window > 0).then(|| worse / f64::from(seen.window))
-}
-
-fn millis(micros: u32) -> f64 {
-    f64::from(micros) / 1_000.0
 }
 
 fn age(reading: &Reading<'_>, at: protocol::time::Boot) -> u64 {
