@@ -4,6 +4,8 @@
 mod health;
 #[path = "door/operators.rs"]
 mod operators;
+#[path = "door/why.rs"]
+mod why;
 
 use std::net::SocketAddr;
 

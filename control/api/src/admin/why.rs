@@ -1,16 +1,17 @@
 //! Says which step between two nodes fails: one verdict, its evidence, and what mends it.
 
+mod way;
+
 use control_core::node::{self, Tenure};
-use control_routing::observations::PathSeen;
 use control_routing::route::RouteRow;
 use control_routing::via::Via;
-use protocol::id::NodeId;
-use protocol::wire::Drift;
+use protocol::id::{NodeId, RouteId};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::input::Pair;
 use super::paths::Scene;
+use super::sight::Sight;
 use super::{Reading, show};
 use crate::failure::Failure;
 
@@ -23,6 +24,8 @@ struct Why {
     verdict: &'static str,
     summary: String,
     fix: Option<String>,
+    /// The directions, from and to, in which frames are lost.
+    lost: Vec<[String; 2]>,
     steps: Vec<Step>,
 }
 
@@ -38,7 +41,35 @@ struct Fault {
     verdict: &'static str,
     summary: String,
     fix: Option<String>,
+    lost: Vec<[String; 2]>,
+    /// Whether the next step still has something to say.
+    goes_on: bool,
 }
+
+impl Fault {
+    fn new(verdict: &'static str, summary: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            summary: summary.into(),
+            fix: Some(fix.into()),
+            lost: Vec::new(),
+            goes_on: false,
+        }
+    }
+
+    /// Adds what a later step found: the first fault is the verdict, the later ones say more about it.
+    fn and(self, later: Self) -> Self {
+        Self {
+            summary: format!("{}; {}", self.summary, later.summary),
+            lost: later.lost,
+            goes_on: later.goes_on,
+            ..self
+        }
+    }
+}
+
+/// Evidence that a step is passed, or why it is not.
+type Found = Result<String, Fault>;
 
 pub(super) fn why(reading: &Reading<'_>, input: Pair) -> Result<Value, Failure> {
     let scene = Scene::of(reading, input.cluster.as_deref())?;
@@ -48,31 +79,14 @@ pub(super) fn why(reading: &Reading<'_>, input: Pair) -> Result<Value, Failure> 
         source,
         target,
     };
-    let mut steps = Vec::new();
-    let mut found = None;
-    for (name, check) in CHECKS {
-        match check(&inquiry)? {
-            Ok(evidence) => steps.push(Step {
-                name,
-                ok: true,
-                evidence,
-            }),
-            Err(fault) => {
-                steps.push(Step {
-                    name,
-                    ok: false,
-                    evidence: fault.summary.clone(),
-                });
-                found = Some(fault);
-                break;
-            }
-        }
-    }
+    let (steps, found) = walk(&inquiry)?;
     let names = (scene.fleet.name(source), scene.fleet.name(target));
     let fault = found.unwrap_or_else(|| Fault {
         verdict: "ok",
         summary: format!("{} and {} reach each other", names.0, names.1),
         fix: None,
+        lost: Vec::new(),
+        goes_on: false,
     });
 
     show(&Why {
@@ -81,8 +95,44 @@ pub(super) fn why(reading: &Reading<'_>, input: Pair) -> Result<Value, Failure> 
         verdict: fault.verdict,
         summary: fault.summary,
         fix: fault.fix,
+        lost: fault.lost,
         steps,
     })
+}
+
+/// Goes through the steps up to the one that fails.
+fn walk(inquiry: &Inquiry<'_>) -> Result<(Vec<Step>, Option<Fault>), Failure> {
+    let mut steps = Vec::new();
+    let mut found: Option<Fault> = None;
+    for (name, check) in CHECKS {
+        let fault = match check(inquiry)? {
+            Ok(evidence) => {
+                steps.push(Step {
+                    name,
+                    ok: true,
+                    evidence,
+                });
+                continue;
+            }
+            Err(fault) => fault,
+        };
+        steps.push(Step {
+            name,
+            ok: false,
+            evidence: fault.summary.clone(),
+        });
+        let sum = match found {
+            Some(first) => first.and(fault),
+            None => fault,
+        };
+        let goes_on = sum.goes_on;
+        found = Some(sum);
+        if !goes_on {
+            break;
+        }
+    }
+
+    Ok((steps, found))
 }
 
 struct Inquiry<'a> {
@@ -91,33 +141,55 @@ struct Inquiry<'a> {
     target: NodeId,
 }
 
-type Check = fn(&Inquiry<'_>) -> Result<Result<String, Fault>, Failure>;
+impl Inquiry<'_> {
+    fn name(&self, node: NodeId) -> String {
+        self.scene.fleet.name(node)
+    }
 
-const CHECKS: [(&str, Check); 5] = [
+    fn route(&self) -> RouteId {
+        RouteId::between(self.scene.fleet.cluster, self.source, self.target)
+    }
+
+    /// The decision in force, and which way it goes.
+    fn decided(&self) -> Option<(&RouteRow, Via)> {
+        let row = self.scene.fleet.routes.find(self.route())?;
+
+        Some((row, row.path.as_ref().map(Via::from)?))
+    }
+
+    fn sight(&self, row: &RouteRow, via: Via) -> Sight<'_> {
+        self.scene.sight(row, via)
+    }
+}
+
+type Check = fn(&Inquiry<'_>) -> Result<Found, Failure>;
+
+const CHECKS: [(&str, Check); 6] = [
     ("identity", identity),
     ("controller", heard),
     ("policy", policy),
-    ("lease", lease),
-    ("path", path),
+    ("decision", decision),
+    ("lease", way::lease),
+    ("path", way::path),
 ];
 
-fn identity(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
+fn identity(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
     let scene = inquiry.scene;
     for id in [inquiry.source, inquiry.target] {
         let row = node::get(scene.reading.view, scene.fleet.cluster, id)?;
         let name = scene.fleet.name(id);
         let fault = match row.map(|row| row.tenure) {
             Some(Tenure::Enabled) => continue,
-            Some(Tenure::Disabled) => Fault {
-                verdict: "node_disabled",
-                summary: format!("{name} was disabled by an operator"),
-                fix: Some(format!("gabion node enable {name}")),
-            },
-            Some(Tenure::Revoked) | None => Fault {
-                verdict: "node_revoked",
-                summary: format!("{name} was revoked, or has left"),
-                fix: Some("gabion token create, and join the host again".to_owned()),
-            },
+            Some(Tenure::Disabled) => Fault::new(
+                "node_disabled",
+                format!("{name} was disabled by an operator"),
+                format!("gabion node enable {name}"),
+            ),
+            Some(Tenure::Revoked) | None => Fault::new(
+                "node_revoked",
+                format!("{name} was revoked, or has left"),
+                "gabion token create    (a revoked node stays out; its host joins anew)",
+            ),
         };
         return Ok(Err(fault));
     }
@@ -125,7 +197,7 @@ fn identity(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
     Ok(Ok("both identities are in force".to_owned()))
 }
 
-fn heard(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
+fn heard(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
     let scene = inquiry.scene;
     let mut ages = Vec::new();
     for id in [inquiry.source, inquiry.target] {
@@ -139,15 +211,13 @@ fn heard(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
                     || "since this controller started".to_owned(),
                     |age| format!("for {} s", age.as_secs()),
                 );
-                return Ok(Err(Fault {
-                    verdict: "controller_unreachable",
-                    summary: format!(
+                return Ok(Err(Fault::new(
+                    "controller_unreachable",
+                    format!(
                         "{name} was not heard {since}: its agent is stopped, or cannot reach this controller"
                     ),
-                    fix: Some(format!(
-                        "on {name}: gabion agent status; systemctl status gabion-agent"
-                    )),
-                }));
+                    format!("on {name}: gabion agent status; systemctl status gabion-agent"),
+                )));
             }
         }
     }
@@ -155,14 +225,13 @@ fn heard(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
     Ok(Ok(ages.join(", ")))
 }
 
-fn policy(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
-    let route = protocol::id::RouteId::between(inquiry.scene.fleet.cluster, inquiry.source, inquiry.target);
-    let Some(wanted) = inquiry.scene.fleet.wanted.find(route) else {
-        return Ok(Err(Fault {
-            verdict: "no_policy",
-            summary: "no route policy selects this pair".to_owned(),
-            fix: Some("gabion policy apply FILE with a policy that selects both nodes' labels".to_owned()),
-        }));
+fn policy(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
+    let Some(wanted) = inquiry.scene.fleet.wanted.find(inquiry.route()) else {
+        return Ok(Err(Fault::new(
+            "no_policy",
+            "no route policy selects this pair",
+            "gabion policy apply FILE    (with a policy that selects both nodes' labels)",
+        )));
     };
     let name = wanted
         .policy
@@ -175,99 +244,14 @@ fn policy(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
     )))
 }
 
-fn lease(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
-    let fleet = &inquiry.scene.fleet;
-    let row = inquiry.row();
-    let via = row.and_then(|row| row.path.as_ref()).map(Via::from);
-    match via {
-        Some(Via::Direct) => Ok(Ok("the direct path needs no lease".to_owned())),
-        Some(Via::Relay(relay)) => Ok(Ok(format!("{} carries the pair", fleet.name(relay)))),
-        None => {
-            let waiting = fleet
-                .leases
-                .of_route(inquiry.route())
-                .any(|lease| lease.is_live());
-            let summary = match (waiting, fleet.relays.is_empty()) {
-                (true, _) => "a relay lease is offered, and the relay has not acknowledged it".to_owned(),
-                (false, true) => "there is no direct path, and the cluster has no relay".to_owned(),
-                (false, false) => {
-                    "there is no direct path, and no relay has a lease for this pair".to_owned()
-                }
-            };
-
-            Ok(Err(Fault {
-                verdict: "no_lease",
-                summary,
-                fix: Some("gabion relay list; gabion token create --role relay".to_owned()),
-            }))
-        }
-    }
-}
-
-fn path(inquiry: &Inquiry<'_>) -> Result<Result<String, Fault>, Failure> {
-    let fleet = &inquiry.scene.fleet;
-    let observations = &inquiry.scene.life().observations;
-    let Some(row) = inquiry.row() else {
-        return Ok(Ok("no decision yet".to_owned()));
-    };
-    let Some(via) = row.path.as_ref().map(Via::from) else {
-        return Ok(Ok("withdrawn".to_owned()));
-    };
-    let ends = [(inquiry.source, inquiry.target), (inquiry.target, inquiry.source)];
-    let seen = ends.map(|(from, _)| observations.path(from, row.route, via));
-    let down: Vec<(NodeId, NodeId, &PathSeen)> = ends
-        .iter()
-        .zip(seen)
-        .filter_map(|((from, to), seen)| Some((*from, *to, seen.filter(|seen| seen.is_down())?)))
-        .collect();
-    let how = via.relay().map_or_else(
-        || "direct".to_owned(),
-        |relay| format!("through {}", fleet.name(relay)),
-    );
-    let Some((from, to, seen)) = down.first() else {
-        let rtt = seen.iter().flatten().filter_map(|seen| seen.rtt_us).max();
-        let shown = rtt.map_or_else(
-            || "not measured yet".to_owned(),
-            |rtt| format!("{:.1} ms", f64::from(rtt) / 1_000.0),
-        );
-        return Ok(Ok(format!("{how}, {shown}")));
-    };
-    let direction = direction(seen, &fleet.name(*from), &fleet.name(*to), down.len() == 2);
-    let last = seen.drift;
-
-    Ok(Err(Fault {
-        verdict: "path_down",
-        summary: format!("the path {how} is down: {direction}"),
-        fix: Some(match last {
-            Drift::Unreachable => {
-                "check UDP between the hosts, and the addresses in gabion node show".to_owned()
-            }
-            Drift::None | Drift::PathDrift | Drift::Failure => {
-                format!(
-                    "gabion route explain {} {}",
-                    fleet.name(inquiry.source),
-                    fleet.name(inquiry.target)
-                )
-            }
-        }),
-    }))
-}
-
-/// Which way frames are lost, by what the ends counted.
-fn direction(seen: &PathSeen, from: &str, to: &str, both: bool) -> String {
-    match (both, seen.lost_out.cmp(&seen.lost_in)) {
-        (true, _) => format!("neither {from} → {to} nor {to} → {from} answers"),
-        (false, std::cmp::Ordering::Less) => format!("{to} → {from} is lost"),
-        (false, std::cmp::Ordering::Greater | std::cmp::Ordering::Equal) => format!("{from} → {to} is lost"),
-    }
-}
-
-impl Inquiry<'_> {
-    fn route(&self) -> protocol::id::RouteId {
-        protocol::id::RouteId::between(self.scene.fleet.cluster, self.source, self.target)
-    }
-
-    fn row(&self) -> Option<&RouteRow> {
-        self.scene.fleet.routes.find(self.route())
-    }
+/// A pair that has only just become wanted is decided in the next pass.
+fn decision(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
+    Ok(match inquiry.decided() {
+        Some((row, _)) => Ok(format!("generation {} is in force", row.generation)),
+        None => Err(Fault::new(
+            "undecided",
+            "the policy wants a route, and this controller has not decided one yet",
+            "gabion status    (a controller that writes nothing decides nothing)",
+        )),
+    })
 }
