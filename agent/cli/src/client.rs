@@ -91,6 +91,8 @@ struct Refusal {
     code: String,
     message: String,
     #[serde(default)]
+    why: Option<String>,
+    #[serde(default)]
     effect: Option<String>,
     #[serde(default)]
     fix: Option<String>,
@@ -111,15 +113,17 @@ fn read(answer: Answer) -> Result<Value, Failure> {
 
 /// Codes of a newer controller are taken by their number.
 fn refused(refusal: Refusal) -> Failure {
-    let failure = match Code::parse(&refusal.code) {
+    let mut failure = match Code::parse(&refusal.code) {
         Some(code) => Failure::of_code(code, refusal.message),
         None => Failure::new(exit_of_number(refusal.number), &refusal.code, refusal.message),
     };
 
-    let failure = match refusal.effect {
-        Some(effect) => failure.affecting(effect),
-        None => failure,
-    };
+    if let Some(why) = refusal.why {
+        failure = failure.because(why);
+    }
+    if let Some(effect) = refusal.effect {
+        failure = failure.affecting(effect);
+    }
 
     match refusal.fix {
         Some(fix) => failure.fixed_by(fix),
@@ -230,17 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn a_fix_that_comes_with_the_refusal_is_the_one_shown() {
+    fn what_comes_with_the_refusal_is_what_is_shown() {
         let failure = read(reply(
             404,
-            &json!({"number": 404, "code": "not_found", "message": "no node is called \"x\"", "fix": "gabion node list"}),
+            &json!({
+                "number": 404, "code": "not_found", "message": "no node is called \"x\"", "why": "there are 3",
+                "effect": "nothing was changed", "fix": "gabion node list",
+            }),
         ));
 
-        assert!(
-            failure
-                .unwrap_err()
-                .to_string()
-                .contains("fix     gabion node list")
+        assert_eq!(
+            failure.unwrap_err().to_string(),
+            "error[not_found]: no node is called \"x\"\n  why     there are 3\n  effect  nothing was changed\n  \
+             fix     gabion node list"
         );
     }
 

@@ -16,6 +16,7 @@ mod output;
 mod service;
 mod session;
 mod stored;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -27,13 +28,30 @@ use crate::failure::Failure;
 use crate::session::Outcome;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misunderstood(&error),
+    };
     match run(arguments) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             eprintln!("{failure}");
             failure.exit.into()
         }
+    }
+}
+
+/// Help and version go to standard output; all else is an error like any other.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    match usage::refused(error) {
+        Some(failure) => {
+            eprintln!("{failure}");
+            failure.exit.into()
+        }
+        None => match output::put(&error.render().to_string()) {
+            Ok(()) => Exit::Done.into(),
+            Err(_) => Exit::Failed.into(),
+        },
     }
 }
 

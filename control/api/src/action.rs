@@ -122,6 +122,39 @@ impl Action {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|action| action.name() == name)
     }
+
+    /// What follows `gabion` on the command line.
+    pub fn command(self) -> String {
+        match self.name() {
+            "status/show" | "why/show" => self.noun().to_owned(),
+            "store/backup" => "backup".to_owned(),
+            name => name.replace('/', " "),
+        }
+    }
+
+    /// The command that shows what there is of this action's kind.
+    pub fn listing(self) -> String {
+        match self.noun() {
+            "authority" => "cluster list".to_owned(),
+            "installation" => "installation show".to_owned(),
+            "status" | "store" => "status".to_owned(),
+            "why" => "node list".to_owned(),
+            noun => format!("{noun} list"),
+        }
+    }
+
+    /// Whether it is about one cluster, so that a role in that cluster alone is enough.
+    pub fn is_of_cluster(self) -> bool {
+        match self.noun() {
+            "cluster" => self == Self::ClusterShow,
+            "audit" | "finding" | "installation" | "operator" | "role" | "status" | "store" => false,
+            _ => true,
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        self.name().split('/').next().unwrap_or_default()
+    }
 }
 
 /// Who may take an action.
@@ -172,6 +205,15 @@ mod tests {
         for action in Action::ALL {
             assert_eq!(action.name().split('/').count(), 2, "{action:?}");
             assert_eq!(Action::parse(action.name()), Some(*action));
+        }
+    }
+
+    #[test]
+    fn what_lists_a_kind_is_an_action_itself() {
+        for action in Action::ALL {
+            let listing = action.listing();
+            let known = Action::ALL.iter().any(|other| other.command() == listing);
+            assert!(known, "{action:?}: {listing}");
         }
     }
 

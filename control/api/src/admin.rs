@@ -135,14 +135,48 @@ pub fn admit(
     };
     match action.access().allows(&held) {
         true => Ok(()),
-        false => Err(Failure::new(
-            Code::RoleDenied,
-            format!(
-                "{} needs a role that no valid grant of this operator gives",
-                action.name()
-            ),
-        )),
+        false => Err(denied(view, action, &held)?),
     }
+}
+
+/// Before the activation nobody has a role, and only that can be done about it.
+fn denied(view: &dyn View, action: Action, held: &BTreeSet<Role>) -> Result<Failure, Failure> {
+    let row = installation::find(view)?;
+    let is_activated = row.as_ref().is_some_and(|row| row.activated_at.is_some());
+    let refused = Failure::new(
+        Code::RoleDenied,
+        format!(
+            "{} needs a role that no valid grant of this operator gives",
+            action.name()
+        ),
+    );
+    let wanted = names(Role::ALL.into_iter().filter(|role| {
+        let alone = BTreeSet::from([*role]);
+        action.access().allows(&alone)
+    }));
+
+    Ok(match (is_activated, held.is_empty()) {
+        (false, _) => refused
+            .because("the installation is not activated, so nobody has a role yet")
+            .fixed_by("gabion installation activate --manifest FILE"),
+        (true, true) => refused
+            .because(format!(
+                "the operator has no role; any of these would do: {wanted}"
+            ))
+            .fixed_by(GRANT),
+        (true, false) => {
+            let held = names(held.iter().copied());
+            refused
+                .because(format!("the operator is {held}; any of these would do: {wanted}"))
+                .fixed_by(GRANT)
+        }
+    })
+}
+
+fn names(roles: impl Iterator<Item = Role>) -> String {
+    let names: Vec<&str> = roles.map(Role::name).collect();
+
+    names.join(", ")
 }
 
 /// The roles of an operator; of the first owner, when none is named.
@@ -160,9 +194,14 @@ fn roles_of(view: &dyn View, operator: Option<OperatorId>, now: Wall) -> Result<
 }
 
 fn parse<I: DeserializeOwned>(input: Value) -> Result<I, Failure> {
-    serde_json::from_value(input).map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))
+    serde_json::from_value(input).map_err(|error| {
+        Failure::new(Code::InvalidRequest, "the input is not what the action takes")
+            .because(error.to_string())
+    })
 }
 
 fn show(view: &impl Serialize) -> Result<Value, Failure> {
     serde_json::to_value(view).map_err(|error| Failure::of(Code::Internal, &error))
 }
+
+const GRANT: &str = "gabion role grant --operator NAME --role ROLE --key FILE    (an owner's key signs)";

@@ -93,12 +93,16 @@ pub fn note_refused(
     if failure.code.number() >= OURS {
         return Ok(());
     }
+    let detail = match &failure.why {
+        Some(why) => format!("{}: {}", failure.message, why.replace('\n', ", ")),
+        None => failure.message.clone(),
+    };
     let entry = Entry {
         actor: caller.actor(),
         action: audit::Action::ACTION_REFUSED,
         target: Target::Named(action.name().to_owned()),
         outcome: Outcome::refused(failure.code),
-        detail: failure.message.clone(),
+        detail,
     };
     audit::append(tx, entry, now.wall)?;
 

@@ -3,12 +3,22 @@
 use std::error::Error;
 
 use protocol::error::{Code, WireError};
+use serde_json::{Value, json};
 
-/// Why a request was not done, as the caller will hear it.
+use crate::action::Action;
+use crate::usual;
+
+/// Why a request was not done, as the caller will hear it. What is left out here is filled in by [`told`](Self::told).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub code: Code,
     pub message: String,
+    /// The evidence.
+    pub why: Option<String>,
+    /// What it touched.
+    pub effect: Option<String>,
+    /// A command.
+    pub fix: Option<String>,
     /// Tells the caller to come back after this many milliseconds.
     pub retry_after_ms: Option<u64>,
 }
@@ -18,6 +28,9 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            why: None,
+            effect: None,
+            fix: None,
             retry_after_ms: None,
         }
     }
@@ -25,7 +38,12 @@ impl Failure {
     /// A refusal's own text is shown; of a failure of ours the caller hears the code, and the log has the chain.
     pub fn of(code: Code, error: &(dyn Error + 'static)) -> Self {
         if code.number() < 500 {
-            return Self::new(code, error.to_string());
+            let failure = Self::new(code, error.to_string());
+
+            return match error.source() {
+                Some(source) => failure.because(chain(source)),
+                None => failure,
+            };
         }
         tracing::warn!(code = code.text(), error = chain(error), "a request failed");
 
@@ -33,7 +51,47 @@ impl Failure {
     }
 
     pub fn not_found(what: &str, name: &str) -> Self {
+        let noun = what.rsplit(' ').next().unwrap_or(what);
+
         Self::new(Code::NotFound, format!("no {what} is called {name:?}"))
+            .because("neither an id nor a whole name matches")
+            .fixed_by(format!("gabion {noun} list"))
+    }
+
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        self.why = Some(why.into());
+        self
+    }
+
+    pub fn affecting(mut self, effect: impl Into<String>) -> Self {
+        self.effect = Some(effect.into());
+        self
+    }
+
+    pub fn fixed_by(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// What an operator is told: what, why, effect and fix, the latter three from `action` and code where the place
+    /// that refused knew nothing better. `action` is none if what was asked for is no action.
+    pub fn told(&self, action: Option<Action>) -> Value {
+        let is_input = matches!(self.code, Code::InvalidRequest | Code::ValidationFailed);
+        let is_there = matches!(self.code, Code::ConflictState | Code::NameTaken | Code::NotFound);
+        let usual_fix = || match action {
+            Some(action) if is_input => format!("gabion {} --help", action.command()),
+            Some(action) if is_there => format!("gabion {}    (shows what is there)", action.listing()),
+            Some(_) | None => usual::fix(self.code).to_owned(),
+        };
+
+        json!({
+            "number": self.code.number(),
+            "code": self.code.text(),
+            "message": self.message,
+            "why": self.why.as_deref().unwrap_or(usual::why(self.code)),
+            "effect": self.effect.as_deref().unwrap_or(UNDONE),
+            "fix": self.fix.clone().unwrap_or_else(usual_fix),
+        })
     }
 }
 
@@ -89,4 +147,6 @@ replies! {
     control_core::token::RevokeTokenError,
 }
 
+/// An error rolls its transaction back.
+const UNDONE: &str = "nothing was changed; agents go on with what they have";
 const OURS: &str = "the controller could not do this now; its log says why";

@@ -14,5 +14,6 @@ pub mod publish;
 pub mod request;
 pub mod routing;
 pub mod touched;
+pub mod usual;
 pub mod view;
 pub mod welcome;

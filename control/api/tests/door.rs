@@ -4,6 +4,8 @@
 mod health;
 #[path = "door/operators.rs"]
 mod operators;
+#[path = "door/refusals.rs"]
+mod refusals;
 #[path = "door/why.rs"]
 mod why;
 
@@ -355,6 +357,10 @@ impl Controller {
     }
 
     fn read(&self, action: Action, input: Value) -> Value {
+        self.try_read(action, input).expect("the owner may look")
+    }
+
+    fn try_read(&self, action: Action, input: Value) -> Result<Value, Failure> {
         let reading = Reading {
             view: &self.tx,
             live: &self.live,
@@ -365,7 +371,7 @@ impl Controller {
             read_only: None,
         };
 
-        admin::read(&reading, None, action, input).expect("the owner may look")
+        admin::read(&reading, None, action, input)
     }
 
     fn create_cluster(&mut self) -> ClusterId {

@@ -43,7 +43,11 @@ impl Admin {
         operator: Option<OperatorId>,
         input: Value,
     ) -> Result<Value, Failure> {
-        let action = Action::parse(name).ok_or_else(|| Failure::not_found("action", name))?;
+        let action = Action::parse(name).ok_or_else(|| {
+            Failure::new(Code::NotFound, format!("this controller has no action {name:?}"))
+                .because("a newer or older version may have it")
+                .fixed_by("gabion version    (controller and command line should be of one version)")
+        })?;
         match action.effect() {
             Effect::Read => read(self, operator, action, input),
             Effect::Write => {
@@ -61,8 +65,9 @@ impl Admin {
         let operator = operator(headers)?;
         let input = match body.is_empty() {
             true => json!({}),
-            false => serde_json::from_slice(body)
-                .map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))?,
+            false => serde_json::from_slice(body).map_err(|error| {
+                Failure::new(Code::InvalidRequest, "the body is no JSON").because(error.to_string())
+            })?,
         };
 
         self.answer(name, operator, input).await
@@ -135,12 +140,8 @@ async fn take(
         Err(failure) => {
             let status =
                 StatusCode::from_u16(failure.code.number()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let error = json!({
-                "number": failure.code.number(),
-                "code": failure.code.text(),
-                "message": failure.message,
-            });
-            (status, axum::Json(error)).into_response()
+            let told = failure.told(Action::parse(&name));
+            (status, axum::Json(told)).into_response()
         }
     }
 }
@@ -178,19 +179,16 @@ async fn backup(
     )?;
     let path = input.get("path").and_then(Value::as_str).map(PathBuf::from);
     let path = path.filter(|path| path.is_absolute()).ok_or_else(|| {
-        Failure::new(
-            Code::ValidationFailed,
-            "path must be an absolute path on the controller's host",
-        )
+        Failure::new(Code::ValidationFailed, "this is no place for a backup")
+            .because("it must be an absolute path on the controller's host")
     })?;
     let target = path.clone();
     let done = tokio::task::spawn_blocking(move || board.reader().backup(&target)).await;
     match done {
         Ok(Ok(())) => Ok(json!({ "path": path, "state": "done" })),
-        Ok(Err(error)) => Err(Failure::new(
-            Code::ConflictState,
-            format!("no backup was made: {error}"),
-        )),
+        Ok(Err(error)) => Err(Failure::new(Code::ConflictState, "no backup was made")
+            .because(error.to_string())
+            .fixed_by("gabion backup FILE    (a new file, with room for a copy of the store)")),
         Err(_) => Err(Failure::new(Code::Internal, "the backup was cut short")),
     }
 }

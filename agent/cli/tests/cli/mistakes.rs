@@ -62,6 +62,45 @@ fn a_wrong_command_line_is_a_usage_error() {
 }
 
 #[test]
+fn every_error_says_what_why_effect_and_fix() {
+    let place = Place::new();
+    place.write("no.toml", "listen = 1\n");
+    place.write("policies.toml", "[");
+    for line in [
+        "",
+        "node",
+        "nod list",
+        "node list -o xml",
+        "node list --context prod",
+        "node list --socket none.sock",
+        "node label web-01 site",
+        "node revoke web-01 --socket none.sock",
+        "agent run --config no.toml",
+        "agent join --token-file none",
+        "agent status --agent-socket none.sock",
+        "agent leave --agent-socket none.sock",
+        "run --config no.toml",
+        "controller run --data-dir data",
+        "controller init --data-dir data",
+        "inspect none",
+        "policy apply policies.toml --socket none.sock",
+        "request approve a b --fingerprint x",
+        "root show --key none",
+        "audit verify --data none",
+        "backup none/copy --socket none.sock",
+        "ping a --agent-socket none.sock",
+        "ping a b c",
+    ] {
+        let ran = place.run(line);
+        assert!(ran.code != 0, "{line}: {ran:?}");
+        assert!(ran.stderr.starts_with("error["), "{line}: {ran:?}");
+        for part in ["\n  why     ", "\n  effect  ", "\n  fix     "] {
+            assert!(ran.stderr.contains(part), "{line}: {ran:?}");
+        }
+    }
+}
+
+#[test]
 fn a_mistake_in_a_configuration_is_shown_with_line_and_key() {
     let place = Place::new();
     place.write("agent.toml", "listen = \"127.0.0.1:0\"\nlistn = 1\n");

@@ -31,6 +31,12 @@ fn a_strict_installation_is_activated_once_and_owned_by_whom_the_root_named() {
 
     let refused = place.run("cluster create lab").failed(5);
     assert!(refused.starts_with("error[role_denied]"), "{refused}");
+    assert!(
+        refused.contains("\n  why     the installation is not activated")
+            && refused.contains("\n  effect  nothing was changed")
+            && refused.ends_with("\n  fix     gabion installation activate --manifest FILE\n"),
+        "{refused}"
+    );
     let id = made["id"].as_str().unwrap();
     let sign = format!("root sign-activation --key root.key --installation {id} --owner-name ada");
     place

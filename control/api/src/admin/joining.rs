@@ -54,7 +54,10 @@ fn approval(text: Option<&str>) -> Result<ApprovalMode, Failure> {
     match text {
         None | Some("manual") => Ok(ApprovalMode::Manual),
         Some("auto") => Ok(ApprovalMode::Auto),
-        Some(other) => Err(invalid("approval is manual or auto, not", other)),
+        Some(other) => Err(invalid(
+            "the approval",
+            format!("it is manual or auto, and not {other:?}"),
+        )),
     }
 }
 
@@ -156,10 +159,12 @@ fn request_id(
     match pending.as_slice() {
         [id] => Ok(*id),
         [] => Err(Failure::not_found("pending request", named)),
-        _ => Err(Failure::new(
+        several => Err(Failure::new(
             Code::ValidationFailed,
             "several requests ask for that name: give an id",
-        )),
+        )
+        .because(format!("{} requests for {named:?} are pending", several.len()))
+        .fixed_by("gabion request list -o wide")),
     }
 }
 
@@ -282,5 +287,5 @@ pub(super) fn pairs(labels: &Labels) -> BTreeMap<String, String> {
 }
 
 fn invalid(what: &str, why: impl std::fmt::Display) -> Failure {
-    Failure::new(Code::ValidationFailed, format!("{what}: {why}"))
+    Failure::new(Code::ValidationFailed, format!("{what} cannot be used")).because(why.to_string())
 }

@@ -185,7 +185,13 @@ fn cadence(text: Option<&str>) -> Result<Cadence, Failure> {
         Some(text) => [Cadence::Auto, Cadence::Fast, Cadence::Normal, Cadence::Rest]
             .into_iter()
             .find(|cadence| cadence_name(*cadence) == text)
-            .ok_or_else(|| Failure::new(Code::ValidationFailed, "cadence is auto, fast, normal or rest")),
+            .ok_or_else(|| {
+                Failure::new(
+                    Code::ValidationFailed,
+                    format!("the cadence {text:?} cannot be used"),
+                )
+                .because("it is auto, fast, normal or rest")
+            }),
     }
 }
 
@@ -281,6 +287,8 @@ fn no_route(pair: &Pair) -> Failure {
         Code::NotFound,
         format!("there is no route between {} and {}", pair.source, pair.target),
     )
+    .because("no policy wants the pair, or it has not been decided yet")
+    .fixed_by(format!("gabion why {} {}", pair.source, pair.target))
 }
 
 pub(super) fn relays(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {

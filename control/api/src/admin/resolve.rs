@@ -19,11 +19,18 @@ pub(super) fn cluster(view: &dyn View, named: Option<&str>) -> Result<ClusterRow
             .find(|row| row.name.as_str() == name || row.id.to_string() == name)
             .ok_or_else(|| Failure::not_found("cluster", name)),
         None if all.len() == 1 => Ok(all.remove(0)),
-        None if all.is_empty() => Err(Failure::new(Code::NotFound, "there is no cluster yet")),
-        None => Err(Failure::new(
-            Code::ValidationFailed,
-            "there are several clusters: name one",
-        )),
+        None if all.is_empty() => Err(Failure::new(Code::NotFound, "there is no cluster yet")
+            .because("none was named, and the installation has none")
+            .fixed_by("gabion cluster create NAME")),
+        None => {
+            let names: Vec<&str> = all.iter().map(|row| row.name.as_str()).collect();
+
+            Err(
+                Failure::new(Code::ValidationFailed, "there are several clusters: name one")
+                    .because(format!("there are {}", names.join(", ")))
+                    .fixed_by("repeat the command with --cluster NAME"),
+            )
+        }
     }
 }
 
@@ -48,12 +55,14 @@ pub(super) fn value<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, F
 where
     T::Err: std::fmt::Display,
 {
-    text.parse()
-        .map_err(|error| Failure::new(Code::ValidationFailed, format!("{what} {text:?}: {error}")))
+    text.parse().map_err(|error: T::Err| {
+        Failure::new(Code::ValidationFailed, format!("{what} {text:?} cannot be used"))
+            .because(error.to_string())
+    })
 }
 
 pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
-    BASE64URL_NOPAD
-        .decode(text.as_bytes())
-        .map_err(|_| Failure::new(Code::InvalidRequest, format!("{what} is not base64url")))
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|error| {
+        Failure::new(Code::InvalidRequest, format!("{what} is not base64url")).because(error.to_string())
+    })
 }

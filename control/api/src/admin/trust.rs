@@ -165,4 +165,6 @@ pub(super) fn authority(reading: &Reading<'_>, input: input::OfCluster) -> Resul
 
 fn not_initialised() -> Failure {
     Failure::new(Code::NotFound, "there is no installation in this data directory")
+        .because("the store has no row for one")
+        .fixed_by("gabion controller init")
 }
