@@ -10,6 +10,13 @@ use minicbor::{Decode, Encode};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub SocketAddr);
 
+impl Address {
+    /// IPv4 in IPv6 clothes, as a dual-stack socket shows it, is IPv4.
+    pub fn canonical(self) -> Self {
+        Self(SocketAddr::new(self.0.ip().to_canonical(), self.0.port()))
+    }
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

@@ -37,12 +37,14 @@ pub mod view;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use protocol::document::config::Transport;
 use protocol::frame::{BootTag, Sequence};
 use protocol::id::{BootId, ClusterId, NodeId};
 use protocol::key::SealSecret;
+use protocol::net::Address;
 use protocol::time::Boot;
 use protocol::wire::{LinkObservation, Report};
 use rand::rngs::StdRng;
@@ -77,6 +79,8 @@ pub struct Mesh {
     revocations: BTreeMap<NodeId, u64>,
     pairs: BTreeMap<NodeId, Pair>,
     links: Links,
+    /// Where handshakes that this node began have reached neighbours that it is connected to.
+    reached: BTreeMap<NodeId, SocketAddr>,
     routes: RouteTable,
     relay: Relay,
     flows: BTreeMap<NodeId, Flow>,
@@ -112,6 +116,8 @@ pub struct LinkUp {
     pub peer: NodeId,
     /// Whether it answers an [`Effect::Dial`].
     pub dialled_by_us: bool,
+    /// Where the peer is, as the transport sees it.
+    pub address: SocketAddr,
 }
 
 impl Mesh {
@@ -131,6 +137,7 @@ impl Mesh {
             revocations: BTreeMap::new(),
             pairs: BTreeMap::new(),
             links: Links::new(identity.node, probing(&transport)),
+            reached: BTreeMap::new(),
             routes: RouteTable::new(identity.node),
             relay: Relay::new(),
             flows: BTreeMap::new(),
@@ -176,6 +183,9 @@ impl Mesh {
         if self.is_revoked(up.peer) {
             self.links.close_all(up.peer, CloseReason::Revoked, now);
         } else {
+            if up.dialled_by_us {
+                self.reached.insert(up.peer, up.address);
+            }
             self.show_beacon(up.link);
         }
         self.settle(now);
@@ -201,7 +211,10 @@ impl Mesh {
     /// A connection ended, however it did.
     pub fn handle_link_down(&mut self, link: LinkId, now: Boot) {
         self.turn(now);
-        self.links.handle_link_down(link, &mut self.rng, now);
+        let peer = self.links.handle_link_down(link, &mut self.rng, now);
+        if let Some(peer) = peer.filter(|peer| self.links.current(*peer).is_none()) {
+            self.reached.remove(&peer);
+        }
         self.settle(now);
     }
 
@@ -270,6 +283,10 @@ impl Mesh {
             .map(|view| LinkObservation {
                 peer: view.peer,
                 connected: view.link.is_some(),
+                reached: self
+                    .reached
+                    .get(&view.peer)
+                    .map(|address| Address(*address).canonical()),
                 rtt_us: view
                     .rtt
                     .map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),

@@ -278,6 +278,7 @@ impl Drive {
                 link,
                 peer: up.peer,
                 dialled_by_us: up.dialled_by_us,
+                address: up.connection.remote_address(),
             },
             now.boot,
         );

@@ -157,6 +157,7 @@ fn of_node(desk: &mut Desk<'_>, caller: &NodeCaller, request: &Request) -> Resul
         | Request::Act { .. }
         | Request::Heard { .. }
         | Request::Carried { .. }
+        | Request::Confirm { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
         | Request::Tick => Err(another_door()),
@@ -178,6 +179,7 @@ fn of_operator(
         | Request::Leave
         | Request::Heard { .. }
         | Request::Carried { .. }
+        | Request::Confirm { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
         | Request::Tick => Err(another_door()),
@@ -197,6 +199,13 @@ fn of_controller(desk: &mut Desk<'_>, request: &Request, touched: &mut Touched) 
             table,
         } => {
             routing::acknowledge(desk.tx, *cluster, *relay, *table)?;
+        }
+        Request::Confirm { cluster, reached } => {
+            for (node, address) in reached {
+                if node::confirm(desk.tx, *cluster, *node, *address)? {
+                    touched.members.insert(*cluster);
+                }
+            }
         }
         Request::Decide { cluster, outcomes } => routing::apply(desk, *cluster, outcomes, touched)?,
         Request::Serve {

@@ -12,6 +12,7 @@ use control_routing::pool::RelayPool;
 use control_routing::route::{RouteBook, RouteRow};
 use protocol::document::config::{Candidate, CandidateKind};
 use protocol::id::{ClusterId, NodeId};
+use protocol::net::Address;
 
 use crate::live::ClusterLife;
 
@@ -83,15 +84,20 @@ fn member(row: NodeRow) -> Member {
         roles: row.roles,
         labels: row.labels,
         seal_key: row.seal_key,
-        endpoints: row.candidates.into_iter().map(endpoint).collect(),
+        endpoints: row
+            .candidates
+            .iter()
+            .map(|candidate| endpoint(*candidate, row.confirmed.as_deref().unwrap_or_default()))
+            .collect(),
         state,
     }
 }
 
-/// An address that the controller has seen the node come from was confirmed by that very handshake.
-fn endpoint(candidate: Candidate) -> Endpoint {
+/// An address that the controller has seen the node come from was confirmed by that very handshake, another by one that
+/// a neighbour reported.
+fn endpoint(candidate: Candidate, confirmed: &[Address]) -> Endpoint {
     Endpoint {
         candidate,
-        confirmed: candidate.kind == CandidateKind::Reflexive,
+        confirmed: candidate.kind == CandidateKind::Reflexive || confirmed.contains(&candidate.address),
     }
 }

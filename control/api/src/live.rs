@@ -12,6 +12,7 @@ use control_routing::observations::Observations;
 use control_routing::trend::Trends;
 use protocol::envelope::Kind;
 use protocol::id::{ClusterId, NodeId, RouteId};
+use protocol::net::Address;
 use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Have, Heartbeat, Poll, Report};
 
@@ -28,6 +29,8 @@ pub struct ClusterLife {
     pub observations: Observations,
     pub trends: Trends,
     polls: BTreeMap<NodeId, LastPoll>,
+    /// Addresses that are stored as confirmed.
+    confirmed: BTreeMap<NodeId, Vec<Address>>,
 }
 
 /// What the newest poll of a node said.
@@ -58,6 +61,10 @@ impl Live {
                     && let Some(life) = self.clusters.get_mut(&cluster.id)
                 {
                     life.forget(row.id);
+                }
+                if let Some(confirmed) = row.confirmed {
+                    let life = self.clusters.entry(cluster.id).or_default();
+                    life.confirmed.insert(row.id, confirmed);
                 }
             }
         }
@@ -113,6 +120,29 @@ impl Live {
         urgent.retain(|route| touched.contains(route));
 
         urgent
+    }
+
+    /// Addresses at which `report` says that handshakes reached others, and which are not stored as confirmed yet. Only
+    /// what a node publishes itself counts: nobody can confirm for it what it does not claim.
+    pub fn reached(&self, cluster: ClusterId, report: &Report) -> Vec<(NodeId, Address)> {
+        let known = |node| {
+            let life = self.clusters.get(&cluster)?;
+
+            life.confirmed.get(&node)
+        };
+        let news = report.links.iter().filter_map(|link| {
+            let address = link.reached.filter(|_| link.connected)?.canonical();
+            let seen = self.liveness.get(cluster, link.peer)?;
+            let is_published = seen
+                .candidates
+                .iter()
+                .any(|candidate| candidate.address == address);
+            let is_known = known(link.peer).is_some_and(|known| known.contains(&address));
+
+            (is_published && !is_known).then_some((link.peer, address))
+        });
+
+        news.collect()
     }
 
     /// Notes what a node has in force. Returns the lease table it has, until that is [written down](Self::handle_noted).
@@ -177,6 +207,7 @@ impl ClusterLife {
     fn forget(&mut self, node: NodeId) {
         self.observations.forget(node);
         self.polls.remove(&node);
+        self.confirmed.remove(&node);
     }
 }
 

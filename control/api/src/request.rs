@@ -8,6 +8,7 @@ use control_routing::decide::Outcome;
 use control_routing::lease::TableVersion;
 use protocol::id::{ClusterId, ControllerId, NodeId, OperatorId};
 use protocol::key::VerifyKey;
+use protocol::net::Address;
 use protocol::wire::{JoinReply, JoinRequest, NodeReply, Renew};
 use serde_json::Value;
 
@@ -61,6 +62,11 @@ pub enum Request {
         cluster: ClusterId,
         relay: NodeId,
         table: TableVersion,
+    },
+    /// Addresses at which handshakes of neighbours reached nodes.
+    Confirm {
+        cluster: ClusterId,
+        reached: Vec<(NodeId, Address)>,
     },
     /// What routing decided on a snapshot.
     Decide {

@@ -4,6 +4,8 @@
 mod health;
 #[path = "door/operators.rs"]
 mod operators;
+#[path = "door/reached.rs"]
+mod reached;
 #[path = "door/refusals.rs"]
 mod refusals;
 #[path = "door/why.rs"]
@@ -446,6 +448,7 @@ impl Controller {
                 peer: *peer,
                 connected: true,
                 rtt_us: Some(2_000),
+                reached: None,
             };
             let report = Report {
                 links: vec![link],

@@ -18,6 +18,7 @@ use protocol::document::config::Candidate;
 use protocol::error::Code;
 use protocol::id::{BootId, ClusterId, NodeId, RequestId};
 use protocol::key::{Digest, Fingerprint, SealKey, VerifyKey};
+use protocol::net::Address;
 use protocol::node::{Labels, Name, NodeRole};
 use protocol::time::Wall;
 use protocol::wire::NodeRequest;
@@ -142,6 +143,9 @@ pub struct NodeRow {
     /// When it was revoked or left.
     #[n(23)]
     pub ended_at: Option<Wall>,
+    /// Those of its candidates at which a neighbour's handshake reached it.
+    #[n(24)]
+    pub confirmed: Option<Vec<Address>>,
 }
 
 impl NodeRow {
@@ -280,7 +284,7 @@ pub fn disable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<No
 
 /// Lets a disabled node take part again. Repeating it changes nothing.
 pub fn enable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<NodeRow, NodeError> {
-    set_tenure(desk, (cluster, id), Tenure::Enabled, Action::NODE_ENABLED)
+    set_tenure(desk, (cluster, id), Tenure::Enabled, (Action::NODE_ENABLED, ""))
 }
 
 /// Stores what the liveness machine has noticed. A node that has ended meanwhile stays as it is.
@@ -302,6 +306,35 @@ pub fn record_change(tx: &mut dyn Tx, change: &Change) -> Result<(), StoreError>
     row.epoch = change.epoch.unwrap_or(row.epoch);
 
     tx.put(&row)
+}
+
+/// Notes that a neighbour's handshake reached a node at `address`. Only what the node itself publishes can be confirmed,
+/// which also bounds what is kept. Says whether that is news.
+pub fn confirm(
+    tx: &mut dyn Tx,
+    cluster: ClusterId,
+    id: NodeId,
+    address: Address,
+) -> Result<bool, StoreError> {
+    let known: Option<NodeRow> = tx.get(&key(cluster, id))?;
+    let Some(mut row) = known.filter(|row| row.tenure != Tenure::Revoked) else {
+        return Ok(false);
+    };
+    let published = |address: &Address| {
+        row.candidates
+            .iter()
+            .any(|candidate| candidate.address == *address)
+    };
+    let mut confirmed = row.confirmed.clone().unwrap_or_default();
+    confirmed.retain(published);
+    if !published(&address) || confirmed.contains(&address) {
+        return Ok(false);
+    }
+    confirmed.push(address);
+    row.confirmed = Some(confirmed);
+    tx.put(&row)?;
+
+    Ok(true)
 }
 
 /// The first sign of life of a node ends its enrolment.

@@ -399,6 +399,7 @@ mod tests {
             peer: wide(number),
             connected: true,
             rtt_us: None,
+            reached: None,
         });
         let paths = (0..u32::try_from(PATH_ROWS).expect("small") + 10).map(|number| {
             let peer = wide(number);
@@ -442,6 +443,7 @@ mod tests {
             peer: node(2),
             connected: true,
             rtt_us: Some(1),
+            reached: None,
         };
         let report = Report {
             links: vec![link],

@@ -10,4 +10,5 @@ pub mod timers;
 pub mod writer;
 
 mod nodes;
+mod reached;
 mod secrets;

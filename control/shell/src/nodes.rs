@@ -19,7 +19,7 @@ use protocol::wire::{Heartbeat, JoinReply, JoinRequest, NodeReply, NodeRequest, 
 use quinn::Connection;
 
 use crate::listen::Service;
-use crate::timers;
+use crate::{reached, timers};
 
 /// Answers at the join door.
 pub(crate) async fn join(
@@ -200,6 +200,7 @@ fn reported(
     if !urgent.is_empty() {
         service.routing.now();
     }
+    reached::submit(service, cluster, report);
 
     Ok(NodeReply::Reported)
 }

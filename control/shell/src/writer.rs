@@ -230,6 +230,7 @@ fn bound(request: &Request) -> Bound {
         Request::Decide { .. }
         | Request::Heard { .. }
         | Request::Carried { .. }
+        | Request::Confirm { .. }
         | Request::Tick
         | Request::Serve { .. } => WIDE,
         Request::Join(_) | Request::Renew(_) | Request::Leave | Request::Act { .. } => Bound::REQUEST,

@@ -5,6 +5,7 @@ use minicbor::{Decode, Encode};
 use crate::cbor;
 use crate::document::routes::Path;
 use crate::id::{NodeId, RouteId};
+use crate::net::Address;
 
 /// Every 5 s, and at once after a local switch or a change of health.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -101,6 +102,9 @@ pub struct LinkObservation {
     /// The transport's own estimate, microseconds.
     #[n(2)]
     pub rtt_us: Option<u32>,
+    /// Where the reporter reached the peer, if it dialled the link: a handshake has confirmed that address.
+    #[n(3)]
+    pub reached: Option<Address>,
 }
 
 /// A local failover: the agent's own decision, told afterwards.

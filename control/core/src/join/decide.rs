@@ -136,6 +136,7 @@ fn new_node(desk: &Desk<'_>, row: &JoinRequestRow, id: NodeId, issued: &Issued) 
         request: row.id,
         joined_at: desk.now.wall,
         ended_at: None,
+        confirmed: None,
     }
 }
 

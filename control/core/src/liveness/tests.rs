@@ -301,6 +301,7 @@ fn row(presence: Presence) -> NodeRow {
         request: protocol::id::RequestId::from_bytes([1; 16]),
         joined_at: Wall(0),
         ended_at: None,
+        confirmed: None,
     }
 }
 

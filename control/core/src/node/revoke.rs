@@ -106,6 +106,7 @@ fn end(desk: &mut Desk<'_>, mut row: NodeRow, action: Action, reason: &str) -> R
     row.presence = Presence::Offline;
     row.presence_since = desk.now.wall;
     row.candidates = Vec::new();
+    row.confirmed = None;
     row.ended_at = Some(desk.now.wall);
     desk.tx.put(&row)?;
     names::free(desk.tx, row.cluster, &row.name, NameHolder::Node(row.id))?;

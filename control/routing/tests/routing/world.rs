@@ -263,6 +263,7 @@ impl World {
                 peer: *other,
                 connected: rtt_us.is_some(),
                 rtt_us,
+                reached: None,
             }
         });
 

@@ -3,6 +3,7 @@
 //! of silence. A run is a function of its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use protocol::document::config::{Candidate, CandidateKind, Neighbour, SyntheticConfig, Transport};
 use protocol::document::routes::{Action, Cadence, LeaseRow, LeaseTable, Path, RouteDecision, Routes};
@@ -438,13 +439,13 @@ impl World {
         let connection = self.connections.get_mut(&id).unwrap();
         let place = usize::from(connection.ends[0] != at);
         connection.links[place] = Some(link);
-        let peer = node(peer);
         self.with(at, |mesh, now| {
             mesh.handle_link_up(
                 LinkUp {
                     link,
-                    peer,
+                    peer: node(peer),
                     dialled_by_us,
+                    address: address(peer),
                 },
                 now,
             );
@@ -576,16 +577,19 @@ pub(super) fn secret(number: u8) -> SealSecret {
     SealSecret::from_bytes([number + 100; 32])
 }
 
-fn neighbour(number: u8) -> Neighbour {
-    let address = format!("10.0.0.{number}:7000").parse().unwrap();
+/// Where a node is found.
+pub(super) fn address(number: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, number], 7_000))
+}
 
+fn neighbour(number: u8) -> Neighbour {
     Neighbour {
         node: node(number),
         name: format!("n{number}"),
         generation: 1,
         roles: Vec::new(),
         seal_key: secret(number).seal_key(),
-        candidates: vec![Candidate::new(CandidateKind::Lan, address)],
+        candidates: vec![Candidate::new(CandidateKind::Lan, address(number))],
     }
 }
 
