@@ -1,5 +1,7 @@
 //! `gabion run`: whichever roles the configuration names, in one process, as strangers to each other.
 
+mod waiting;
+
 use std::future::Future;
 use std::path::PathBuf;
 
@@ -76,7 +78,7 @@ async fn roles(
 }
 
 /// A role that fails takes the other with it: the service manager starts both anew. An agent that has left its
-/// cluster does not.
+/// cluster does not, and one that has no token yet waits: the controller beside it is who makes one.
 async fn both(agent: AgentSettings, controller: ControllerSettings, metrics: Metrics, stop: Stop) -> Outcome {
     let (asker, failed) = Asker::new();
     let [of_agent, of_controller] = notify::voices(["agent", "controller"]);
@@ -87,7 +89,12 @@ async fn both(agent: AgentSettings, controller: ControllerSettings, metrics: Met
         }
     };
     let agent = async {
-        let prepared = agent::prepare(start(agent, of_agent, metrics.clone())?)?;
+        let waited = waiting::until_it_may_join(&agent, &*of_agent);
+        let begun = tokio::select! {
+            begun = waited => begun?,
+            () = until(stop.clone(), failed.clone()) => return Ok(Exit::Done),
+        };
+        let prepared = agent::prepare(begun.into_start(agent, of_agent, metrics.clone()))?;
         agent::run(prepared, until(stop.clone(), failed.clone()))
             .await
             .map(told)

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use agent_core::control::{Disconnected, FileName, JoinFailure, Payload, Pin, WriteFailed, boot};
+use agent_core::control::{
+    Disconnected, FileName, JoinFailure, Payload, Persisted, Pin, WriteFailed, boot,
+};
 use agent_shell::agent::{Agent, AgentConfig, AgentFailed, Ended};
 use agent_shell::clock::SystemClock;
 use agent_shell::disk::{DirectoryDisk, DiskRefused, StateDisk};
@@ -76,10 +78,18 @@ pub(crate) fn open_disk(settings: &AgentSettings) -> Result<Arc<dyn StateDisk>, 
 
 /// Whether the state directory makes this host a node already.
 pub(crate) fn is_member(disk: &dyn StateDisk) -> Result<bool, Failure> {
-    let files = disk.read().map_err(|refused| disk_refused(&refused))?;
-    let persisted = boot(&files).map_err(|error| failure(&AgentFailed::Unbootable(error)))?;
+    persisted(disk).map(|persisted| persisted.is_member())
+}
 
-    Ok(persisted.is_member())
+/// Whether the state directory holds neither an identity nor a request for one.
+pub(crate) fn is_stranger(disk: &dyn StateDisk) -> Result<bool, Failure> {
+    persisted(disk).map(|persisted| persisted.is_stranger())
+}
+
+fn persisted(disk: &dyn StateDisk) -> Result<Persisted, Failure> {
+    let files = disk.read().map_err(|refused| disk_refused(&refused))?;
+
+    boot(&files).map_err(|error| failure(&AgentFailed::Unbootable(error)))
 }
 
 fn config(settings: &AgentSettings, token: Option<JoinToken>) -> Result<AgentConfig, Failure> {

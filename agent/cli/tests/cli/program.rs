@@ -40,6 +40,13 @@ impl Place {
         path
     }
 
+    /// A file that nobody else may read, there at once and whole.
+    pub(crate) fn write_private(&self, name: &str, text: &str) {
+        let draft = self.write("draft", text);
+        std::fs::set_permissions(&draft, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::rename(draft, self.path(name)).unwrap();
+    }
+
     /// Runs the command to its end.
     pub(crate) fn run(&self, line: &str) -> Ran {
         Ran::from(self.command(line).stdin(Stdio::null()).output().unwrap())

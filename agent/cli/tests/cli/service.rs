@@ -436,6 +436,26 @@ fn both_roles_run_in_one_process() {
     both.stop().done();
 }
 
+#[test]
+fn an_agent_beside_its_own_controller_waits_for_the_token_that_only_that_one_can_make() {
+    let place = lab();
+    let place = place.with("GABION_AGENT_SOCKET", "state/agent.sock");
+    let config = "[agent]\nstate_dir = 'state'\nlisten = '127.0.0.1:0'\ndev = true\nname = 'web-01'\n\
+                  token_file = 'token'\n[agent.enrollment]\npoll_interval = '100ms'\n\
+                  [controller]\ndata_dir = 'data'\nlisten = '127.0.0.1:0'\n";
+    place.write("gabion.toml", config);
+    let both = place.serve("run --config gabion.toml");
+    place.run("cluster create lab").done();
+    let token = place.run("token create --approval auto").done();
+    place.write_private("token", &token);
+
+    wait_for(&place, "agent status -o json", |status| {
+        status["state"] == "member"
+    });
+    assert_eq!(place.run("node list -o name").done(), "web-01\n");
+    both.stop().done();
+}
+
 /// Joins and approves.
 pub(crate) fn join(place: &Place, token: &str) -> Value {
     let joining = place.start(&format!("agent join {AGENT} --token-file - -o json"), token);

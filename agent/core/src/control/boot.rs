@@ -25,6 +25,11 @@ impl Persisted {
         matches!(self.standing, Standing::Member(_))
     }
 
+    /// Whether this machine has neither an identity nor a request for one.
+    pub const fn is_stranger(&self) -> bool {
+        matches!(self.standing, Standing::Stranger)
+    }
+
     /// Files that were there and could not be used.
     pub fn damaged(&self) -> &[FileName] {
         &self.damaged
