@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::document::routes::{Path, Reason};
 use protocol::id::{LeaseId, NodeId, RouteId};
-use protocol::time::Now;
+use protocol::time::{Now, Wall};
 use serde::Serialize;
 
 use crate::candidate::{Candidate, Reservations, appraise};
@@ -14,7 +14,7 @@ use crate::observations::PathSeen;
 use crate::route::{Considered, RouteRow, Verdict};
 use crate::via::Via;
 
-/// Everything known about one route, for people and scripts. Names are the caller's; ages are in milliseconds.
+/// Everything known about one route, for people and scripts. Ages are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     pub id: RouteId,
@@ -38,8 +38,7 @@ pub struct DecisionView {
     pub standbys: Vec<PathView>,
     pub reasons: Vec<&'static str>,
     pub priority: u8,
-    /// Milliseconds since 1970.
-    pub decided_at_ms: u64,
+    pub decided_at: String,
     /// The generation that each end has shown to have applied: source, target.
     pub applied: [Option<u64>; 2],
     /// The candidates as they stood when it was made.
@@ -104,19 +103,26 @@ pub struct LeaseView {
     pub relay: String,
     pub generation: u32,
     pub state: &'static str,
-    /// Milliseconds since 1970.
-    pub granted_at_ms: u64,
+    pub granted_at: String,
     /// For how long nothing has used it.
     pub unused_for_ms: Option<u64>,
 }
 
-/// Explains the route from `source` to `target`; none if nothing is known of it. `name` says what to call a node.
+/// How the caller writes what has no text of its own.
+#[derive(Clone, Copy)]
+pub struct Words<'a> {
+    /// What to call a node.
+    pub name: &'a dyn Fn(NodeId) -> String,
+    pub time: &'a dyn Fn(Wall) -> String,
+}
+
+/// Explains the route from `source` to `target`; none if nothing is known of it.
 pub fn explain(
     input: &Snapshot<'_>,
     source: NodeId,
     target: NodeId,
     now: Now,
-    name: &dyn Fn(NodeId) -> String,
+    words: Words<'_>,
 ) -> Option<Explanation> {
     let route = RouteId::between(input.cluster, source, target);
     let (wanted, row) = (input.wanted.find(route), input.routes.find(route));
@@ -129,13 +135,14 @@ pub fn explain(
         source,
         target,
         now,
-        name,
+        name: words.name,
+        time: words.time,
     };
 
     Some(Explanation {
         id: route,
-        source: name(source),
-        target: name(target),
+        source: (words.name)(source),
+        target: (words.name)(target),
         policy: wanted
             .and_then(|wanted| wanted.policy.as_ref())
             .map(ToString::to_string),
@@ -153,6 +160,7 @@ struct Desk<'a> {
     target: NodeId,
     now: Now,
     name: &'a dyn Fn(NodeId) -> String,
+    time: &'a dyn Fn(Wall) -> String,
 }
 
 impl Desk<'_> {
@@ -166,7 +174,7 @@ impl Desk<'_> {
             standbys: row.standbys.iter().map(|path| self.path(path)).collect(),
             reasons: names(&row.reasons),
             priority: row.priority,
-            decided_at_ms: row.decided_at.0,
+            decided_at: (self.time)(row.decided_at),
             applied: [applied(self.source), applied(self.target)],
             considered: row
                 .considered
@@ -290,7 +298,7 @@ impl Desk<'_> {
                 relay: (self.name)(lease.relay),
                 generation: lease.generation,
                 state: lease.state.name(),
-                granted_at_ms: lease.granted_at.0,
+                granted_at: (self.time)(lease.granted_at),
                 unused_for_ms: unused(lease.relay).map(age),
             })
             .collect()

@@ -227,9 +227,12 @@ pub(super) fn route(reading: &Reading<'_>, input: Pair) -> Result<Value, Failure
 pub(super) fn explain(reading: &Reading<'_>, input: Pair) -> Result<Value, Failure> {
     let scene = Scene::of(reading, input.cluster.as_deref())?;
     let (source, target) = (scene.node(&input.source)?, scene.node(&input.target)?);
-    let name = |node: NodeId| scene.fleet.name(node);
+    let words = explain::Words {
+        name: &|node| scene.fleet.name(node),
+        time: &time,
+    };
     let snapshot = scene.fleet.snapshot(scene.life());
-    let explanation = explain::explain(&snapshot, source, target, reading.now, &name);
+    let explanation = explain::explain(&snapshot, source, target, reading.now, words);
     let mut view = show(&explanation.ok_or_else(|| no_route(&input))?)?;
     if let (Some(publication), Some(members)) = (
         reading.publications.get(&scene.fleet.cluster),

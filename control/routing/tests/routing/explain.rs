@@ -1,6 +1,6 @@
 //! What an operator is shown.
 
-use control_routing::explain::{Explanation, explain};
+use control_routing::explain::{Explanation, Words, explain};
 use protocol::id::NodeId;
 
 use crate::world::{World, member, node, relay};
@@ -24,6 +24,7 @@ fn an_explanation_names_path_evidence_and_what_was_refused() {
         "{:?}",
         decision.reasons
     );
+    assert!(decision.decided_at.starts_with("at "), "in the caller's words");
     assert_eq!(decision.applied, [Some(decision.generation); 2]);
     let direct = decision
         .considered
@@ -74,8 +75,17 @@ fn settled() -> World {
     world
 }
 
-fn explained(world: &World, source: NodeId, target: NodeId) -> Option<Explanation> {
+pub(crate) fn explained(world: &World, source: NodeId, target: NodeId) -> Option<Explanation> {
     let name = |node: NodeId| world.members[&node].name.to_string();
 
-    explain(&world.snapshot(), source, target, world.now, &name)
+    explain(
+        &world.snapshot(),
+        source,
+        target,
+        world.now,
+        Words {
+            name: &name,
+            time: &|at| format!("at {}", at.0),
+        },
+    )
 }

@@ -1,0 +1,60 @@
+//! What operators say and are shown: fingerprints, reasons, times, and roles in one cluster.
+
+use control_core::testing::signed_grant;
+use protocol::document::authority::{Role, RoleGrant};
+use protocol::id::OperatorId;
+
+use super::*;
+
+#[test]
+fn an_explanation_has_times_that_people_can_read() {
+    let (desk, ..) = health::pair(52);
+    let told = desk.read(Action::RouteExplain, json!({ "source": "a", "target": "b" }));
+
+    let at = told["decision"]["decided_at"].as_str().expect("a time");
+    assert!(at.ends_with('Z') && at.contains('T'), "{at}");
+}
+
+impl Controller {
+    /// Asks for a node that an operator has to approve, from behind a dual-stack socket.
+    fn ask_to_join(&mut self, name: &str) -> String {
+        let cluster = self.cluster.expect("a cluster");
+        let created = self.act(Action::TokenCreate, json!({}));
+        let token = JoinToken::parse(created["token"].as_str().expect("a text")).expect("a token");
+        let key = SigningKey::generate(&mut self.rng);
+        let csr = certificate::csr(&key);
+        let exported = [7; 32];
+        let enroll = Enroll {
+            claims: token.claims_bytes().to_vec().into(),
+            secret: token.secret().clone(),
+            proof: Proof::new(&key, &exported, Digest::of(&csr).as_bytes()),
+            csr: csr.into(),
+            seal_key: SealSecret::generate(&mut self.rng).seal_key(),
+            name: name.to_owned(),
+            facts: HostFacts::default(),
+        };
+        let caller = Caller::Joiner(JoinCaller {
+            cluster,
+            exported,
+            source: "[::ffff:192.0.2.20]:7444".parse().expect("an address"),
+        });
+        self.ask(&caller, &Request::Join(Box::new(JoinRequest::Enroll(enroll))))
+            .expect("asks");
+        let shown = self.read(Action::RequestShow, json!({ "id": name }));
+
+        shown["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Has the product root sign a role, and records it.
+    fn grant(&mut self, grant: &RoleGrant) {
+        let installation = self.read(Action::InstallationShow, json!({}));
+        let installation = installation["id"]
+            .as_str()
+            .expect("an id")
+            .parse()
+            .expect("an id");
+        let document = signed_grant(&self.world.root, installation, grant, (1, None));
+        let text = data_encoding::BASE64URL_NOPAD.encode(&document);
+        self.act(Action::RoleGrant, json!({ "grant": text }));
+    }
+}
