@@ -4,7 +4,6 @@ use clap::Subcommand;
 use control_api::action::Action;
 use serde_json::{Value, json};
 
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Column, age, column};
 use crate::session::{Outcome, Session, nothing};
@@ -80,37 +79,26 @@ async fn approve(
             "--name and --fingerprint are for one request at a time",
         ));
     }
-    if let (Some(expected), [request]) = (&fingerprint, requests) {
-        compare(request, expected, session).await?;
-    }
-    let inputs = requests.iter().map(|id| {
-        session.scoped(match &name {
-            Some(name) => json!({ "id": id, "name": name }),
-            None => json!({ "id": id }),
-        })
-    });
+    let inputs = requests
+        .iter()
+        .map(|id| session.scoped(approval(id, name.as_deref(), fingerprint.as_deref())));
 
     session
         .each(Action::RequestApprove, inputs.collect(), &COLUMNS)
         .await
 }
 
-/// Looks at the request before it is approved. Its key cannot change: a request is bound to it.
-async fn compare(request: &str, expected: &str, session: &Session) -> Result<(), Failure> {
-    let shown = session
-        .call(Action::RequestShow, session.scoped(json!({ "id": request })))
-        .await?;
-    let found = shown
-        .get("fingerprint")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    match found == expected {
-        true => Ok(()),
-        false => Err(Failure::new(Exit::Conflict, "fingerprint_differs", format!("{request} was not approved"))
-            .because(format!("its key has the fingerprint {found}\nexpected was       {expected}"))
-            .affecting("the request is still pending")
-            .fixed_by(format!("gabion request reject {request}    (if the host shows the expected one, it is not this one that asks)"))),
+/// The fingerprint goes along: the controller compares it in the transaction that approves.
+fn approval(request: &str, name: Option<&str>, fingerprint: Option<&str>) -> Value {
+    let mut input = json!({ "id": request });
+    if let Some(name) = name {
+        input["name"] = name.into();
     }
+    if let Some(fingerprint) = fingerprint {
+        input["fingerprint"] = fingerprint.into();
+    }
+
+    input
 }
 
 const COLUMNS: [Column; 11] = [

@@ -72,6 +72,9 @@ pub(super) struct Approve {
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: Option<String>,
+    /// Of the key that is to be approved; whatever the request's, if left out.
+    #[serde(default)]
+    pub(super) fingerprint: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

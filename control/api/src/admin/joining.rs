@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use control_core::authority;
+use control_core::cluster::ClusterRow;
 use control_core::desk::Desk;
 use control_core::join::{self, JoinRequestRow};
 use control_core::node::{self, LabelChange, NodeRow, NodeState};
@@ -129,9 +130,33 @@ pub(super) fn approve(desk: &mut Desk<'_>, input: Approve) -> Result<Value, Fail
         .as_deref()
         .map(|name| resolve::value("the name", name))
         .transpose()?;
+    if let Some(expected) = &input.fingerprint {
+        compare(desk.tx, &cluster, id, expected)?;
+    }
     let row = join::approve(desk, cluster.id, id, name)?;
 
     show(&request_view(desk.tx, &row, desk.now.wall)?)
+}
+
+/// In the transaction that approves: a name may have passed to another request since its fingerprint was shown.
+fn compare(view: &dyn View, cluster: &ClusterRow, id: RequestId, expected: &str) -> Result<(), Failure> {
+    let row = join::get(view, cluster.id, id)?;
+    let row = row.ok_or_else(|| Failure::not_found("request", &id.to_string()))?;
+    let found = row.fingerprint().to_string();
+    match found == expected {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Code::ConflictState,
+            format!("the request of {} was not approved", row.name),
+        )
+        .because(format!(
+            "its key has the fingerprint {found}\nexpected was       {expected}"
+        ))
+        .affecting("the request is as it was")
+        .fixed_by(format!(
+            "gabion request reject {id}    (if the host shows the expected one, it is not this one that asks)"
+        ))),
+    }
 }
 
 pub(super) fn reject(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure> {
@@ -143,11 +168,7 @@ pub(super) fn reject(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure>
 }
 
 /// A request by its id, or by the name that exactly one pending request asks for.
-fn request_id(
-    view: &dyn View,
-    cluster: &control_core::cluster::ClusterRow,
-    named: &str,
-) -> Result<RequestId, Failure> {
+fn request_id(view: &dyn View, cluster: &ClusterRow, named: &str) -> Result<RequestId, Failure> {
     if let Ok(id) = named.parse() {
         return Ok(id);
     }

@@ -7,6 +7,34 @@ use protocol::id::OperatorId;
 use super::*;
 
 #[test]
+fn a_request_is_approved_only_with_the_fingerprint_that_was_compared() {
+    let mut desk = Controller::new(50);
+    desk.create_cluster();
+    let request = desk.ask_to_join("web-1");
+    let shown = desk.read(Action::RequestShow, json!({ "id": "web-1" }));
+    let fingerprint = shown["fingerprint"].as_str().expect("shown").to_owned();
+    let approve = |fingerprint: &str| Request::Act {
+        action: Action::RequestApprove,
+        input: json!({ "id": "web-1", "fingerprint": fingerprint }),
+    };
+    let owner = Caller::Local { operator: None };
+    let other = desk.ask(&owner, &approve("SHA256:another"));
+
+    let refused = other.map(|_| ()).expect_err("another key");
+    assert_eq!(refused.code, Code::ConflictState);
+    assert!(refused.why.expect("evidence").contains(&fingerprint));
+    assert!(
+        refused
+            .fix
+            .expect("a fix")
+            .starts_with(&format!("gabion request reject {request}"))
+    );
+    let pending = desk.read(Action::RequestShow, json!({ "id": "web-1" }));
+    assert_eq!(pending["state"], "pending");
+    desk.ask(&owner, &approve(&fingerprint)).expect("the same key");
+}
+
+#[test]
 fn an_explanation_has_times_that_people_can_read() {
     let (desk, ..) = health::pair(52);
     let told = desk.read(Action::RouteExplain, json!({ "source": "a", "target": "b" }));
