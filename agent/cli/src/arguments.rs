@@ -113,7 +113,7 @@ pub(crate) enum Command {
     Lease(relation::LeaseCommand),
     /// Say which step between two nodes fails
     Why(route::Pair),
-    /// Send frames from this host's agent to another node, and count what arrives
+    /// Send test frames from this host's agent to another node, and say how the path carries probes meanwhile
     Ping(cmd::ping::Options),
     /// Everything on one screen
     Status,

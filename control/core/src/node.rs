@@ -278,8 +278,19 @@ pub struct LabelChange {
 }
 
 /// Takes a node out of everybody's neighbours; it keeps its identity. Repeating it changes nothing.
-pub fn disable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<NodeRow, NodeError> {
-    set_tenure(desk, (cluster, id), Tenure::Disabled, Action::NODE_DISABLED)
+/// `reason` is for the audit.
+pub fn disable(
+    desk: &mut Desk<'_>,
+    cluster: ClusterId,
+    id: NodeId,
+    reason: &str,
+) -> Result<NodeRow, NodeError> {
+    set_tenure(
+        desk,
+        (cluster, id),
+        Tenure::Disabled,
+        (Action::NODE_DISABLED, reason),
+    )
 }
 
 /// Lets a disabled node take part again. Repeating it changes nothing.
@@ -354,13 +365,14 @@ fn set_tenure(
     desk: &mut Desk<'_>,
     (cluster, id): (ClusterId, NodeId),
     tenure: Tenure,
-    action: Action,
+    (action, reason): (Action, &str),
 ) -> Result<NodeRow, NodeError> {
     let mut row = living(desk.tx, cluster, id)?;
     if row.tenure != tenure {
         row.tenure = tenure;
         desk.tx.put(&row)?;
-        desk.record(action, Target::Node(id), row.name.as_str())?;
+        let detail = format!("{} {reason}", row.name);
+        desk.record(action, Target::Node(id), detail.trim_end())?;
     }
 
     Ok(row)

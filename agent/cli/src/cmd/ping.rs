@@ -1,4 +1,4 @@
-//! `gabion ping B`: test frames from this host's agent, while its own probes measure the path they take. Nobody but
+//! `gabion ping [A] B`: test frames from this host's agent, while its own probes measure the path they take. Nobody but
 //! the far end knows which frames arrived; the probes walk the same path and come back.
 
 use std::time::Duration;
@@ -13,8 +13,9 @@ use crate::session::{Outcome, Session};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The node to send to, by name or id
-    node: String,
+    /// The node to send to, by name or id; or two nodes, one of which is this host
+    #[arg(num_args = 1..=2, required = true, value_name = "NODE")]
+    nodes: Vec<String>,
     /// For how many seconds
     #[arg(short = 's', long, value_name = "COUNT", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     seconds: u32,
@@ -27,8 +28,12 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options, session: &Session) -> Outcome {
+    let node = match options.nodes.as_slice() {
+        [one, other] => far_end(one, other, &session.agent.get("/v1/status").await?)?,
+        nodes => nodes.first().cloned().unwrap_or_default(),
+    };
     let input = json!({
-        "peer": options.node,
+        "peer": node,
         "rate_per_s": options.rate,
         "bytes": options.bytes,
         "seconds": options.seconds + MARGIN,
@@ -39,15 +44,31 @@ pub(crate) async fn run(options: Options, session: &Session) -> Outcome {
     let routes = session.agent.get("/v1/routes").await?;
     session
         .agent
-        .post("/v1/flow/stop", json!({ "peer": options.node }))
+        .post("/v1/flow/stop", json!({ "peer": node }))
         .await?;
-    let shown = summary(&options.node, &flows, &routes)?;
+    let shown = summary(&node, &flows, &routes)?;
     session.put(&session.printer.told(&shown, || story(&shown)))?;
 
     Ok(match shown["state"] == "up" {
         true => Exit::Done,
         false => Exit::Problems,
     })
+}
+
+/// Of two nodes the one that is not this host: a round trip is the same from either end.
+fn far_end(one: &str, other: &str, status: &Value) -> Result<String, Failure> {
+    let is_here = |named: &str| status["name"] == named || status["id"] == named;
+    match (is_here(one), is_here(other)) {
+        (true, _) => Ok(other.to_owned()),
+        (false, true) => Ok(one.to_owned()),
+        (false, false) => Err(Failure::usage(format!("neither {one} nor {other} is this host"))
+            .because(format!(
+                "only an agent can send frames, and the agent here is {}",
+                status["name"].as_str().unwrap_or("no node yet")
+            ))
+            .affecting("nothing was sent")
+            .fixed_by(format!("on {one}: gabion ping {other}"))),
+    }
 }
 
 fn summary(node: &str, flows: &Value, routes: &Value) -> Result<Value, Failure> {
@@ -135,6 +156,19 @@ mod tests {
         assert!(summary("y", &flows(), &json!([route("down")])).is_ok_and(|shown| shown["state"] == "down"));
         assert!(summary("y", &flows(), &json!([])).is_err());
         assert!(summary("z", &flows(), &json!([route("up")])).is_err());
+    }
+
+    #[test]
+    fn of_two_nodes_one_has_to_be_this_host() {
+        let status = json!({"name": "web-01", "id": "x"});
+
+        assert_eq!(far_end("web-01", "db-02", &status).unwrap(), "db-02");
+        assert_eq!(far_end("db-02", "x", &status).unwrap(), "db-02");
+        let refused = far_end("db-01", "db-02", &status).unwrap_err().to_string();
+        assert!(
+            refused.contains("fix     on db-01: gabion ping db-02"),
+            "{refused}"
+        );
     }
 
     fn flows() -> Value {

@@ -271,7 +271,7 @@ pub(super) fn disable(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure
     let cluster = resolve::cluster(desk.tx, input.cluster.as_deref())?;
     let id = resolve::node(desk.tx, cluster.id, &input.id)?.id;
 
-    shown(node::disable(desk, cluster.id, id)?)
+    shown(node::disable(desk, cluster.id, id, &input.reason)?)
 }
 
 pub(super) fn enable(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure> {

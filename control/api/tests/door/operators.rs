@@ -35,6 +35,32 @@ fn a_request_is_approved_only_with_the_fingerprint_that_was_compared() {
 }
 
 #[test]
+fn the_reason_for_disabling_a_node_is_in_the_audit() {
+    let mut desk = Controller::new(51);
+    desk.create_cluster();
+    desk.join("a", &["member"]);
+    desk.act(
+        Action::NodeDisable,
+        json!({ "id": "a", "reason": "disk swap ticket 12" }),
+    );
+    desk.act(Action::NodeEnable, json!({ "id": "a" }));
+    let records = desk.read(Action::AuditList, json!({}));
+    let details: Vec<&str> = records
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|record| {
+            record["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("node."))
+        })
+        .filter_map(|record| record["detail"].as_str())
+        .collect();
+
+    assert!(details.ends_with(&["a disk swap ticket 12", "a"]), "{details:?}");
+}
+
+#[test]
 fn an_explanation_has_times_that_people_can_read() {
     let (desk, ..) = health::pair(52);
     let told = desk.read(Action::RouteExplain, json!({ "source": "a", "target": "b" }));

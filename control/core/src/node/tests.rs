@@ -117,7 +117,7 @@ fn a_disabled_node_keeps_its_identity() {
     for _ in 0..2 {
         fleet
             .world
-            .desk(Actor::Local, |desk| disable(desk, cluster, id))
+            .desk(Actor::Local, |desk| disable(desk, cluster, id, ""))
             .unwrap();
     }
     assert_eq!(
@@ -257,7 +257,9 @@ fn a_revoked_node_stays_revoked() {
     fleet.revoke();
     let before = fleet.row();
     let enabled = fleet.world.desk(Actor::Local, |desk| enable(desk, cluster, id));
-    let disabled = fleet.world.desk(Actor::Local, |desk| disable(desk, cluster, id));
+    let disabled = fleet
+        .world
+        .desk(Actor::Local, |desk| disable(desk, cluster, id, ""));
     let labelled = fleet
         .world
         .desk(Actor::Local, |desk| label(desk, cluster, id, &[]));
@@ -391,7 +393,7 @@ proptest! {
                 0 => revoke(desk, cluster, id, "").map(|_| ()),
                 1 => leave(desk, &caller).map(|_| ()),
                 2 => enable(desk, cluster, id).map(|_| ()),
-                3 => disable(desk, cluster, id).map(|_| ()),
+                3 => disable(desk, cluster, id, "").map(|_| ()),
                 _ => { let _ = renew(desk, &caller, &request(what, what)); Ok(()) }
             });
             world.pass(Duration::from_secs(24 * 3600));
