@@ -16,7 +16,7 @@ use control_core::store::View;
 use control_core::{installation, roles};
 use protocol::document::authority::Role;
 use protocol::error::Code;
-use protocol::id::OperatorId;
+use protocol::id::{ClusterId, OperatorId};
 use protocol::time::{Now, Wall};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,7 +53,7 @@ pub fn act(
     action: Action,
     input: Value,
 ) -> Result<Value, Failure> {
-    admit(desk.tx, operator, action, desk.now.wall)?;
+    admit(desk.tx, operator, (action, &input), desk.now.wall)?;
     match action {
         Action::InstallationActivate => trust::activate(desk, parse(input)?),
         Action::RoleGrant => trust::grant(desk, parse(input)?),
@@ -86,7 +86,7 @@ pub fn read(
     action: Action,
     input: Value,
 ) -> Result<Value, Failure> {
-    admit(reading.view, operator, action, reading.now.wall)?;
+    admit(reading.view, operator, (action, &input), reading.now.wall)?;
     match action {
         Action::InstallationShow => trust::installation(reading),
         Action::StatusShow => status::status(reading),
@@ -120,17 +120,18 @@ pub fn read(
     }
 }
 
-/// Whether `operator` may take `action`, by grants whose signatures hold now.
+/// Whether `operator` may take `action`, by grants whose signatures hold now. One for a single cluster counts for what
+/// `input` asks of that cluster.
 pub fn admit(
     view: &dyn View,
     operator: Option<OperatorId>,
-    action: Action,
+    (action, input): (Action, &Value),
     now: Wall,
 ) -> Result<(), Failure> {
     let held = match action.access() {
         Access::Local => BTreeSet::new(),
         Access::Look | Access::Audit | Access::Approve | Access::Administer | Access::Own => {
-            roles_of(view, operator, now)?
+            roles_of(view, operator, cluster_of(view, action, input), now)?
         }
     };
     match action.access().allows(&held) {
@@ -179,8 +180,21 @@ fn names(roles: impl Iterator<Item = Role>) -> String {
     names.join(", ")
 }
 
+/// The cluster that an action is about, if it is about one that is there.
+fn cluster_of(view: &dyn View, action: Action, input: &Value) -> Option<ClusterId> {
+    let named = input.get("cluster").and_then(Value::as_str);
+    let row = action.is_of_cluster().then(|| resolve::cluster(view, named))?;
+
+    row.ok().map(|row| row.id)
+}
+
 /// The roles of an operator; of the first owner, when none is named.
-fn roles_of(view: &dyn View, operator: Option<OperatorId>, now: Wall) -> Result<BTreeSet<Role>, Failure> {
+fn roles_of(
+    view: &dyn View,
+    operator: Option<OperatorId>,
+    cluster: Option<ClusterId>,
+    now: Wall,
+) -> Result<BTreeSet<Role>, Failure> {
     let first = || installation::find(view).map(|row| row.and_then(|row| row.first_owner));
     let operator = match operator {
         Some(operator) => Some(operator),
@@ -188,7 +202,7 @@ fn roles_of(view: &dyn View, operator: Option<OperatorId>, now: Wall) -> Result<
     };
 
     Ok(match operator {
-        Some(operator) => roles::effective_roles(view, operator, None, now)?,
+        Some(operator) => roles::effective_roles(view, operator, cluster, now)?,
         None => BTreeSet::new(),
     })
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -125,8 +126,8 @@ fn is_trusted(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
 }
 
-async fn metrics(State(admin): State<Admin>) -> String {
-    (admin.metrics)()
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, EXPOSITION)], (admin.metrics)())
 }
 
 async fn take(
@@ -135,7 +136,8 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match admin.take(&format!("{noun}/{verb}"), &headers, &body).await {
+    let name = format!("{noun}/{verb}");
+    match admin.take(&name, &headers, &body).await {
         Ok(view) => axum::Json(view).into_response(),
         Err(failure) => {
             let status =
@@ -174,7 +176,7 @@ async fn backup(
     admin::admit(
         &board.snapshot(),
         operator,
-        action,
+        (action, input),
         admin.service.clock.now().wall,
     )?;
     let path = input.get("path").and_then(Value::as_str).map(PathBuf::from);
@@ -203,3 +205,6 @@ fn operator(headers: &HeaderMap) -> Result<Option<OperatorId>, Failure> {
         .map(Some)
         .ok_or_else(|| Failure::new(Code::InvalidRequest, "x-gabion-operator is not an operator id"))
 }
+
+/// The text format of Prometheus, with its version.
+const EXPOSITION: &str = "text/plain; version=0.0.4";

@@ -202,7 +202,7 @@ fn request_view(view: &dyn View, row: &JoinRequestRow, now: Wall) -> Result<Requ
         roles: row.roles.iter().map(|role| role.name().to_owned()).collect(),
         labels: pairs(&row.labels),
         hostname: row.facts.hostname.clone(),
-        source: row.source.0.to_string(),
+        source: row.source.canonical().0.to_string(),
         created_at: time(row.created_at),
         node: row.node.map(|node| node.to_string()),
     })

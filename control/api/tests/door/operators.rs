@@ -69,6 +69,59 @@ fn an_explanation_has_times_that_people_can_read() {
     assert!(at.ends_with('Z') && at.contains('T'), "{at}");
 }
 
+#[test]
+fn the_source_of_a_request_is_shown_as_people_know_it() {
+    let mut desk = Controller::new(53);
+    desk.create_cluster();
+    desk.ask_to_join("web-1");
+    let shown = desk.read(Action::RequestShow, json!({ "id": "web-1" }));
+
+    assert_eq!(shown["source"], "192.0.2.20:7444");
+}
+
+#[test]
+fn a_role_in_one_cluster_is_enough_there_and_nowhere_else() {
+    let mut desk = Controller::new(54);
+    let cluster = desk.create_cluster();
+    desk.act(Action::ClusterCreate, json!({ "name": "other" }));
+    let operator = OperatorId::from_bytes([7; 16]);
+    let grant = RoleGrant {
+        operator,
+        name: "bob".to_owned(),
+        key: SigningKey::generate(&mut desk.rng).verify_key(),
+        role: Role::Admin,
+        cluster: Some(cluster),
+    };
+    desk.grant(&grant);
+    let caller = Caller::Local {
+        operator: Some(operator),
+    };
+    let create = |input: Value| Request::Act {
+        action: Action::TokenCreate,
+        input,
+    };
+
+    desk.ask(&caller, &create(json!({ "cluster": "prod" })))
+        .expect("an admin there");
+    for input in [
+        json!({ "cluster": "other" }),
+        json!({ "cluster": "none" }),
+        json!({}),
+    ] {
+        let refused = desk.ask(&caller, &create(input)).map(|_| ());
+        assert_eq!(refused.expect_err("no admin here").code, Code::RoleDenied);
+    }
+    let everywhere = Request::Act {
+        action: Action::ClusterCreate,
+        input: json!({ "name": "third" }),
+    };
+    let refused = desk.ask(&caller, &everywhere).map(|_| ());
+    assert_eq!(
+        refused.expect_err("no admin of the installation").code,
+        Code::RoleDenied
+    );
+}
+
 impl Controller {
     /// Asks for a node that an operator has to approve, from behind a dual-stack socket.
     fn ask_to_join(&mut self, name: &str) -> String {
