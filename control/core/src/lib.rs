@@ -12,6 +12,7 @@ pub mod audit;
 pub mod authority;
 pub mod cluster;
 pub mod desk;
+pub mod doorkeeper;
 pub mod failure;
 pub mod finding;
 pub mod installation;

@@ -23,6 +23,7 @@ use protocol::error::Code;
 use protocol::id::OperatorId;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
 use crate::listen::Service;
 use crate::nodes;
@@ -93,8 +94,14 @@ pub async fn serve(listener: UnixListener, admin: Admin) {
         .route("/metrics", get(metrics))
         .route("/v1/{noun}/{verb}", post(take))
         .with_state(admin);
+    // Ended with this task: a client that keeps its connection must not keep the controller.
+    let mut connections = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "the admin socket does not accept");
@@ -107,7 +114,7 @@ pub async fn serve(listener: UnixListener, admin: Admin) {
             continue;
         }
         let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {

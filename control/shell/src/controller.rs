@@ -11,6 +11,7 @@ use agent_shell::{parts::Supervisor, quic};
 use control_api::answer::Bench;
 use control_api::failure::Failure;
 use control_api::live::Live;
+use control_core::doorkeeper::Limits;
 use control_core::installation::{self, Mode};
 use control_core::liveness::Addresses;
 use control_core::store::StoreError;
@@ -44,6 +45,8 @@ pub struct ControllerConfig {
     /// Intervals that every node is given.
     pub transport: Transport,
     pub version: &'static str,
+    /// How many connections may be open.
+    pub limits: Limits,
 }
 
 /// The world a controller runs in; the simulator has others.
@@ -118,7 +121,8 @@ impl Controller {
         };
         self.endpoint.close(VarInt::from_u32(0), b"stopping");
         self.tasks.shutdown().await;
-        self.endpoint.wait_idle().await;
+        // So that agents hear of it and go elsewhere at once; nobody waits for those that are not there any more.
+        let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
         // With every door closed the writer ends, and with it the hold on the data directory.
         drop(self.admin);
         if !matches!(outcome, Err(ControllerFailed::WriterEnded)) {
@@ -186,7 +190,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         })?;
         tasks.spawn(admin::serve(listener, admin.clone()));
     }
-    tasks.spawn(listen::accept(endpoint.clone(), service.clone()));
+    tasks.spawn(listen::accept(endpoint.clone(), service.clone(), config.limits));
     tasks.spawn(timers::presence(service.clone()));
     tasks.spawn(timers::beacons(service.clone()));
     tasks.spawn(timers::routes(service.clone()));
@@ -294,6 +298,8 @@ pub enum ControllerFailed {
     WriterEnded,
 }
 
+/// For the last packets to leave: some round trips of a healthy path.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
 /// For the last commits and the closing of the database.
 const WRITER_END: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often the supervisor hears that work goes on.

@@ -9,6 +9,7 @@ pub mod listen;
 pub mod timers;
 pub mod writer;
 
+mod lobby;
 mod nodes;
 mod reached;
 mod secrets;

@@ -14,6 +14,7 @@ use agent_shell::parts::Unsupervised;
 use agent_shell::quic;
 use agent_shell::tls::{self, ExpectedServer, Trust};
 use bytes::Bytes;
+use control_core::doorkeeper::Limits;
 use control_shell::controller::{self, ControllerConfig, Parts, Writing};
 use control_shell::init::{self, InitConfig, Root};
 use control_store::sqlite::SqliteEngine;
@@ -39,6 +40,9 @@ use rand::rngs::StdRng;
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+
+#[path = "serve/connections.rs"]
+mod connections;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_joins_polls_and_is_cut_off_when_it_is_revoked() {
@@ -407,6 +411,10 @@ impl Running {
     }
 
     async fn open(dir: tempfile::TempDir) -> Self {
+        Self::open_within(dir, Limits::default()).await
+    }
+
+    async fn open_within(dir: tempfile::TempDir, limits: Limits) -> Self {
         let data = dir.path().join("data");
         let keys = init::read_keys(&data, None).expect("keys");
         let bound = quic::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
@@ -430,6 +438,7 @@ impl Running {
             admin_socket: Some(dir.path().join("admin.sock")),
             transport: Transport::default(),
             version: "test",
+            limits,
         };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap_or(()) };

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use control_core::doorkeeper::Limits;
 use protocol::document::config::Transport;
 use protocol::key::VerifyKey;
 use serde::Deserialize;
@@ -32,7 +33,33 @@ pub(crate) struct ControllerFile {
     advertise: Vec<String>,
     kek_file: Option<PathBuf>,
     product_root: ProductRoot,
+    limits: Bounds,
     transport: Intervals,
+}
+
+/// How many connections may be open, in place of the usual bounds.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Bounds {
+    connections: Option<usize>,
+    handshakes: Option<usize>,
+    handshakes_per_source: Option<usize>,
+    strangers: Option<usize>,
+    strangers_per_source: Option<usize>,
+}
+
+impl Bounds {
+    fn settled(self) -> Limits {
+        let usual = Limits::default();
+
+        Limits {
+            connections: self.connections.unwrap_or(usual.connections),
+            handshakes: self.handshakes.unwrap_or(usual.handshakes),
+            handshakes_per_source: self.handshakes_per_source.unwrap_or(usual.handshakes_per_source),
+            strangers: self.strangers.unwrap_or(usual.strangers),
+            strangers_per_source: self.strangers_per_source.unwrap_or(usual.strangers_per_source),
+        }
+    }
 }
 
 /// Intervals that every node is given, in place of the protocol's own.
@@ -118,6 +145,7 @@ pub(crate) struct ControllerSettings {
     /// The credential or the file in the data directory, when nothing is said.
     pub(crate) kek_file: Option<PathBuf>,
     pub(crate) product_root: ProductRoot,
+    pub(crate) limits: Limits,
     pub(crate) transport: Transport,
 }
 
@@ -140,6 +168,7 @@ impl ControllerFile {
             },
             kek_file: flags.kek_file.or(self.kek_file),
             product_root: self.product_root,
+            limits: self.limits.settled(),
             transport: self.transport.settled(),
         }
     }
@@ -213,6 +242,15 @@ mod tests {
     }
 
     #[test]
+    fn bounds_that_are_not_named_are_the_usual_ones() {
+        let file: ControllerFile = toml::from_str("[limits]\nstrangers_per_source = 7\n").unwrap();
+        let limits = file.settled(ControllerFlags::default(), None).limits;
+
+        assert_eq!(limits.strangers_per_source, 7);
+        assert_eq!(limits.strangers, Limits::default().strangers);
+    }
+
+    #[test]
     fn the_packaged_file_says_what_it_shows() {
         let file: ControllerFile = toml::from_str(PACKAGED).unwrap();
         let all: ControllerFile = toml::from_str(&super::super::roles::uncommented(PACKAGED)).unwrap();
@@ -224,6 +262,8 @@ mod tests {
         assert_eq!(all.product_root.keys.len(), 1);
         assert!(all.kek_file.is_some() && !all.advertise.is_empty());
         assert_eq!(all.transport.settled(), Transport::default());
+        assert!(all.limits.strangers_per_source.is_some());
+        assert_eq!(all.limits.settled(), Limits::default());
     }
 
     const PACKAGED: &str = include_str!("../../../../packaging/etc/controller.toml");

@@ -48,6 +48,7 @@ pub(crate) async fn run(
         admin_socket: Some(settings.socket.clone()),
         transport: settings.transport,
         version: env!("CARGO_PKG_VERSION"),
+        limits: settings.limits,
     };
     let parts = Parts {
         clock: Arc::new(SystemClock),
