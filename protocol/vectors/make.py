@@ -185,6 +185,7 @@ LEASE, TOKEN, REQUEST = b"\x1e" * 16, b"\x70" * 16, b"\x9e" * 16
 ROOT, SECOND_ROOT, OWNER, AUTHORITY, NEXT_AUTHORITY, NODE_KEY = map(signing, range(1, 7))
 ALPHA_SEAL, BETA_SEAL = b"\x11" * 32, b"\x22" * 32
 NOW = 1_800_000_000_000
+DAY = 86_400_000
 SYNTHETIC_CONFIG, ROUTES, LEASE_TABLE = 7, 8, 9
 
 
@@ -223,7 +224,7 @@ def documents():
     neighbour = fields(BETA, "beta", 2, [1], public(sealing(BETA_SEAL)), candidates)
     table = {
         "activation manifest": (1, stamp(INSTALLATION, epoch=0), fields(
-            INSTALLATION, OPERATOR, "ada", public(OWNER), 1, b"\x0e" * 16, NOW, NOW + 86_400_000),
+            INSTALLATION, OPERATOR, "ada", public(OWNER), 1, b"\x0e" * 16, NOW, NOW + DAY),
             [ROOT, SECOND_ROOT]),
         "role grant everywhere": (2, stamp(INSTALLATION, epoch=0), fields(
             OPERATOR, "grace", public(NODE_KEY), 3), [OWNER]),
@@ -236,7 +237,8 @@ def documents():
         "trust bundle": (5, stamp(version=300), fields([b"node ca one", b"node ca two"], [b"controller ca"]),
                          [AUTHORITY]),
         "revocation list": (6, stamp(version=70_000, previous=digest(6)), fields(
-            [[digest(9), b"\x40" + bytes(15)]], [[BETA, 1 << 40]], [digest(8)]), [AUTHORITY]),
+            [[digest(9), b"\x40" + bytes(15), NOW + 37 * DAY]], [[BETA, 1 << 40, 1 << 33]], [digest(8)],
+            NOW - 7 * DAY), [AUTHORITY]),
         "synthetic config": (7, stamp(subject=ALPHA, version=1 << 33, previous=digest(7)), fields(
             "alpha", [1, 3], ["site", "fra"], 1, [neighbour],
             [fields(CONTROLLER, ["controller.example:4433"])],

@@ -215,6 +215,9 @@ fn of_controller(desk: &mut Desk<'_>, request: &Request, touched: &mut Touched) 
         } => serve(desk, *controller, *key, endpoints)?,
         Request::Tick => {
             roles::raise_findings(desk)?;
+            for cluster in control_core::cluster::list(desk.tx)? {
+                node::prune(desk, &cluster)?;
+            }
             touched.beacon = true;
         }
         Request::Join(_) | Request::Renew(_) | Request::Leave | Request::Act { .. } => {

@@ -87,7 +87,8 @@ impl Tracked<'_> {
             | Table::AuditHead
             | Table::Findings
             | Table::ManifestNonces
-            | Table::Journal => {}
+            | Table::Journal
+            | Table::RevocationFloors => {}
         }
     }
 }

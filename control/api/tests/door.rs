@@ -36,6 +36,7 @@ use protocol::error::Code;
 use protocol::id::{BootId, ClusterId, ControllerId, NodeId, RouteId};
 use protocol::key::{Digest, SealSecret, SigningKey};
 use protocol::merkle::{Entry, Leaf};
+use protocol::time::Wall;
 use protocol::token::JoinToken;
 use protocol::wire::{
     Enroll, Have, Heartbeat, HostFacts, JoinReply, JoinRequest, LinkObservation, Poll, Proof, Report,
@@ -265,6 +266,45 @@ fn revoking_a_node_withdraws_its_documents_and_lists_it() {
     assert_eq!(publication.revocations.version, 2, "the list has one entry more");
     let config: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
     assert!(config.neighbours.iter().all(|neighbour| neighbour.node != b));
+}
+
+#[test]
+fn a_revoked_node_leaves_the_list_when_nothing_of_it_can_count_any_more() {
+    let mut desk = Controller::new(10);
+    let cluster = desk.create_cluster();
+    let node = desk.join("web-1", &["member"]);
+    desk.act(Action::NodeRevoke, json!({ "id": "web-1" }));
+    let listed = |desk: &Controller| {
+        let list = control_core::node::revocation_list(&desk.tx, cluster).expect("reads");
+        (
+            list.nodes.iter().any(|entry| entry.node == node),
+            list.certificates.len(),
+            list.floor,
+        )
+    };
+    for _ in 0..43 {
+        desk.pass(24 * 3_600);
+        desk.ask(&Caller::Controller, &Request::Tick).expect("ticks");
+        assert_eq!(listed(&desk), (true, 1, Wall::default()));
+    }
+    let published = desk.publications[&cluster].revocations.version;
+    for _ in 0..3 {
+        desk.pass(24 * 3_600);
+        desk.ask(&Caller::Controller, &Request::Tick).expect("ticks");
+    }
+
+    let (node_listed, certificates, floor) = listed(&desk);
+    assert_eq!((node_listed, certificates), (false, 0));
+    assert!(
+        floor
+            < desk
+                .world
+                .now
+                .wall
+                .before(std::time::Duration::from_secs(6 * 24 * 3_600))
+    );
+    assert_eq!(desk.publications[&cluster].revocations.version, published + 1);
+    assert_eq!(desk.read(Action::AuditVerify, json!({}))["ok"], true);
 }
 
 /// A controller without a shell: one transaction a request, published at once.

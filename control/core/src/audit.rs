@@ -149,6 +149,7 @@ impl Action {
     pub const REQUEST_CREATED: Self = Self::named("request.created");
     pub const REQUEST_REJECTED: Self = Self::named("request.rejected");
     pub const REQUEST_WITHDRAWN: Self = Self::named("request.withdrawn");
+    pub const REVOCATIONS_PRUNED: Self = Self::named("revocations.pruned");
     pub const ROLE_GRANTED: Self = Self::named("role.granted");
     pub const ROLE_REVOKED: Self = Self::named("role.revoked");
     pub const TOKEN_CONSUMED: Self = Self::named("token.consumed");

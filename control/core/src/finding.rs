@@ -52,6 +52,8 @@ pub struct FindingKind(#[n(0)] Cow<'static, str>);
 impl FindingKind {
     /// Two holders of one identity.
     pub const IDENTITY_CLONED: Self = Self::named("identity_cloned");
+    /// A revocation list that has grown towards what one message holds.
+    pub const REVOCATIONS_LONG: Self = Self::named("revocations_long");
     /// A row of the role table that no signature stands for.
     pub const ROLE_UNSIGNED: Self = Self::named("role_unsigned");
 

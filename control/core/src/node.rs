@@ -5,6 +5,7 @@
 //! presence   active ⇄ degraded ⇄ offline            (stored when it changes; heartbeats live in memory)
 //! ```
 
+mod floor;
 mod renew;
 mod revoke;
 
@@ -31,6 +32,7 @@ use crate::liveness::Change;
 use crate::names::{self, NameHolder};
 use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, View};
 
+pub use floor::{LIST_ROOM, RevocationFloorRow, prune};
 pub use renew::{
     EXPIRED_RENEWAL, LastRenewal, RenewError, Renewal, VALID_CERTIFICATES, renew, renew_expired,
 };

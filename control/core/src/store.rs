@@ -33,6 +33,7 @@ pub enum Table {
     ManifestNonces = 22,
     Journal = 23,
     ControllerIdentities = 24,
+    RevocationFloors = 25,
 }
 
 impl Table {

@@ -423,6 +423,7 @@ fn a_revoked_certificate_is_refused_by_serial_issuer_or_node() {
         certificates: vec![RevokedCertificate {
             issuer,
             serial: serial(7),
+            ends_at: Wall(u64::MAX),
         }],
         ..RevocationList::default()
     };
@@ -449,17 +450,21 @@ fn a_revocation_says_nothing_about_other_certificates() {
             RevokedCertificate {
                 issuer,
                 serial: serial(8),
+                ends_at: Wall(u64::MAX),
             },
             RevokedCertificate {
                 issuer: Digest::of(b"another"),
                 serial: serial(7),
+                ends_at: Wall(u64::MAX),
             },
         ],
         nodes: vec![RevokedNode {
             node: OTHER_NODE,
             generation: 9,
+            ends_at: Wall(u64::MAX),
         }],
         issuers: vec![Digest::of(b"another")],
+        floor: Wall::default(),
     };
     let mut revocations = Revocations::default();
     revocations.add(HOME, &others);
@@ -595,6 +600,7 @@ fn node_list(generation: u64) -> RevocationList {
         nodes: vec![RevokedNode {
             node: THIS_NODE,
             generation,
+            ends_at: Wall(u64::MAX),
         }],
         ..RevocationList::default()
     }

@@ -120,7 +120,8 @@ impl Document for TrustBundle {
     const KIND: Kind = Kind::TrustBundle;
 }
 
-/// What is no longer trusted. Its number is the header's version; a list never shrinks.
+/// What is no longer trusted. Its number is the header's version. Above its floor a list never shrinks: it lacks an entry
+/// of the one before only when that entry ended at the floor or before it, and the floor never falls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct RevocationList {
@@ -128,9 +129,12 @@ pub struct RevocationList {
     pub certificates: Vec<RevokedCertificate>,
     #[n(1)]
     pub nodes: Vec<RevokedNode>,
-    /// Issuers none of whose certificates count any more, by key id.
+    /// Issuers none of whose certificates count any more, by key id. They have no end.
     #[n(2)]
     pub issuers: Vec<Digest>,
+    /// Entries that ended by then may be missing. Never later than the list itself.
+    #[n(3)]
+    pub floor: Wall,
 }
 
 impl Document for RevocationList {
@@ -145,6 +149,9 @@ pub struct RevokedCertificate {
     pub issuer: Digest,
     #[n(1)]
     pub serial: Serial,
+    /// When it has expired and cannot be renewed any more.
+    #[n(2)]
+    pub ends_at: Wall,
 }
 
 /// A node, up to and including a generation of its identity.
@@ -155,6 +162,9 @@ pub struct RevokedNode {
     pub node: NodeId,
     #[n(1)]
     pub generation: u64,
+    /// When none of its certificates counts or can be renewed any more.
+    #[n(2)]
+    pub ends_at: Wall,
 }
 
 /// A certificate's serial number: 128 random bits, positive (RFC 5280 4.1.2.2).

@@ -98,12 +98,15 @@ pub(crate) fn revocation_list() -> RevocationList {
         certificates: vec![RevokedCertificate {
             issuer: digest(9),
             serial: Serial::from_bytes(serial),
+            ends_at: Wall(NOW.0 + 37 * DAY),
         }],
         nodes: vec![RevokedNode {
             node: BETA,
             generation: 1 << 40,
+            ends_at: Wall(1 << 33),
         }],
         issuers: vec![digest(8)],
+        floor: Wall(NOW.0 - 7 * DAY),
     }
 }
 
@@ -264,3 +267,6 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     )
     .expect("labels")
 }
+
+/// In milliseconds.
+const DAY: u64 = 86_400_000;

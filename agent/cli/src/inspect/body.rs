@@ -94,16 +94,23 @@ fn bundle(body: &TrustBundle) -> Value {
 }
 
 fn revocations(body: &RevocationList) -> Value {
-    let certificates = body
-        .certificates
-        .iter()
-        .map(|revoked| json!({ "issuer": revoked.issuer.to_string(), "serial": revoked.serial.to_string() }));
-    let nodes = body
-        .nodes
-        .iter()
-        .map(|revoked| json!({ "node": revoked.node, "generation": revoked.generation }));
+    let certificates = body.certificates.iter().map(|revoked| {
+        json!({
+            "issuer": revoked.issuer.to_string(),
+            "serial": revoked.serial.to_string(),
+            "ends_at": time(revoked.ends_at),
+        })
+    });
+    let nodes = body.nodes.iter().map(|revoked| {
+        json!({
+            "node": revoked.node,
+            "generation": revoked.generation,
+            "ends_at": time(revoked.ends_at),
+        })
+    });
 
     json!({
+        "floor": time(body.floor),
         "certificates": certificates.collect::<Vec<_>>(),
         "nodes": nodes.collect::<Vec<_>>(),
         "issuers": body.issuers.iter().map(Digest::to_string).collect::<Vec<_>>(),

@@ -27,7 +27,7 @@ use protocol::wire::{Have, PollReply};
 use super::effect::{Adopted, Payload};
 use super::event::Refusal;
 use super::file::FileName;
-use super::judge::{Judge, keeps_all};
+use super::judge::{Judge, follows};
 use super::marks::{Marks, Progress};
 use super::snapshot::{Held, Snapshot};
 use super::trust::{Refused, Trust};
@@ -302,7 +302,12 @@ impl Documents {
 
     /// Judges a revocation list that a neighbour showed, and puts it in force if it is newer: it is signed, and only
     /// takes away. Returns what to hand over.
-    pub(super) fn handle_list(&mut self, list: &ByteVec, trust: &Trust) -> Result<Option<Adopted>, Refused> {
+    pub(super) fn handle_list(
+        &mut self,
+        list: &ByteVec,
+        trust: &Trust,
+        now: Now,
+    ) -> Result<Option<Adopted>, Refused> {
         let held = self.snapshot.revocations.as_ref();
         if held.is_some_and(|held| *held.bytes == *list) {
             return Ok(None);
@@ -315,9 +320,7 @@ impl Documents {
             Ok(Progress::Same) | Err(Refusal::Older) => return Ok(None),
             Err(why) => return Err(Refused::of(header, why)),
         }
-        if held.is_some_and(|held| !keeps_all(&held.opened.body, &new.opened.body)) {
-            return Err(Refused::of(header, Refusal::Shrunk));
-        }
+        follows(&new, held, self.wall(now))?;
         self.snapshot.revocations = Some(new);
 
         Ok(self.put_list_in_force())

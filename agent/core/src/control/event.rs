@@ -77,6 +77,9 @@ pub enum Refusal {
     /// Another content under numbers that are known already.
     #[error("two different documents under one version")]
     Fork,
+    /// A revocation list whose floor lies in the future: it could lack what still counts.
+    #[error("the floor of the revocation list lies in the future")]
+    FloorAhead,
     /// More rows, paths or candidates than the limits allow.
     #[error("the document is longer than its limits allow")]
     Limits,
@@ -92,7 +95,7 @@ pub enum Refusal {
     /// Lower numbers than were adopted before.
     #[error("the document is older than what was adopted before")]
     Older,
-    /// A revocation list without an entry that an earlier one had.
+    /// A revocation list without an entry above its floor that an earlier one had, or with a lower floor.
     #[error("the revocation list lacks entries of the one before")]
     Shrunk,
     /// Offered under a beacon that has not been renewed for too long.
@@ -135,6 +138,7 @@ impl Refusal {
             Self::Expired { .. }
             | Self::UnknownFeature { .. }
             | Self::UnknownSchema { .. }
+            | Self::FloorAhead
             | Self::WrongKind { .. }
             | Self::WrongSubject { .. } => Code::ValidationFailed,
         }
@@ -168,7 +172,8 @@ impl Refusal {
     pub const fn is_honest(&self) -> bool {
         match self {
             Self::Expired { .. } | Self::UnknownFeature { .. } | Self::UnknownSchema { .. } => true,
-            Self::Fork
+            Self::FloorAhead
+            | Self::Fork
             | Self::Limits
             | Self::Malformed
             | Self::NotInSnapshot

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::bytes::ByteVec;
-use protocol::document::authority::{RevocationList, TrustBundle};
+use protocol::document::authority::{RevocationList, RevokedCertificate, RevokedNode, TrustBundle};
 use protocol::document::beacon::{Beacon, Pin};
 use protocol::document::config::SyntheticConfig;
 use protocol::document::routes::{LeaseTable, Routes};
@@ -162,9 +162,7 @@ impl Under<'_> {
         }
         self.hold_to_pin(&new, &self.beacon.opened.body.revocations)?;
         if self.may_adopt(&new, held)? {
-            if held.is_some_and(|held| !keeps_all(&held.opened.body, &new.opened.body)) {
-                return Err(Refused::of(&new.opened.header, Refusal::Shrunk));
-            }
+            follows(&new, held, self.wall)?;
             verdict.next.revocations = Some(new);
             verdict.changed.insert(Kind::RevocationList);
         }
@@ -340,21 +338,58 @@ fn put<D: Document>(place: &mut Option<Held<D>>, new: Option<Held<D>>, changed: 
     }
 }
 
-/// Whether everything that `old` revokes is revoked by `new` too.
-pub(super) fn keeps_all(old: &RevocationList, new: &RevocationList) -> bool {
-    let certificates: BTreeSet<_> = new.certificates.iter().collect();
-    let issuers: BTreeSet<_> = new.issuers.iter().collect();
-    let mut nodes = BTreeMap::new();
-    for entry in &new.nodes {
-        let until = nodes.entry(entry.node).or_insert(entry.generation);
-        *until = entry.generation.max(*until);
+/// Holds a revocation list to the one in force: nothing is missing but what had ended at its floor, which lies in the
+/// past.
+pub(super) fn follows(
+    new: &Held<RevocationList>,
+    held: Option<&Held<RevocationList>>,
+    wall: Wall,
+) -> Result<(), Refused> {
+    let (header, body) = (&new.opened.header, &new.opened.body);
+    if body.floor > header.issued_at.min(wall) {
+        return Err(Refused::of(header, Refusal::FloorAhead));
     }
+    match held.is_none_or(|held| keeps_all(&held.opened.body, body)) {
+        true => Ok(()),
+        false => Err(Refused::of(header, Refusal::Shrunk)),
+    }
+}
 
-    old.certificates.iter().all(|entry| certificates.contains(entry))
-        && old.issuers.iter().all(|issuer| issuers.contains(issuer))
-        && old.nodes.iter().all(|entry| {
-            nodes
-                .get(&entry.node)
-                .is_some_and(|until| *until >= entry.generation)
+/// Whether `new` revokes everything that `old` does, but for what had ended at its floor. An end is never brought
+/// forward: else a list could say that an entry ends today and the next one leave it out.
+fn keeps_all(old: &RevocationList, new: &RevocationList) -> bool {
+    let must_stay = |ends_at: Wall| ends_at > new.floor;
+    let certificates: BTreeMap<_, _> = new
+        .certificates
+        .iter()
+        .map(|entry| ((entry.issuer, entry.serial), entry.ends_at))
+        .collect();
+    let issuers: BTreeSet<_> = new.issuers.iter().collect();
+    let mut nodes: BTreeMap<NodeId, Vec<&RevokedNode>> = BTreeMap::new();
+    for entry in &new.nodes {
+        nodes.entry(entry.node).or_default().push(entry);
+    }
+    let has_certificate = |entry: &RevokedCertificate| {
+        certificates
+            .get(&(entry.issuer, entry.serial))
+            .is_some_and(|ends_at| *ends_at >= entry.ends_at)
+    };
+    let has_node = |entry: &RevokedNode| {
+        nodes.get(&entry.node).is_some_and(|found| {
+            found
+                .iter()
+                .any(|new| new.generation >= entry.generation && new.ends_at >= entry.ends_at)
         })
+    };
+
+    new.floor >= old.floor
+        && old
+            .certificates
+            .iter()
+            .all(|entry| !must_stay(entry.ends_at) || has_certificate(entry))
+        && old.issuers.iter().all(|issuer| issuers.contains(issuer))
+        && old
+            .nodes
+            .iter()
+            .all(|entry| !must_stay(entry.ends_at) || has_node(entry))
 }

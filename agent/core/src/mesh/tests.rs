@@ -625,6 +625,7 @@ fn a_revoked_neighbour_loses_its_connection_and_gets_no_new_one() {
         nodes: vec![RevokedNode {
             node: node(B),
             generation: 1,
+            ends_at: protocol::time::Wall(u64::MAX),
         }],
         ..RevocationList::default()
     };

@@ -6,7 +6,7 @@ use protocol::error::Code;
 use protocol::frame::Class;
 use protocol::id::ClusterId;
 use protocol::limits::MESH_FRAME_BYTES;
-use protocol::time::Boot;
+use protocol::time::{Boot, Wall};
 
 use crate::input::{Established, Input};
 use crate::quic;
@@ -203,6 +203,7 @@ fn node_revoked() -> Revocations {
         nodes: vec![RevokedNode {
             node: node(1),
             generation: 1,
+            ends_at: Wall(u64::MAX),
         }],
         ..RevocationList::default()
     };
@@ -217,6 +218,7 @@ fn certificate_revoked(identity: &Identity, number: u8) -> Revocations {
         certificates: vec![RevokedCertificate {
             issuer: identity.issuer,
             serial: serial(number),
+            ends_at: Wall(u64::MAX),
         }],
         ..RevocationList::default()
     };

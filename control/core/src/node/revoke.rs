@@ -1,4 +1,4 @@
-//! The end of a node, and the list that tells everybody. The list grows and never shrinks.
+//! The end of a node, and the list that tells everybody. The list grows, and never shrinks above its floor.
 
 use minicbor::{Decode, Encode};
 use protocol::document::authority::{RevocationList, RevokedCertificate, RevokedNode};
@@ -14,7 +14,7 @@ use crate::names::{self, NameHolder};
 use crate::publish;
 use crate::store::{Row, Rows, RowsMut, StoreError, Table, View};
 
-use super::{NodeCaller, NodeError, NodeRow, Presence, Tenure, get, living};
+use super::{EXPIRED_RENEWAL, NodeCaller, NodeError, NodeRow, Presence, Tenure, floor, get, living};
 
 /// One entry of a cluster's revocation list.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -29,6 +29,17 @@ pub struct RevocationRow {
     pub entry: RevocationEntry,
     #[n(3)]
     pub at: Wall,
+}
+
+impl RevocationRow {
+    /// When it says nothing any more; an issuer is revoked for ever.
+    pub fn ends_at(&self) -> Option<Wall> {
+        match &self.entry {
+            RevocationEntry::Certificate(certificate) => Some(certificate.ends_at),
+            RevocationEntry::Node(node) => Some(node.ends_at),
+            RevocationEntry::Issuer(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -79,7 +90,10 @@ pub fn revocations(view: &dyn View, cluster: ClusterId) -> Result<Vec<Revocation
 
 /// The revocation list as it is published.
 pub fn revocation_list(view: &dyn View, cluster: ClusterId) -> Result<RevocationList, StoreError> {
-    let mut list = RevocationList::default();
+    let mut list = RevocationList {
+        floor: floor::get(view, cluster)?.map_or(Wall::default(), |row| row.floor),
+        ..RevocationList::default()
+    };
     for row in revocations(view, cluster)? {
         match row.entry {
             RevocationEntry::Certificate(certificate) => list.certificates.push(certificate),
@@ -98,9 +112,11 @@ fn end(desk: &mut Desk<'_>, mut row: NodeRow, action: Action, reason: &str) -> R
     let mut entries = vec![RevocationEntry::Node(RevokedNode {
         node: row.id,
         generation: row.generation,
+        ends_at: last_end(desk.tx, &row)?,
     })];
     entries.extend(revoke_certificates(desk, &row)?);
     append(desk, row.cluster, entries)?;
+    floor::watch_length(desk, row.cluster)?;
 
     row.tenure = Tenure::Revoked;
     row.presence = Presence::Offline;
@@ -117,6 +133,16 @@ fn end(desk: &mut Desk<'_>, mut row: NodeRow, action: Action, reason: &str) -> R
     Ok(row)
 }
 
+/// When nothing of this node can be valid or be renewed any more.
+fn last_end(view: &dyn View, node: &NodeRow) -> Result<Wall, StoreError> {
+    let certificates = issuing::certificates(view, node.cluster, CertificateHolder::Node(node.id))?;
+    let latest = certificates.iter().map(|row| row.not_after).max();
+
+    Ok(latest
+        .map_or(node.not_after, |latest| latest.max(node.not_after))
+        .after(EXPIRED_RENEWAL))
+}
+
 /// Marks every certificate of the node that has not expired, and returns their entries.
 fn revoke_certificates(desk: &mut Desk<'_>, node: &NodeRow) -> Result<Vec<RevocationEntry>, StoreError> {
     let mut entries = Vec::new();
@@ -128,6 +154,7 @@ fn revoke_certificates(desk: &mut Desk<'_>, node: &NodeRow) -> Result<Vec<Revoca
         entries.push(RevocationEntry::Certificate(RevokedCertificate {
             issuer: row.issuer,
             serial: row.serial,
+            ends_at: row.not_after.after(EXPIRED_RENEWAL),
         }));
         row.state = CertificateState::Revoked;
         row.changed_at = desk.now.wall;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use protocol::certificate::{self, LEAF_LIFE};
-use protocol::document::authority::RevocationList;
+use protocol::document::authority::{RevocationList, RevokedNode};
 use protocol::document::join::ApprovalMode;
 use protocol::envelope::{Kind, Subject};
 use protocol::key::{SealSecret, SigningKey};
@@ -191,6 +191,83 @@ fn an_expired_certificate_is_renewed_by_its_key() {
 }
 
 #[test]
+fn a_certificate_that_was_issued_in_the_future_is_replaced_by_proof_of_possession() {
+    let mut fleet = Fleet::new();
+    let right = fleet.world.now;
+    let serial = fleet.row().serial;
+    fleet.world.pass(Duration::from_secs(365 * 24 * 3600));
+    fleet.renew(serial, 1, 11).unwrap();
+    fleet.world.now = right;
+    let renewed = fleet.renew_expired(&key(11), 2, 12).unwrap();
+
+    let validity = certificate::claimed_identity(&renewed.certificate)
+        .unwrap()
+        .validity;
+    assert!(validity.contains(right.wall), "{validity:?}");
+}
+
+#[test]
+fn a_clock_that_is_ahead_for_a_while_moves_the_floor_little_and_drops_nothing_that_counts() {
+    let (mut world, cluster) = World::with_cluster(1);
+    let joiner = Joiner::new(&mut world, cluster, "web-1");
+    let id = enrolled(&mut world, &joiner).unwrap();
+    world
+        .desk(Actor::Local, |desk| revoke(desk, cluster, id, ""))
+        .unwrap();
+    let row = crate::cluster::get(&world.tx, cluster).unwrap().unwrap();
+    let right = world.now;
+    world.pass(Duration::from_secs(365 * 24 * 3600));
+    for _ in 0..3 {
+        assert_eq!(
+            world.desk(Actor::Controller, |desk| prune(desk, &row)).unwrap(),
+            0
+        );
+        world.pass(Duration::from_secs(3600));
+    }
+    world.now = right;
+    for day in 0..40 {
+        world.desk(Actor::Controller, |desk| prune(desk, &row)).unwrap();
+        let list = revocation_list(&world.tx, cluster).unwrap();
+        assert_eq!(list.nodes.len(), 1, "day {day}");
+        world.pass(Duration::from_secs(24 * 3600));
+    }
+}
+
+#[test]
+fn a_list_that_grows_towards_its_frame_is_found_long_before() {
+    let (mut world, cluster) = World::with_cluster(1);
+    let joiner = Joiner::new(&mut world, cluster, "web-1");
+    let id = enrolled(&mut world, &joiner).unwrap();
+    for number in 1..10_000u64 {
+        let mut node = [7; 16];
+        node[..8].copy_from_slice(&number.to_be_bytes());
+        world
+            .tx
+            .put(&RevocationRow {
+                cluster,
+                number,
+                entry: RevocationEntry::Node(RevokedNode {
+                    node: NodeId::from_bytes(node),
+                    generation: 1,
+                    ends_at: world.now.wall,
+                }),
+                at: world.now.wall,
+            })
+            .unwrap();
+    }
+    let length = |world: &World| protocol::cbor::encode(&revocation_list(&world.tx, cluster).unwrap()).len();
+    assert!(length(&world) > LIST_ROOM && length(&world) < protocol::limits::FRAME_BYTES / 2);
+    world
+        .desk(Actor::Local, |desk| revoke(desk, cluster, id, ""))
+        .unwrap();
+
+    assert_eq!(
+        finding::list(&world.tx).unwrap()[0].kind,
+        finding::FindingKind::REVOCATIONS_LONG
+    );
+}
+
+#[test]
 fn an_identity_is_lost_after_30_days() {
     let mut fleet = Fleet::new();
     fleet
@@ -374,9 +451,12 @@ fn the_first_heartbeat_ends_the_enrolment() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever happens to a few nodes, what was revoked stays revoked, and the list's number only rises.
+    /// Whatever happens to a few nodes, what was revoked stays on the list until its end lies below the floor, the
+    /// floor never falls and stays behind the clock, and the list's number only rises.
     #[test]
-    fn the_revocation_list_never_shrinks(steps in prop::collection::vec((0usize..4, 0u8..5), 1..40)) {
+    fn the_revocation_list_never_shrinks_above_its_floor(
+        steps in prop::collection::vec((0usize..4, 0u8..9), 1..60)
+    ) {
         let (mut world, cluster) = World::with_cluster(1);
         let ids: Vec<NodeId> = (0..4)
             .map(|n| {
@@ -388,19 +468,26 @@ proptest! {
         for (which, what) in steps {
             let id = ids[which];
             let serial = get(&world.tx, cluster, id).unwrap().unwrap().serial;
+            let row = crate::cluster::get(&world.tx, cluster).unwrap().unwrap();
             let caller = NodeCaller { cluster, node: id, serial };
             let _ = world.desk(Actor::Local, |desk| match what {
                 0 => revoke(desk, cluster, id, "").map(|_| ()),
                 1 => leave(desk, &caller).map(|_| ()),
                 2 => enable(desk, cluster, id).map(|_| ()),
                 3 => disable(desk, cluster, id, "").map(|_| ()),
+                5.. => { prune(desk, &row).unwrap(); Ok(()) }
                 _ => { let _ = renew(desk, &caller, &request(what, what)); Ok(()) }
             });
-            world.pass(Duration::from_secs(24 * 3600));
+            world.pass(Duration::from_secs(if what > 6 { 10 } else { 1 } * 24 * 3600));
             let list = revocation_list(&world.tx, cluster).unwrap();
             let version = published_list(&world, cluster).version;
-            prop_assert!(last.0.nodes.iter().all(|entry| list.nodes.contains(entry)));
-            prop_assert!(last.0.certificates.iter().all(|entry| list.certificates.contains(entry)));
+            let over = |ends_at: Wall| ends_at <= list.floor;
+            prop_assert!(last.0.nodes.iter().all(|entry| over(entry.ends_at) || list.nodes.contains(entry)));
+            prop_assert!(
+                last.0.certificates.iter().all(|entry| over(entry.ends_at) || list.certificates.contains(entry))
+            );
+            prop_assert!(list.floor >= last.0.floor);
+            prop_assert!(list.floor.after(LEAF_LIFE) <= world.now.wall);
             prop_assert!(version >= last.1);
             prop_assert_eq!(version > last.1, list != last.0 || last.1 == 0);
             last = (list, version);

@@ -18,7 +18,7 @@ use protocol::time::Wall;
 use protocol::wire::{Have, NodeRequest, PollReply};
 
 use super::super::{Event, Refusal, STALE_AFTER, SessionEnd, Status, Witness};
-use super::cluster::{Cluster, leaf, node, placed};
+use super::cluster::{Cluster, START, leaf, node, placed};
 use super::host::{Host, config, seed};
 
 /// A reply, and what must become of it.
@@ -198,6 +198,50 @@ const ATTACKS: &[Attack] = &[
         },
         why: |why| *why == Refusal::Shrunk,
         code: Code::GenerationStale,
+    },
+    Attack {
+        what: "a revocation list that leaves out what ends above its floor",
+        reply: |cluster| {
+            let highest = RevocationList {
+                floor: START,
+                ..RevocationList::default()
+            };
+            with_list(cluster, highest)
+        },
+        why: |why| *why == Refusal::Shrunk,
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "a revocation list that brings the end of an entry forward, to leave it out the next time",
+        reply: |cluster| {
+            let mut list = cluster.revocations.1.clone();
+            list.nodes[0].ends_at = list.nodes[0].ends_at.before(SECOND);
+            with_list(cluster, list)
+        },
+        why: |why| *why == Refusal::Shrunk,
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "a revocation list whose floor fell",
+        reply: |cluster| {
+            let mut list = cluster.revocations.1.clone();
+            list.floor = list.floor.before(SECOND);
+            with_list(cluster, list)
+        },
+        why: |why| *why == Refusal::Shrunk,
+        code: Code::GenerationStale,
+    },
+    Attack {
+        what: "a revocation list whose floor lies in the future, so that it may lack everything",
+        reply: |cluster| {
+            let beyond = RevocationList {
+                floor: cluster.revocations.1.nodes[0].ends_at,
+                ..RevocationList::default()
+            };
+            with_list(cluster, beyond)
+        },
+        why: |why| *why == Refusal::FloorAhead,
+        code: Code::ValidationFailed,
     },
     Attack {
         what: "an older revocation list, validly signed",
@@ -704,6 +748,40 @@ fn a_bundle_that_is_news_comes_into_force() {
     let _: TrustBundle = host.cluster.trust_bundle();
 }
 
+#[test]
+fn a_revocation_list_may_leave_out_what_ended_at_its_floor() {
+    let mut host = under_attack();
+    let kept = host.cluster.revocations.1.clone();
+    let over = RevokedNode {
+        node: NodeId::from_bytes([0xEF; 16]),
+        generation: 1,
+        ends_at: kept.floor.after(DAY),
+    };
+    let with_both = RevocationList {
+        nodes: [kept.nodes.clone(), vec![over]].concat(),
+        ..kept.clone()
+    };
+    let without = RevocationList {
+        floor: over.ends_at,
+        ..kept
+    };
+    for list in [with_both, without] {
+        host.cluster.number += 1;
+        let reply = with_list(&mut host.cluster, list);
+        host.answer_poll(&reply);
+        assert_eq!(refusals(&host), []);
+        let version = host.cluster.revocations.0;
+        assert_eq!(host.adopted.last(), Some(&(Kind::RevocationList, version)));
+    }
+}
+
+/// A reply under the next beacon, with the next revocation list.
+fn with_list(cluster: &mut Cluster, list: RevocationList) -> PollReply {
+    cluster.revocations = (cluster.revocations.0 + 1, list);
+
+    cluster.whole_reply(node())
+}
+
 /// A member at revision 3, with a revoked stranger on its list, at the second leader.
 fn under_attack() -> Host {
     let mut host = Host::member(Cluster::new());
@@ -711,11 +789,13 @@ fn under_attack() -> Host {
     let revoked = RevokedNode {
         node: NodeId::from_bytes([0xEE; 16]),
         generation: 1,
+        ends_at: START.after(37 * DAY),
     };
     host.cluster.revocations = (
         2,
         RevocationList {
             nodes: vec![revoked],
+            floor: START.before(7 * DAY),
             ..RevocationList::default()
         },
     );
@@ -837,3 +917,6 @@ fn refusals(host: &Host) -> Vec<Refusal> {
 
     refusals
 }
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);

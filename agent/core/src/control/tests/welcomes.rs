@@ -282,6 +282,7 @@ fn revoking_the_leaf(cluster: &Cluster) -> RevocationList {
         certificates: vec![RevokedCertificate {
             issuer: Digest::of(&cluster.controller_ca.key.verify_key().spki()),
             serial: claimed.serial,
+            ends_at: protocol::time::Wall(u64::MAX),
         }],
         ..RevocationList::default()
     }

@@ -184,6 +184,7 @@ fn first_revoked() -> Adopted {
     let revoked = RevokedCertificate {
         issuer: Ground::new(CLUSTER, 9).id(),
         serial: serial(1),
+        ends_at: Wall(u64::MAX),
     };
 
     Adopted::Revocations(opened(RevocationList {
