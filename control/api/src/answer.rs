@@ -6,7 +6,8 @@ use control_core::join::{self, Enrolled, JoinCaller};
 use control_core::node::{self, NodeCaller};
 use control_core::signer::Signer;
 use control_core::store::Tx;
-use control_core::{issuing, roles};
+use control_core::{issuing, publish, roles};
+use protocol::certificate::BACKDATING;
 use protocol::document::config::Transport;
 use protocol::error::Code;
 use protocol::id::{ControllerId, OperatorId};
@@ -70,7 +71,7 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
         Caller::Joiner(joiner) => of_joiner(&mut desk, joiner, request),
         Caller::Node(node) => of_node(&mut desk, node, request),
         Caller::Local { operator } => of_operator(&mut desk, bench, *operator, request),
-        Caller::Controller => of_controller(&mut desk, request, &mut routed),
+        Caller::Controller => of_controller(&mut desk, bench, request, &mut routed),
     }?;
     touched.absorb(noted);
     touched.absorb(routed);
@@ -186,7 +187,12 @@ fn of_operator(
     }
 }
 
-fn of_controller(desk: &mut Desk<'_>, request: &Request, touched: &mut Touched) -> Result<Reply, Failure> {
+fn of_controller(
+    desk: &mut Desk<'_>,
+    bench: &Bench,
+    request: &Request,
+    touched: &mut Touched,
+) -> Result<Reply, Failure> {
     match request {
         Request::Heard { changes } => {
             changes
@@ -214,10 +220,7 @@ fn of_controller(desk: &mut Desk<'_>, request: &Request, touched: &mut Touched) 
             endpoints,
         } => serve(desk, *controller, *key, endpoints)?,
         Request::Tick => {
-            roles::raise_findings(desk)?;
-            for cluster in control_core::cluster::list(desk.tx)? {
-                node::prune(desk, &cluster)?;
-            }
+            tick(desk, bench)?;
             touched.beacon = true;
         }
         Request::Join(_) | Request::Renew(_) | Request::Leave | Request::Act { .. } => {
@@ -240,7 +243,23 @@ fn another_door() -> Failure {
     Failure::new(Code::WrongCertKind, "this caller cannot ask for that")
 }
 
-/// Certifies this controller in every cluster where it has no certificate yet, or one past half its life.
+/// What is looked at with every beacon.
+fn tick(desk: &mut Desk<'_>, bench: &Bench) -> Result<(), Failure> {
+    roles::raise_findings(desk)?;
+    for cluster in control_core::cluster::list(desk.tx)? {
+        publish::watch_clock(desk, cluster.id)?;
+        node::prune(desk, &cluster)?;
+    }
+    // Before the hour is over: with a clock that was ahead this controller's certificate may lie in the future.
+    serve(desk, bench.controller, bench.key, &bench.endpoints)
+}
+
+/// Certifies this controller in every cluster where it has no certificate yet, one past half its life, or one that does
+/// not count yet.
+///
+/// It certifies whatever its clock says. A clock that is far from what was committed last may be wrong now or may have
+/// been wrong then, and an outage looks the same: refusing would cut off the fleet in each of these cases. A certificate
+/// that was issued in the future is replaced as soon as the clock is right.
 fn serve(
     desk: &mut Desk<'_>,
     controller: ControllerId,
@@ -252,7 +271,8 @@ fn serve(
         let stands = known.is_some_and(|row| {
             row.key == key
                 && row.endpoints == endpoints
-                && desk.now.wall < half_life(row.issued_at, row.not_after)
+                && (row.issued_at.before(BACKDATING)..half_life(row.issued_at, row.not_after))
+                    .contains(&desk.now.wall)
         });
         if !stands {
             let new = issuing::NewController {

@@ -25,9 +25,11 @@ use control_api::request::{Caller, Reply, Request};
 use control_api::routing;
 use control_api::touched::Touched;
 use control_core::audit::{self, Actor, Outcome, Target};
+use control_core::issuing::{self, ControllerIdentityRow};
 use control_core::join::JoinCaller;
 use control_core::liveness::{Addresses, Change};
 use control_core::testing::{MemoryTx, World};
+use protocol::admit::{self, Anchors, Revocations};
 use protocol::certificate;
 use protocol::document::config::{Candidate, CandidateKind, SyntheticConfig, Transport};
 use protocol::document::routes::{LeaseTable, Path, Routes};
@@ -266,6 +268,33 @@ fn revoking_a_node_withdraws_its_documents_and_lists_it() {
     assert_eq!(publication.revocations.version, 2, "the list has one entry more");
     let config: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
     assert!(config.neighbours.iter().all(|neighbour| neighbour.node != b));
+}
+
+#[test]
+fn a_controller_whose_clock_was_ahead_once_can_be_reached_as_soon_as_it_is_right() {
+    let mut desk = Controller::new(9);
+    let cluster = desk.create_cluster();
+    desk.ask(&Caller::Controller, &Request::Tick).expect("ticks");
+    let right = desk.world.now;
+    assert_eq!(desk.leaf_stands(cluster), Ok(()));
+    desk.pass(365 * 24 * 3_600);
+    desk.ask(&Caller::Controller, &Request::Tick).expect("ticks");
+    assert_eq!(
+        desk.leaf_stands(cluster),
+        Ok(()),
+        "it certifies whatever its clock says"
+    );
+    desk.world.now = right;
+    assert!(desk.leaf_stands(cluster).is_err(), "not valid yet");
+
+    desk.ask(&Caller::Controller, &Request::Tick).expect("ticks");
+    assert_eq!(desk.leaf_stands(cluster), Ok(()));
+    let findings = desk.read(Action::FindingList, json!({}));
+    assert_eq!(findings[0]["name"], "clock_behind", "{findings}");
+    let serial = |desk: &Controller| desk.leaf(cluster).serial;
+    let issued = serial(&desk);
+    desk.ask(&Caller::Controller, &Request::Tick).expect("ticks");
+    assert_eq!(serial(&desk), issued, "once is enough");
 }
 
 #[test]
@@ -567,6 +596,26 @@ impl Controller {
                 .chain(&decision.standbys)
                 .any(|path| Path::relay(path) == Some(relay))
         })
+    }
+
+    fn leaf(&self, cluster: ClusterId) -> ControllerIdentityRow {
+        issuing::controller(&self.tx, cluster, self.bench.controller)
+            .expect("reads")
+            .expect("certified")
+    }
+
+    /// Whether an agent would talk to this controller.
+    fn leaf_stands(&self, cluster: ClusterId) -> Result<(), Code> {
+        let mut anchors = Anchors::default();
+        let bundle = issuing::trust_bundle(&self.tx, cluster).expect("reads");
+        anchors.put(cluster, &bundle).expect("a sound bundle");
+        let chain = [self.leaf(cluster).certificate.to_vec().into()];
+        let server = (certificate::ServerOf::Controller, cluster);
+        let now = self.world.now.wall;
+
+        admit::verify_server(&chain, server, &anchors, &Revocations::default(), now)
+            .map(|_| ())
+            .map_err(|refused| control_api::welcome::code_of(&refused))
     }
 
     fn pass(&mut self, seconds: u64) {

@@ -4,6 +4,8 @@
 //! the same bytes again. Documents are content-addressed: the same body keeps its version; another one gets the next,
 //! chained to the one before by its hash.
 
+use std::time::Duration;
+
 use minicbor::{Decode, Encode};
 use protocol::cbor;
 use protocol::document::authority::RevocationList;
@@ -18,6 +20,7 @@ use crate::audit;
 use crate::authority::{self, AuthorityError};
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
+use crate::finding::{self, Finding, FindingKind, Severity};
 use crate::issuing;
 use crate::node;
 use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, View};
@@ -254,6 +257,27 @@ pub fn beacon(view: &dyn View, cluster: ClusterId) -> Result<Option<BeaconRow>, 
     view.get(cluster.as_bytes())
 }
 
+/// Raises a finding when the newest beacon was made in the future: this clock is behind, or was ahead.
+pub fn watch_clock(desk: &mut Desk<'_>, cluster: ClusterId) -> Result<bool, StoreError> {
+    let now = desk.now.wall;
+    let Some(last) = beacon(desk.tx, cluster)?.filter(|last| last.issued_at.since(now) > CLOCK_SLACK) else {
+        return Ok(false);
+    };
+    let found = Finding {
+        kind: FindingKind::CLOCK_BEHIND,
+        severity: Severity::Warning,
+        cluster: Some(cluster),
+        subject: cluster.to_string(),
+        text: format!(
+            "the newest beacon was made {} minutes ahead of this clock, which is wrong now or was wrong then: compare it \
+             with a time server",
+            last.issued_at.since(now).as_secs() / 60
+        ),
+    };
+
+    finding::raise(desk, found)
+}
+
 fn pin(view: &dyn View, cluster: ClusterId, kind: Kind) -> Result<Pin, StoreError> {
     let row = published(view, cluster, Subject::All, kind)?;
 
@@ -322,6 +346,8 @@ impl BeaconError {
 
 fails!(PublishError, BeaconError);
 
+/// A clock that is set back by less than this is nobody's concern: leaves are backdated, leases count on no wall clock.
+const CLOCK_SLACK: Duration = Duration::from_secs(60 * 60);
 /// Subjects in keys: nodes behind all, so that a scan of one kind of subject is one range.
 const TO_ALL: u8 = 1;
 const TO_NODE: u8 = 2;

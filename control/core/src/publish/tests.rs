@@ -12,7 +12,7 @@ use crate::testing::World;
 fn the_same_content_keeps_its_version() {
     let (mut world, cluster) = World::with_cluster(1);
     let first = put(&mut world, cluster, 1, 1);
-    world.pass(std::time::Duration::from_secs(60));
+    world.pass(Duration::from_secs(60));
     let again = put(&mut world, cluster, 1, 1);
 
     assert!(first.changed);
