@@ -20,6 +20,7 @@ pub mod parts;
 pub mod quic;
 mod race;
 pub mod resolve;
+pub mod socket;
 mod station;
 #[cfg(test)]
 mod testing;

@@ -1,8 +1,6 @@
 //! The admin API: HTTP on a unix socket that only root and the service's own user may open.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -74,18 +72,6 @@ impl Admin {
 
         self.answer(name, operator, input).await
     }
-}
-
-/// Opens the socket: mode 0600, in place of one that nobody listens on any more.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-
-    Ok(listener)
 }
 
 /// Serves until the task is ended.

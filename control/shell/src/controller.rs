@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use agent_shell::clock::Clock;
 use agent_shell::tls::{self, ClientDoors, TlsUnusable, Trust};
-use agent_shell::{parts::Supervisor, quic};
+use agent_shell::{parts::Supervisor, quic, socket};
 use control_api::answer::Bench;
 use control_api::failure::Failure;
 use control_api::live::Live;
@@ -184,7 +184,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         metrics: parts.metrics_text,
     };
     if let Some(path) = &config.admin_socket {
-        let listener = admin::bind(path).map_err(|source| ControllerFailed::AdminSocket {
+        let listener = socket::bind(path).map_err(|source| ControllerFailed::AdminSocket {
             path: path.clone(),
             source,
         })?;
@@ -262,7 +262,7 @@ fn listen_on(
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControllerFailed {
-    /// The socket's place is taken by something else, or its directory is missing.
+    /// Somebody answers there, the place is taken by something else, or its directory is missing.
     #[error("the admin socket {} cannot be opened", path.display())]
     AdminSocket {
         path: PathBuf,

@@ -1,8 +1,7 @@
 //! The local API: HTTP on a Unix socket, for root and the agent's own user.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -19,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use agent_core::control::NotLeft;
 
 use super::{AgentGone, FlowRefused, FlowStart, FlowStop, Leave, LocalClient};
+use crate::socket;
 
 /// What the local API answers from.
 #[derive(Clone)]
@@ -27,32 +27,9 @@ pub(crate) struct Door {
     pub(crate) metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
-/// Makes the socket, mode 0600, in place of one that an earlier run left behind.
+/// Opens the socket.
 pub(crate) fn open(path: &Path) -> io::Result<LocalListener> {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another process answers there",
-            ));
-        }
-        Err(_) => drop(std::fs::remove_file(path)),
-    }
-    // Bound under another name first: under its own it must never have been reachable by others.
-    let hidden = hidden(path);
-    let _ = std::fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden)?;
-    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&hidden, path)?;
-
-    Ok(LocalListener(listener))
-}
-
-fn hidden(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-
-    path.with_file_name(name)
+    socket::bind(path).map(LocalListener)
 }
 
 impl Door {

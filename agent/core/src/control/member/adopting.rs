@@ -142,7 +142,7 @@ impl Membership {
 
     /// A neighbour showed its revocation list: a newer one is applied, and written with what the next poll brings.
     pub(in crate::control) fn handle_list(&mut self, list: &ByteVec, turn: &mut Turn<'_>) -> Witness {
-        match self.documents.handle_list(list, &self.member.trust) {
+        match self.documents.handle_list(list, &self.member.trust, turn.now) {
             Ok(revocations) => {
                 self.apply(revocations, turn);
                 self.drive(turn);
