@@ -17,6 +17,7 @@ use fault::Fault;
 use lock::DirectoryLock;
 pub use open::OpenFailed;
 use reader::SqliteReader;
+use reserve::Reserve;
 
 mod backup;
 mod commit;
@@ -25,6 +26,7 @@ mod files;
 mod lock;
 mod open;
 mod reader;
+mod reserve;
 mod schema;
 mod value;
 
@@ -37,6 +39,9 @@ pub struct SqliteEngine {
     reader: Arc<SqliteReader>,
     /// After a failed sync nobody knows what the file holds.
     doubtful: bool,
+    reserve: Reserve,
+    /// Nothing was committed yet: until then the reserve may be used.
+    opening: bool,
     /// Declared last: released after the connection that writes is closed.
     _lock: DirectoryLock,
 }
@@ -44,13 +49,18 @@ pub struct SqliteEngine {
 impl SqliteEngine {
     /// Opens the store in `directory`, or creates both with modes 0700 and 0600.
     ///
-    /// Locks the directory against a second process, checks the file, and brings its schema up to date.
+    /// Locks the directory against a second process, checks the file, and brings its schema up to date. On a full disk
+    /// the room that was kept for it is used, up to the first commit.
     pub fn open(directory: &Path) -> Result<Self, OpenFailed> {
         files::prepare_directory(directory)?;
         let lock = DirectoryLock::acquire(directory)?;
         let path = directory.join(DATABASE);
         files::prepare_database(directory, &path)?;
-        let connection = open::writer(&path)?;
+        let mut reserve = Reserve::of(directory);
+        let connection = match open::writer(&path) {
+            Err(OpenFailed::StoreFull { .. }) if reserve.give_up() => open::writer(&path)?,
+            opened => opened?,
+        };
         let window =
             commit::kept_changes(&connection).map_err(|error| OpenFailed::from_sqlite(&path, error))?;
         let reader = SqliteReader::open(&path).map_err(|error| OpenFailed::from_sqlite(&path, error))?;
@@ -61,6 +71,8 @@ impl SqliteEngine {
             path,
             reader: Arc::new(reader),
             doubtful: false,
+            reserve,
+            opening: true,
             _lock: lock,
         })
     }
@@ -84,7 +96,12 @@ impl Engine for SqliteEngine {
         if self.doubtful {
             return Err(Fault::Doubtful.into());
         }
-        Ok(take_lead(&mut self.connection)?)
+        match take_lead(&mut self.connection) {
+            Err(Fault::Full) if self.opening && self.reserve.give_up() => {
+                Ok(take_lead(&mut self.connection)?)
+            }
+            taken => Ok(taken?),
+        }
     }
 
     fn renew(&mut self, term: Term) -> Result<(), RenewFailed> {
@@ -113,7 +130,14 @@ impl Engine for SqliteEngine {
         if self.doubtful {
             return Err(CommitFailed::TermLost);
         }
-        let committed = commit::commit(&mut self.connection, &mut self.window, batch);
+        let mut committed = commit::commit(&mut self.connection, &mut self.window, batch);
+        if self.opening && matches!(committed, Err(CommitFailed::StoreFull)) && self.reserve.give_up() {
+            committed = commit::commit(&mut self.connection, &mut self.window, batch);
+        }
+        if committed.is_ok() {
+            self.opening = false;
+            self.reserve.keep();
+        }
         self.doubtful = matches!(committed, Err(CommitFailed::Io(_)));
 
         committed

@@ -20,6 +20,16 @@ mod child;
 
 #[test]
 fn a_full_disk_stops_writes_alone_and_loses_nothing() {
+    in_a_namespace("on_a_small_disk");
+}
+
+#[test]
+fn a_store_is_opened_and_led_although_the_disk_is_full() {
+    in_a_namespace("on_a_disk_that_others_filled");
+}
+
+/// Runs a test of this file as a process of its own, in a mount namespace of its own.
+fn in_a_namespace(test: &str) {
     let unshare = ["unshare", "--mount"].map(str::to_owned);
     let may = Command::new("unshare").args(["--mount", "true"]).output();
     if !may.is_ok_and(|output| output.status.success()) {
@@ -28,9 +38,7 @@ fn a_full_disk_stops_writes_alone_and_loses_nothing() {
     }
     let directory = tempfile::tempdir().unwrap();
     let input = format!("{}\n", directory.path().display());
-    let output = child::spawn(&unshare, "on_a_small_disk", &input)
-        .wait_with_output()
-        .unwrap();
+    let output = child::spawn(&unshare, test, &input).wait_with_output().unwrap();
 
     let said = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -48,7 +56,7 @@ fn on_a_small_disk() {
         return;
     }
     let disk = Path::new(input.trim());
-    mount(disk);
+    mount(disk, DISK_BYTES);
     let filler = disk.join("filler");
     fs::write(&filler, vec![0; DISK_BYTES / 2]).unwrap();
     let directory = disk.join("store");
@@ -74,8 +82,54 @@ fn on_a_small_disk() {
     writeln!(io::stdout(), "\n{DONE} after {acked} commits").unwrap();
 }
 
-fn mount(disk: &Path) {
-    let options = format!("size={DISK_BYTES},mode=0700");
+/// As [`on_a_small_disk`], for a disk that something else fills while no controller runs.
+#[test]
+#[ignore = "needs its input from a test above"]
+fn on_a_disk_that_others_filled() {
+    let mut input = String::new();
+    io::stdin().lock().read_line(&mut input).unwrap();
+    if input.is_empty() {
+        return;
+    }
+    let disk = Path::new(input.trim());
+    mount(disk, ROOMY_DISK_BYTES);
+    let directory = disk.join("store");
+    let mut store = Store::open(SqliteEngine::open(&directory).unwrap()).unwrap();
+    append(&mut store, 1).unwrap();
+    drop(store);
+    let filler = disk.join("filler");
+    fill_up(&filler);
+
+    let mut store = Store::open(SqliteEngine::open(&directory).unwrap()).unwrap();
+    append(&mut store, 2).unwrap();
+    require(&store, 2);
+    let mut acked = 2;
+    while append(&mut store, acked + 1).is_ok() {
+        acked += 1;
+    }
+    assert!(store.reader().is_full());
+    require(&store, acked);
+    fs::remove_file(&filler).unwrap();
+    append(&mut store, acked + 1).unwrap();
+    drop(store);
+    fill_up(&filler);
+    let mut store = Store::open(SqliteEngine::open(&directory).unwrap()).unwrap();
+    append(&mut store, acked + 2).unwrap();
+    require(&store, acked + 2);
+    writeln!(io::stdout(), "\n{DONE}").unwrap();
+}
+
+/// Takes what is left of the disk, to the last block.
+fn fill_up(filler: &Path) {
+    let mut file = fs::File::create(filler).unwrap();
+    for bytes in [1024 * 1024, 4096] {
+        let block = vec![0; bytes];
+        while file.write_all(&block).is_ok() {}
+    }
+}
+
+fn mount(disk: &Path, bytes: usize) {
+    let options = format!("size={bytes},mode=0700");
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
         .arg(disk)
@@ -127,5 +181,7 @@ fn require(store: &Store<SqliteEngine>, acked: u64) {
 }
 
 const DISK_BYTES: usize = 2 * 1024 * 1024;
+/// With room for the reserve and what must be free beside it.
+const ROOMY_DISK_BYTES: usize = 96 * 1024 * 1024;
 const ROW_BYTES: usize = 2_000;
 const DONE: &str = "nothing was lost";

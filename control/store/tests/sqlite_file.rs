@@ -29,7 +29,11 @@ fn directory_and_files_are_closed_to_others_from_the_start() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(files.len(), 4, "database, log, index of the log, lock: {files:?}");
+    assert_eq!(
+        files.len(),
+        5,
+        "database, log, index of the log, lock, reserve: {files:?}"
+    );
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }

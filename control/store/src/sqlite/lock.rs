@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::fault::is_out_of_space;
 use super::files::FILE_MODE;
 use super::open::OpenFailed;
 
@@ -41,7 +42,11 @@ impl DirectoryLock {
             }
             Err(errno) => return Err(refuse(errno.into())),
         }
-        name_holder(&mut file).map_err(refuse)?;
+        match name_holder(&mut file) {
+            // The lock is held all the same, and a full disk must not keep a store from being opened.
+            Err(error) if is_out_of_space(&error) => {}
+            named => named.map_err(refuse)?,
+        }
 
         Ok(Self { file })
     }
