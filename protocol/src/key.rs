@@ -43,6 +43,17 @@ impl fmt::Display for Digest {
     }
 }
 
+impl FromStr for Digest {
+    type Err = InvalidKey;
+
+    /// Reads what a digest displays.
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| InvalidKey)?;
+
+        bytes.try_into().map(Self).map_err(|_| InvalidKey)
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0[..4]))

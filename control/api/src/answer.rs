@@ -79,6 +79,21 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
     Ok(reply)
 }
 
+/// Looks at the store when it has just been opened, before anyone is let in: it may have been changed meanwhile.
+pub fn open(call: Call<'_>) -> Result<(), Failure> {
+    let mut desk = Desk {
+        tx: call.tx,
+        signer: call.signer,
+        now: call.now,
+        rng: call.rng,
+        actor: Caller::Controller.actor(),
+    };
+    roles::restore_floors(&mut desk)?;
+    roles::raise_findings(&mut desk)?;
+
+    Ok(())
+}
+
 /// Writes down that an operator was refused, in a transaction of its own: that of the request is rolled back. Strangers
 /// and nodes leave no record here, or they could fill the chain at will.
 pub fn note_refused(

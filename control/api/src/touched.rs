@@ -88,7 +88,8 @@ impl Tracked<'_> {
             | Table::Findings
             | Table::ManifestNonces
             | Table::Journal
-            | Table::RevocationFloors => {}
+            | Table::RevocationFloors
+            | Table::RoleFloors => {}
         }
     }
 }

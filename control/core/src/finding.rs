@@ -56,6 +56,8 @@ impl FindingKind {
     pub const IDENTITY_CLONED: Self = Self::named("identity_cloned");
     /// A revocation list that has grown towards what one message holds.
     pub const REVOCATIONS_LONG: Self = Self::named("revocations_long");
+    /// The newest grant of a role is not in the store any more.
+    pub const ROLE_MISSING: Self = Self::named("role_missing");
     /// A row of the role table that no signature stands for.
     pub const ROLE_UNSIGNED: Self = Self::named("role_unsigned");
 

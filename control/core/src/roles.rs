@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Of several grants of one role to one operator the highest version counts, and one whose `valid_until` is over
-//! takes the role away. Whether somebody owns the installation is decided by who is nearest to the root, so that no
+//! takes the role away. A role whose newest recorded grant is not in the store any more has no effect at all: which of the
+//! two it was is not known. Whether somebody owns the installation is decided by who is nearest to the root, so that no
 //! owner can take away the rights of those above. All other roles any owner may give and take.
 
+mod floor;
 mod standing;
 
 use minicbor::bytes::ByteVec;
@@ -30,6 +32,7 @@ use crate::installation::{self, InstallationState, open_code};
 use crate::operator::{self, OperatorError};
 use crate::store::{Row, RowsMut, StoreError, Table, View};
 
+pub use floor::{RoleFloorRow, restore_floors};
 pub use standing::{Fault, FaultReason, Grant, GrantSigner, GrantState, Standings};
 
 /// A grant as it was signed, with columns that are for looking up only.
@@ -81,7 +84,9 @@ pub fn record(desk: &mut Desk<'_>, document: &[u8]) -> Result<Grant, GrantError>
     let opened = before
         .open::<RoleGrant>(&envelope, &installation)
         .map_err(GrantError::Open)?;
-    let newest = before.newest_version(opened.body.operator, opened.body.cluster, opened.body.role);
+    let right = (opened.body.operator, opened.body.cluster, opened.body.role);
+    let recorded = floor::get(desk.tx, right)?.map(|floor| floor.version);
+    let newest = before.newest_version(right).max(recorded);
     if newest.is_some_and(|newest| opened.header.version <= newest) {
         return Err(GrantError::Outdated);
     }
@@ -95,7 +100,9 @@ pub fn record(desk: &mut Desk<'_>, document: &[u8]) -> Result<Grant, GrantError>
         bytes: ByteVec::from(document.to_vec()),
         recorded_at: desk.now.wall,
     };
+    let floor = RoleFloorRow::of(&row);
     desk.tx.put(&row)?;
+    desk.tx.put(&floor)?;
     let after = Standings::read(desk.tx, desk.now.wall)?;
     if after.has_no_owner() {
         return Err(GrantError::LastOwner);
@@ -106,7 +113,7 @@ pub fn record(desk: &mut Desk<'_>, document: &[u8]) -> Result<Grant, GrantError>
         GrantState::Ended => Action::ROLE_REVOKED,
         GrantState::Overruled | GrantState::Superseded => return Err(GrantError::NotYours),
     };
-    desk.record(action, Target::Operator(row.operator), row.role.name())?;
+    desk.record(action, Target::Operator(row.operator), floor.detail())?;
 
     Ok(grant)
 }
@@ -126,11 +133,17 @@ pub fn list(view: &dyn View, now: Wall) -> Result<Vec<Grant>, StoreError> {
     Ok(Standings::read(view, now)?.grants().to_vec())
 }
 
-/// The rows that have no effect because no valid signature stands for what they say.
+/// The rows that have no effect because no valid signature stands for what they say, and the roles that have none
+/// because their newest grant is gone.
 pub fn role_findings(view: &dyn View, now: Wall) -> Result<Vec<Finding>, StoreError> {
     let standings = Standings::read(view, now)?;
     let findings = standings.faults().iter().map(|fault| Finding {
-        kind: FindingKind::ROLE_UNSIGNED,
+        kind: match fault.why {
+            FaultReason::Missing => FindingKind::ROLE_MISSING,
+            FaultReason::ColumnsDiffer | FaultReason::Malformed | FaultReason::NotSigned => {
+                FindingKind::ROLE_UNSIGNED
+            }
+        },
         severity: Severity::Critical,
         cluster: None,
         subject: format!("{}/{}", fault.operator, fault.role.name()),

@@ -34,6 +34,7 @@ pub enum Table {
     Journal = 23,
     ControllerIdentities = 24,
     RevocationFloors = 25,
+    RoleFloors = 26,
 }
 
 impl Table {

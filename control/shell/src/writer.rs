@@ -138,6 +138,18 @@ impl<E: Engine> Writer<E> {
         } else {
             Touched::default()
         };
+        if whole {
+            group.request_within(WIDE, |tx| {
+                answer::open(Call {
+                    bench,
+                    tx,
+                    signer,
+                    now,
+                    rng,
+                    touched: &mut touched,
+                })
+            })?;
+        }
         let mut answered = Vec::with_capacity(jobs.len());
         for job in jobs {
             let mut of_job = Touched::default();

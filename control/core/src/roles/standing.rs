@@ -13,6 +13,7 @@ use crate::operator::{self, OperatorState};
 use crate::store::{Rows, StoreError, View};
 
 use super::RoleGrantRow;
+use super::floor::{self, Right};
 
 /// All role grants of the installation, verified at one moment.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +83,9 @@ pub enum FaultReason {
     /// The row's columns were edited.
     #[error("the row says other things than the document it holds")]
     ColumnsDiffer,
+    /// The newest grant that was recorded is gone, or was changed.
+    #[error("its newest grant is not in the store any more")]
+    Missing,
     /// The bytes are no grant and no manifest.
     #[error("the row holds no role grant")]
     Malformed,
@@ -102,7 +106,8 @@ impl Standings {
             .map(|row| row.id)
             .collect();
         let rows = view.scan::<RoleGrantRow>(&[])?;
-        let mut reading = Reading::new(&installation, &rows, now);
+        let missing = floor::missing(view, &rows)?;
+        let mut reading = Reading::new(&installation, &rows, missing, now);
         reading.run();
 
         Ok(Self {
@@ -154,14 +159,8 @@ impl Standings {
         envelope.open_by(&installation.expected(), &keys, 1)
     }
 
-    pub(super) fn newest_version(
-        &self,
-        operator: OperatorId,
-        cluster: Option<ClusterId>,
-        role: Role,
-    ) -> Option<u64> {
-        let same =
-            |grant: &&Grant| grant.operator == operator && grant.cluster == cluster && grant.role == role;
+    pub(super) fn newest_version(&self, right: Right) -> Option<u64> {
+        let same = |grant: &&Grant| grant.right() == right;
 
         self.grants.iter().filter(same).map(|grant| grant.version).max()
     }
@@ -183,6 +182,10 @@ impl Grant {
         self.role == Role::Owner && self.cluster.is_none()
     }
 
+    fn right(&self) -> Right {
+        (self.operator, self.cluster, self.role)
+    }
+
     fn is_over(&self, now: Wall) -> bool {
         self.valid_until.is_some_and(|until| until <= now)
     }
@@ -201,18 +204,26 @@ struct Reading<'a> {
     open: Vec<(&'a RoleGrantRow, Envelope)>,
     grants: Vec<Grant>,
     faults: Vec<Fault>,
+    /// Rights whose newest grant is gone, with its version: older ones do not count.
+    missing: BTreeMap<Right, u64>,
     /// The operators of whom it is settled whether they own the installation.
     settled: BTreeSet<OperatorId>,
 }
 
 impl<'a> Reading<'a> {
-    fn new(installation: &'a InstallationRow, rows: &'a [RoleGrantRow], now: Wall) -> Self {
+    fn new(
+        installation: &'a InstallationRow,
+        rows: &'a [RoleGrantRow],
+        missing: BTreeMap<Right, u64>,
+        now: Wall,
+    ) -> Self {
         let mut reading = Self {
             installation,
             now,
             open: Vec::new(),
             grants: Vec::new(),
             faults: Vec::new(),
+            missing,
             settled: BTreeSet::new(),
         };
         for row in rows {
@@ -232,6 +243,13 @@ impl<'a> Reading<'a> {
         }
         for (row, _) in std::mem::take(&mut self.open) {
             self.fault(row, FaultReason::NotSigned);
+        }
+        for (operator, _, role) in self.missing.keys() {
+            self.faults.push(Fault {
+                operator: *operator,
+                role: *role,
+                why: FaultReason::Missing,
+            });
         }
         self.rank();
     }
@@ -310,23 +328,28 @@ impl<'a> Reading<'a> {
         newest
             .into_values()
             .map(|index| &self.grants[index])
-            .filter(|grant| !grant.is_over(self.now))
+            .filter(|grant| !grant.is_over(self.now) && !self.is_outdated(grant))
             .map(|grant| (grant.operator, grant.key))
             .collect()
     }
 
+    /// Whether a newer grant was recorded and is gone.
+    fn is_outdated(&self, grant: &Grant) -> bool {
+        self.missing
+            .get(&grant.right())
+            .is_some_and(|version| grant.version < *version)
+    }
+
     /// Gives every grant its state.
     fn rank(&mut self) {
-        let mut newest: BTreeMap<(OperatorId, Option<ClusterId>, Role), u64> = BTreeMap::new();
+        let mut newest = self.missing.clone();
         let counts = |grant: &&mut Grant| grant.state != GrantState::Overruled;
         for grant in self.grants.iter_mut().filter(counts) {
-            let version = newest
-                .entry((grant.operator, grant.cluster, grant.role))
-                .or_insert(grant.version);
+            let version = newest.entry(grant.right()).or_insert(grant.version);
             *version = grant.version.max(*version);
         }
         for grant in self.grants.iter_mut().filter(counts) {
-            let is_newest = newest[&(grant.operator, grant.cluster, grant.role)] == grant.version;
+            let is_newest = newest[&grant.right()] == grant.version;
             grant.state = match (is_newest, grant.is_over(self.now)) {
                 (false, _) => GrantState::Superseded,
                 (true, true) => GrantState::Ended,

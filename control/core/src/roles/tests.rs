@@ -60,6 +60,88 @@ fn a_role_edited_in_the_store_has_no_effect_and_is_found() {
 }
 
 #[test]
+fn a_role_that_was_taken_away_does_not_come_back_with_the_row_that_took_it() {
+    let (mut world, bob, ended) = ended_grant(Role::Admin);
+    assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
+    world.tx.delete_bytes(Table::RoleGrants, &ended.key()).unwrap();
+
+    assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
+    assert_eq!(world.desk(Actor::Controller, raise_findings).unwrap(), 1);
+    let found = &role_findings(&world.tx, world.now.wall).unwrap()[0];
+    assert_eq!(found.kind, FindingKind::ROLE_MISSING);
+    assert_eq!(found.subject, format!("{}/admin", bob.operator));
+}
+
+#[test]
+fn what_stands_for_the_missing_row_is_restored_from_the_audit_when_the_store_is_opened() {
+    let (mut world, bob, ended) = ended_grant(Role::Admin);
+    world.tx.delete_bytes(Table::RoleGrants, &ended.key()).unwrap();
+    let floor = RoleFloorRow::of(&ended);
+    world.tx.delete_bytes(Table::RoleFloors, &floor.key()).unwrap();
+    assert_eq!(
+        world.desk(Actor::Controller, restore_floors).unwrap(),
+        1,
+        "the one of bob's role"
+    );
+
+    assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
+    assert_eq!(world.desk(Actor::Controller, restore_floors).unwrap(), 0);
+    let lowered = RoleFloorRow { version: 1, ..floor };
+    world.tx.put(&lowered).unwrap();
+    assert_eq!(world.desk(Actor::Controller, restore_floors).unwrap(), 1);
+}
+
+#[test]
+fn an_owner_who_was_removed_makes_no_owners_when_the_removal_is_taken_out_of_the_store() {
+    let (mut world, bob, ended) = ended_grant(Role::Owner);
+    let (mallory, _) = grant_to(3, "mallory", Role::Admin);
+    let (_, bobs_key) = grant_to(2, "bob", Role::Owner);
+    let by_bob = signed_grant(&bobs_key, id(&world), &mallory, (1, None));
+    world.tx.delete_bytes(Table::RoleGrants, &ended.key()).unwrap();
+
+    assert!(record_in(&mut world, &by_bob).is_err());
+    assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
+}
+
+#[test]
+fn an_ended_grant_that_was_changed_in_the_store_counts_as_gone() {
+    let (mut world, bob, mut ended) = ended_grant(Role::Admin);
+    let last = ended.bytes.len() - 1;
+    ended.bytes[last] ^= 1;
+    world.tx.put(&ended).unwrap();
+
+    assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
+}
+
+#[test]
+fn a_role_whose_newest_grant_is_gone_can_be_granted_anew() {
+    let (mut world, bob, ended) = ended_grant(Role::Admin);
+    world.tx.delete_bytes(Table::RoleGrants, &ended.key()).unwrap();
+    let same = by_owner(&world, &bob, 2);
+    assert!(matches!(record_in(&mut world, &same), Err(GrantError::Outdated)));
+    let anew = by_owner(&world, &bob, 3);
+    record_in(&mut world, &anew).unwrap();
+
+    assert_eq!(roles_of(&world, bob.operator), BTreeSet::from([Role::Admin]));
+    assert_eq!(role_findings(&world.tx, world.now.wall).unwrap(), []);
+}
+
+/// Bob had a role, and it was taken away: the row that did that.
+fn ended_grant(role: Role) -> (World, RoleGrant, RoleGrantRow) {
+    let mut world = World::activated(1);
+    let (bob, _) = grant_to(2, "bob", role);
+    let given = by_owner(&world, &bob, 1);
+    record_in(&mut world, &given).unwrap();
+    let over = Some(world.now.wall);
+    let taken = signed_grant(&world.owner_key, id(&world), &bob, (2, over));
+    record_in(&mut world, &taken).unwrap();
+    let rows: Vec<RoleGrantRow> = world.tx.scan(bob.operator.as_bytes()).unwrap();
+    let ended = rows.into_iter().find(|row| row.version == 2).unwrap();
+
+    (world, bob, ended)
+}
+
+#[test]
 fn a_row_put_in_by_hand_needs_a_signature_that_counts() {
     let (mut world, cluster) = World::with_cluster(1);
     let (mallory, own_key) = grant_to(9, "mallory", Role::Owner);
