@@ -101,7 +101,7 @@ fn measure(pace: &Pace) -> Result<Vec<(Kind, Outcome)>, NotMeasured> {
 /// A controller, two relays, and the pairs with the one route that each has.
 fn raise(lab: &mut Lab, pace: &Pace) -> Vec<Pair> {
     let transport = format!("[transport]\nprobe_fast = \"{}ms\"\n", pace.interval_ms);
-    lab.init_controller(Mode::Dev, &transport, &[]);
+    lab.init_controller(Mode::Dev, &transport);
     lab.start_controller();
     lab.site().run(&["cluster", "create", "bench"]);
     let of_kind = |kind: Kind, count: usize| (1..=count).map(move |number| Pair::new(kind, number));

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use agent_core::control::{
-    Disconnected, FileName, JoinFailure, Payload, Persisted, Pin, WriteFailed, boot,
-};
+use agent_core::control::{Disconnected, FileName, JoinFailure, Payload, Persisted, Pin, WriteFailed, boot};
 use agent_shell::agent::{Agent, AgentConfig, AgentFailed, Ended};
 use agent_shell::clock::SystemClock;
 use agent_shell::disk::{DirectoryDisk, DiskRefused, StateDisk};

@@ -154,6 +154,7 @@ impl Refusal {
             | Self::WrongRealm { .. }
             | Self::WrongSubject { .. } => true,
             Self::Expired { .. }
+            | Self::FloorAhead
             | Self::Fork
             | Self::Limits
             | Self::NotInSnapshot

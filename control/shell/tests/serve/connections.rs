@@ -118,6 +118,7 @@ fn poll(have: Vec<wire::Have>, wait_ms: u32) -> NodeRequest {
         beacon: None,
         have,
         wait_ms,
+        left_out: Vec::new(),
     })
 }
 

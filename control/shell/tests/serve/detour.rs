@@ -56,7 +56,6 @@ async fn observed(connection: &Connection) -> SocketAddr {
 struct Detour {
     front: SocketAddr,
     path: SocketAddr,
-    other: SocketAddr,
     elsewhere: Arc<AtomicUsize>,
 }
 
@@ -69,7 +68,6 @@ impl Detour {
         let detour = Self {
             front: front.local_addr().expect("bound"),
             path: path.local_addr().expect("bound"),
-            other: other.local_addr().expect("bound"),
             elsewhere: elsewhere.clone(),
         };
         tokio::spawn(async move {

@@ -54,8 +54,8 @@ impl Node {
 
 impl Lab {
     /// Adds the controller's host and makes its data directory. `settings`: lines of its configuration besides where it
-    /// is; `args`: what `gabion controller init` is to be told. Gives what that printed.
-    pub fn init_controller(&mut self, mode: Mode, settings: &str, args: &[&str]) -> Value {
+    /// is. Gives what `gabion controller init` printed.
+    pub fn init_controller(&mut self, mode: Mode, settings: &str) -> Value {
         let address = self.host(CONTROLLER);
         let (data, socket) = (self.site.path("controller"), self.site.path("admin.sock"));
         let written = format!(
@@ -67,8 +67,7 @@ impl Lab {
         let config = text(&self.site.path(CONTROLLER_CONFIG));
         fs::write(&config, written).expect("written");
 
-        self.site
-            .json(&[&["controller", "init", "--config", &config], args].concat())
+        self.site.json(&["controller", "init", "--config", &config])
     }
 
     /// Starts the controller, again if need be, and waits until it answers.

@@ -52,9 +52,10 @@ fn fresh_install(lab: &mut Lab, mode: Mode) -> Value {
         Mode::Strict => {
             lab.site().run(&["root", "keygen", "--out", &root_key]);
             let shown = lab.site().json(&["root", "show", "--key", &root_key]);
-            lab.init_controller(mode, "", &["--root-key", &str_of(&shown["public_key"])])
+            let root = format!("[product_root]\nkeys = [{}]\n", shown["public_key"]);
+            lab.init_controller(mode, &root)
         }
-        Mode::Dev => lab.init_controller(mode, "", &[]),
+        Mode::Dev => lab.init_controller(mode, ""),
     };
     lab.start_controller();
 

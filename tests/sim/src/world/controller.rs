@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agent_shell::parts::Unsupervised;
 use control_core::audit::Actor;
 use control_core::desk::Desk;
+use control_core::doorkeeper::Limits;
 use control_core::installation::{self, Mode, ProductRoot};
 use control_core::vault::{Kek, Vault};
 use control_shell::admin::Admin;
@@ -102,6 +103,7 @@ impl ControlHost {
             admin_socket: None,
             transport: self.transport,
             version: "sim",
+            limits: Limits::default(),
         };
         let controller = match Controller::start(config, parts) {
             Ok(controller) => controller,

@@ -690,6 +690,7 @@ fn revoking(list: &RevocationList, node: u8) -> RevocationList {
     nodes.push(RevokedNode {
         node: NodeId::from_bytes([node; 16]),
         generation: 1,
+        ends_at: START.after(37 * DAY),
     });
 
     RevocationList {

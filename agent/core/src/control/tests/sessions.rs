@@ -8,7 +8,7 @@ use protocol::document::config::{Candidate, CandidateKind};
 use protocol::envelope::Kind;
 use protocol::error::{Code, WireError};
 use protocol::node::NodeRole;
-use protocol::time::Boot;
+use protocol::time::{Boot, Wall};
 use protocol::wire::{NodeRequest, PollReply, Report};
 
 use super::super::{Door, Event, FileName, SessionEnd, Status};
@@ -372,6 +372,7 @@ fn a_node_whose_leaving_was_not_answered_leaves_although_nobody_lets_it_in() {
         let us = RevokedNode {
             node: node(),
             generation: 1,
+            ends_at: Wall(u64::MAX),
         };
         host.cluster.revocations = (
             2,

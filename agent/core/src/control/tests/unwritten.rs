@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::document::authority::{RevocationList, RevokedNode};
 use protocol::envelope::Kind;
 use protocol::id::NodeId;
-use protocol::time::Boot;
+use protocol::time::{Boot, Wall};
 use protocol::wire::NodeRequest;
 
 use super::super::{Config, Status, boot};
@@ -147,6 +147,7 @@ fn revoke(host: &mut Host) {
     let nodes = vec![RevokedNode {
         node: NodeId::from_bytes([0xEE; 16]),
         generation: 1,
+        ends_at: Wall(u64::MAX),
     }];
     host.cluster.revocations = (
         2,

@@ -28,7 +28,7 @@ fn up(world: &mut World, link: u64, dialled_by_us: bool) {
     world.with(A, |mesh, now| mesh.handle_link_up(up, now));
 }
 
-fn reached(world: &mut World) -> Option<std::net::SocketAddr> {
+fn reached(world: &mut World) -> Option<SocketAddr> {
     let report = world.with(A, |mesh, now| mesh.take_report(now));
     let link = report.links.into_iter().find(|link| link.peer == node(B));
 
