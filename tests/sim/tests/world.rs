@@ -57,6 +57,15 @@ fn a_fleet_outlives_everything_at_once() {
     assert_eq!(fired.len(), Fault::ALL.len(), "{fired:?}");
 }
 
+#[test]
+#[should_panic(expected = "a part is broken")]
+fn an_error_that_is_logged_fails_the_run() {
+    let mut world = World::new(1);
+    world.run_for(secs(1));
+    tracing::error!(target: "agent_shell", "a part is broken");
+    world.run_for(secs(1));
+}
+
 /// Lets faults of these kinds come and go in one world per seed, and expects that each fleet is whole again afterwards.
 fn storms(seeds: Range<u64>, kinds: &'static [Fault]) -> Fired {
     let mut fired = Fired::new();
