@@ -129,7 +129,7 @@ struct Watched {
     first_relayed: Option<Instant>,
 }
 
-/// Reads the counters all the time until `ended`.
+/// Reads the counters all the time until `ended`, and for [`WATCHED`] at the most: who should say so may have panicked.
 fn watch(mut meter: Meter, ended: &AtomicBool) -> Watched {
     let first = meter.read();
     let (mut last, mut moved_at) = (first.clone(), Instant::now());
@@ -137,7 +137,8 @@ fn watch(mut meter: Meter, ended: &AtomicBool) -> Watched {
         gap: Duration::ZERO,
         first_relayed: None,
     };
-    while !ended.load(Ordering::Relaxed) {
+    let begun = Instant::now();
+    while !ended.load(Ordering::Relaxed) && begun.elapsed() < WATCHED {
         lab::pause();
         let counted = meter.read();
         let now = Instant::now();
@@ -195,3 +196,5 @@ const MOVED: Duration = Duration::from_secs(3);
 /// How far an agent's log may be from its kernel's counters: a process is scheduled late at times.
 const AGREED: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_secs(60);
+/// Longer than the two steps that are watched.
+const WATCHED: Duration = Duration::from_secs(130);
