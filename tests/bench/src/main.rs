@@ -1,6 +1,6 @@
 //! Figures of the product, each beside the floor that nothing can go below: `./scripts/bench [NAME] [-o json]`.
 //!
-//! A bench is a file with one function that gives [`Findings`], and a line in [`BENCHES`].
+//! A bench is a file with one function that gives [`bench::Findings`], and a line in [`BENCHES`].
 
 mod bench;
 mod failover;
