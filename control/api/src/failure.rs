@@ -88,7 +88,7 @@ impl Failure {
             "number": self.code.number(),
             "code": self.code.text(),
             "message": self.message,
-            "why": self.why.as_deref().unwrap_or(usual::why(self.code)),
+            "why": self.why.as_deref().unwrap_or_else(|| usual::why(self.code)),
             "effect": self.effect.as_deref().unwrap_or(UNDONE),
             "fix": self.fix.clone().unwrap_or_else(usual_fix),
         })

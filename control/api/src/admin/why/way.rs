@@ -199,7 +199,7 @@ impl Cut {
         let back = self.back == Some(false) || (self.back.is_none() && self.there == Some(true));
         let mut lost = Vec::new();
         lost.extend(there.then(|| [source.clone(), target.clone()]));
-        lost.extend(back.then(|| [target, source]));
+        lost.extend(back.then_some([target, source]));
 
         lost
     }
