@@ -231,7 +231,7 @@ impl Source {
             here if here.is_loopback() => Self::Here,
             IpAddr::V4(address) => Self::At(address.into()),
             IpAddr::V6(address) => {
-                let prefix = u128::from(address) >> INTERFACE_BITS << INTERFACE_BITS;
+                let prefix = (u128::from(address) >> INTERFACE_BITS) << INTERFACE_BITS;
                 Self::At(Ipv6Addr::from(prefix).into())
             }
         }

@@ -88,9 +88,31 @@ pub struct Writer<E: Engine> {
 struct Spent;
 
 impl<E: Engine> Writer<E> {
-    /// Publishes what the store holds before anyone is let in.
+    /// Looks at what the store holds, and publishes it, before anyone is let in.
     pub fn open(&mut self) -> Result<(), Failure> {
+        self.inspect()?;
+
         self.process(Vec::new(), true)
+    }
+
+    fn inspect(&mut self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let (bench, signer, rng) = (&self.bench, self.signer.as_ref(), &mut self.rng);
+        let mut group = self.store.begin();
+        group.request_within(WIDE, |tx| {
+            answer::open(Call {
+                bench,
+                tx,
+                signer,
+                now,
+                rng,
+                // Everything is published next.
+                touched: &mut Touched::default(),
+            })
+        })?;
+        let committed = group.commit();
+
+        committed.map(|_| ()).map_err(|failed| commit_failure(&failed))
     }
 
     /// Runs until every door is dropped.
@@ -138,18 +160,6 @@ impl<E: Engine> Writer<E> {
         } else {
             Touched::default()
         };
-        if whole {
-            group.request_within(WIDE, |tx| {
-                answer::open(Call {
-                    bench,
-                    tx,
-                    signer,
-                    now,
-                    rng,
-                    touched: &mut touched,
-                })
-            })?;
-        }
         let mut answered = Vec::with_capacity(jobs.len());
         for job in jobs {
             let mut of_job = Touched::default();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 use protocol::document::authority::Role;
+use protocol::envelope::Envelope;
 use protocol::id::{ClusterId, OperatorId};
 use protocol::key::Digest;
 
@@ -60,9 +61,12 @@ impl RoleFloorRow {
         (self.operator, self.cluster, self.role)
     }
 
-    /// Whether `row` is what was recorded, to the last byte.
+    /// Whether `row` is what was recorded, to the last byte, and has the columns that belong to it: else it counts for
+    /// nothing, and the grant before it would count again.
     fn is_of(&self, row: &RoleGrantRow) -> bool {
-        Self::of(row) == *self
+        let is_whole = Envelope::parse(&row.bytes).is_ok_and(|envelope| envelope.hash() == row.document);
+
+        is_whole && Self::of(row) == *self
     }
 
     /// How the audit has it.

@@ -52,7 +52,7 @@ fn a_role_edited_in_the_store_has_no_effect_and_is_found() {
 
     assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
     let raised = world.desk(Actor::Controller, raise_findings).unwrap();
-    assert_eq!(raised, 1);
+    assert_eq!(raised, 2, "the row that was put in, and the one that is gone");
     assert_eq!(world.desk(Actor::Controller, raise_findings).unwrap(), 0);
     let found = &role_findings(&world.tx, world.now.wall).unwrap()[0];
     assert_eq!(found.kind, FindingKind::ROLE_UNSIGNED);
@@ -105,12 +105,18 @@ fn an_owner_who_was_removed_makes_no_owners_when_the_removal_is_taken_out_of_the
 
 #[test]
 fn an_ended_grant_that_was_changed_in_the_store_counts_as_gone() {
-    let (mut world, bob, mut ended) = ended_grant(Role::Admin);
+    let (mut world, bob, ended) = ended_grant(Role::Admin);
+    let mut other_signature = ended.clone();
     let last = ended.bytes.len() - 1;
-    ended.bytes[last] ^= 1;
-    world.tx.put(&ended).unwrap();
-
-    assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
+    other_signature.bytes[last] ^= 1;
+    let other_column = RoleGrantRow {
+        document: Digest::of(b"another"),
+        ..ended
+    };
+    for changed in [other_signature, other_column] {
+        world.tx.put(&changed).unwrap();
+        assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
+    }
 }
 
 #[test]
