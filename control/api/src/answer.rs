@@ -6,7 +6,7 @@ use control_core::join::{self, Enrolled, JoinCaller};
 use control_core::node::{self, NodeCaller};
 use control_core::signer::Signer;
 use control_core::store::Tx;
-use control_core::{issuing, publish, roles};
+use control_core::{behind, issuing, publish, roles};
 use protocol::certificate::BACKDATING;
 use protocol::document::config::Transport;
 use protocol::error::Code;
@@ -176,6 +176,7 @@ fn of_node(desk: &mut Desk<'_>, caller: &NodeCaller, request: &Request) -> Resul
         | Request::Confirm { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
+        | Request::Behind(_)
         | Request::Tick => Err(another_door()),
     }
 }
@@ -198,6 +199,7 @@ fn of_operator(
         | Request::Confirm { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
+        | Request::Behind(_)
         | Request::Tick => Err(another_door()),
     }
 }
@@ -234,6 +236,7 @@ fn of_controller(
             key,
             endpoints,
         } => serve(desk, *controller, *key, endpoints)?,
+        Request::Behind(row) => behind::mark(desk, row)?,
         Request::Tick => {
             tick(desk, bench)?;
             touched.beacon = true;

@@ -17,3 +17,4 @@ pub mod touched;
 pub mod usual;
 pub mod view;
 pub mod welcome;
+pub mod witness;

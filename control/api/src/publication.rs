@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minicbor::bytes::ByteVec;
-use protocol::document::beacon::{Beacon, BeaconRank};
-use protocol::envelope::{Envelope, Expected, Header, Kind, Subject};
+use protocol::document::beacon::BeaconRank;
+use protocol::envelope::Kind;
 use protocol::id::{ClusterId, NodeId};
 use protocol::key::{Digest, VerifyKey};
 use protocol::merkle::{Entry, Tree};
@@ -92,47 +92,4 @@ impl Publication {
     pub fn of(&self, node: NodeId) -> impl Iterator<Item = &Arc<SignedDocument>> {
         self.documents.get(&node).into_iter().flatten()
     }
-
-    /// Judges the newest beacon that an agent has. Only one that this cluster's authority signed says anything.
-    pub fn witness(&self, presented: &[u8]) -> Witness {
-        let Ok(envelope) = Envelope::parse(presented) else {
-            return Witness::Unproven;
-        };
-        // Cheap first: nearly every agent presents what is, or was, published here.
-        if envelope.hash() == self.beacon_hash {
-            return Witness::Agrees;
-        }
-        let expected = Expected {
-            realm: self.cluster.into(),
-            subject: Subject::All,
-        };
-        let place = |header: &Header| (header.epoch, header.version);
-        let ours = (self.rank.epoch, self.rank.number);
-        if place(envelope.claimed()) < ours {
-            return Witness::Agrees;
-        }
-        let Ok(opened) = envelope.open::<Beacon>(&expected, &self.authority) else {
-            return Witness::Unproven;
-        };
-        let rank = opened.body.rank(&opened.header);
-        // The term says nothing here: it also grows when a copy of an old store is opened, and a number that this
-        // store has not reached, or has given to another beacon, was given by a store that it does not know.
-        match place(&opened.header) == ours && rank.term == self.rank.term {
-            true => Witness::Fork { rank },
-            false => Witness::Ahead { rank },
-        }
-    }
-}
-
-/// What an agent's newest beacon says about this controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Witness {
-    /// It is ours, or older than ours.
-    Agrees,
-    /// The fleet has seen a newer one: this store was rolled back.
-    Ahead { rank: BeaconRank },
-    /// Another content under our own triple: somebody else signs with this authority.
-    Fork { rank: BeaconRank },
-    /// Not signed by this cluster's authority; says nothing.
-    Unproven,
 }

@@ -11,7 +11,7 @@ use control_core::authority::{self, OpenAuthority};
 use control_core::desk::Desk;
 use control_core::publish::{self as kernel, BeaconInput, PublishedDocument};
 use control_core::store::RowsMut;
-use control_core::{cluster, issuing, node};
+use control_core::{behind, cluster, issuing, node};
 use control_routing::compile::{self, Settings};
 use control_routing::lease::{RelayLease, TableVersion};
 use control_routing::neighbour::Learners;
@@ -38,6 +38,9 @@ pub struct Place {
 }
 
 /// Makes the publications that follow `before`, given what was touched since.
+///
+/// A store that is behind its fleet makes no beacon: what is compiled stands under the one that it has, for a controller
+/// that has to know whom it may let in, and none of it leaves.
 pub fn publish(call: Call<'_>, before: &Publications, place: Place) -> Result<Publications, Failure> {
     let Call {
         bench,
@@ -54,13 +57,15 @@ pub fn publish(call: Call<'_>, before: &Publications, place: Place) -> Result<Pu
         rng,
         actor: Actor::Controller,
     };
+    let is_behind = behind::find(desk.tx)?.is_some();
     let mut after = Publications::new();
     for row in cluster::list(desk.tx)? {
         let standing = before.get(&row.id);
         let publication = match standing {
             Some(standing) if touched.leaves_alone(row.id) => standing.clone(),
             _ => {
-                let work = Work::of(&desk, bench, row.id, standing.map(Arc::as_ref))?;
+                let mut work = Work::of(&desk, bench, row.id, standing.map(Arc::as_ref))?;
+                work.is_behind = is_behind;
                 Arc::new(work.carry_out(&mut desk, touched, place)?)
             }
         };
@@ -82,6 +87,7 @@ struct Work<'a> {
     nothing: ClusterLife,
     documents: BTreeMap<NodeId, Vec<Arc<SignedDocument>>>,
     tree: Tree,
+    is_behind: bool,
 }
 
 impl<'a> Work<'a> {
@@ -112,6 +118,7 @@ impl<'a> Work<'a> {
             nothing,
             documents: before.map(|before| before.documents.clone()).unwrap_or_default(),
             tree: before.map(|before| before.tree.clone()).unwrap_or_default(),
+            is_behind: false,
         })
     }
 
@@ -258,7 +265,10 @@ impl<'a> Work<'a> {
             root: self.tree.root(),
             leaves: self.tree.len(),
         };
-        let row = kernel::next_beacon(desk, self.cluster, input)?;
+        let row = match self.is_behind {
+            true => kernel::beacon(desk.tx, self.cluster)?.ok_or(NO_BEACON)?,
+            false => kernel::next_beacon(desk, self.cluster, input)?,
+        };
 
         Ok(Publication {
             cluster: self.cluster,
@@ -273,6 +283,9 @@ impl<'a> Work<'a> {
         })
     }
 }
+
+const NO_BEACON: control_core::failure::Failure =
+    control_core::failure::Failure::Inconsistent("a store that is behind has no beacon");
 
 fn sign<D: Document>(authority: &OpenAuthority, row: &PublishedDocument, body: &D) -> SignedDocument {
     SignedDocument {

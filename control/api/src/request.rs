@@ -1,6 +1,7 @@
 //! What the door takes and gives.
 
 use control_core::audit::Actor;
+use control_core::behind::BehindRow;
 use control_core::join::JoinCaller;
 use control_core::liveness::Change;
 use control_core::node::NodeCaller;
@@ -79,6 +80,8 @@ pub enum Request {
         key: VerifyKey,
         endpoints: Vec<String>,
     },
+    /// An agent has a beacon that this store never made.
+    Behind(Box<BehindRow>),
     /// Makes a new beacon, and looks for what nobody asks about: roles without a signature.
     Tick,
 }

@@ -89,7 +89,8 @@ impl Tracked<'_> {
             | Table::ManifestNonces
             | Table::Journal
             | Table::RevocationFloors
-            | Table::RoleFloors => {}
+            | Table::RoleFloors
+            | Table::Behind => {}
         }
     }
 }

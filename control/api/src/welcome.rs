@@ -1,6 +1,7 @@
 //! What a controller says first on every connection.
 
 use control_core::authority;
+use control_core::behind;
 use control_core::store::View;
 use protocol::admit::Refused;
 use protocol::error::Code;
@@ -10,19 +11,22 @@ use protocol::wire::Welcome;
 use crate::failure::Failure;
 use crate::publication::Publication;
 
-/// The authority with its history, and the cluster's newest shared documents.
+/// The authority with its history, and the cluster's newest shared documents. A store that is behind its fleet shows no
+/// beacon: it may look newer than the fleet's to who has none.
 pub fn welcome(
     view: &dyn View,
     publication: &Publication,
     controller: ControllerId,
 ) -> Result<Welcome, Failure> {
+    let may_speak = behind::find(view)?.is_none();
+
     Ok(Welcome {
         controller: Some(controller),
         authority: publication.authority,
         epoch: publication.rank.epoch,
         successions: authority::successions(view, publication.cluster)?,
         bundle: publication.bundle.bytes.clone().into(),
-        beacon: Some(publication.beacon.clone().into()),
+        beacon: may_speak.then(|| publication.beacon.clone().into()),
         revocations: Some(publication.revocations.bytes.clone().into()),
     })
 }

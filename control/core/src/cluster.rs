@@ -94,6 +94,16 @@ pub fn find(view: &dyn View, name: &Name) -> Result<Option<ClusterRow>, StoreErr
     Ok(list(view)?.into_iter().find(|row| row.name == *name))
 }
 
+/// The clusters by their keys alone, so that one row that cannot be read hides no other cluster.
+pub fn ids(view: &dyn View) -> Result<Vec<ClusterId>, StoreError> {
+    let rows = view.scan_bytes(Table::Clusters, &[], None, usize::MAX)?;
+    let ids = rows
+        .iter()
+        .filter_map(|(key, _)| <[u8; 16]>::try_from(key.as_slice()).ok());
+
+    Ok(ids.map(ClusterId::from_bytes).collect())
+}
+
 pub fn list(view: &dyn View) -> Result<Vec<ClusterRow>, StoreError> {
     view.scan(&[])
 }

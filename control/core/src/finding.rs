@@ -52,6 +52,8 @@ pub struct FindingKind(#[n(0)] Cow<'static, str>);
 impl FindingKind {
     /// A beacon was made in what is now the future.
     pub const CLOCK_BEHIND: Self = Self::named("clock_behind");
+    /// An agent has a beacon that this store never made: see [`crate::behind`].
+    pub const CONTROLLER_BEHIND: Self = Self::named("controller_behind");
     /// Two holders of one identity.
     pub const IDENTITY_CLONED: Self = Self::named("identity_cloned");
     /// A revocation list that has grown towards what one message holds.

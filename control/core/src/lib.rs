@@ -10,6 +10,7 @@
 
 pub mod audit;
 pub mod authority;
+pub mod behind;
 pub mod cluster;
 pub mod desk;
 pub mod doorkeeper;

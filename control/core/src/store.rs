@@ -35,6 +35,7 @@ pub enum Table {
     ControllerIdentities = 24,
     RevocationFloors = 25,
     RoleFloors = 26,
+    Behind = 27,
 }
 
 impl Table {

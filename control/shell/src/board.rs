@@ -10,6 +10,8 @@ use control_api::live::Live;
 use control_api::publication::Publication;
 use control_api::publish::Publications;
 use control_api::touched::Touched;
+use control_api::witness::{Origins, Witness};
+use control_core::behind::BehindRow;
 use control_store::{Snapshot, StoreReader};
 use protocol::admit::{Anchors, Revocations};
 use protocol::certificate::Identity;
@@ -30,8 +32,9 @@ pub struct Board {
     trust: Trust,
     leaves: Leaves,
     connections: Mutex<BTreeMap<(ClusterId, NodeId), Vec<Connected>>>,
-    /// Why nothing is written at the moment, if something stands against it.
-    read_only: RwLock<Option<String>>,
+    origins: RwLock<Origins>,
+    /// What an agent has shown that this store never made. Nothing takes it away but another store.
+    behind: RwLock<Option<BehindRow>>,
     runtime: Option<Handle>,
 }
 
@@ -50,7 +53,8 @@ impl Board {
             trust,
             leaves,
             connections: Mutex::default(),
-            read_only: RwLock::default(),
+            origins: RwLock::default(),
+            behind: RwLock::default(),
             runtime: Handle::try_current().ok(),
         }
     }
@@ -84,16 +88,34 @@ impl Board {
     pub fn read_only(&self) -> Option<String> {
         let full = self.reader.is_full().then(|| "the disk is full".to_owned());
 
-        full.or_else(|| {
-            self.read_only
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        })
+        self.behind().map(|row| row.why()).or(full)
     }
 
-    pub fn set_read_only(&self, why: String) {
-        *self.read_only.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    /// What an agent has shown that this store never made, if any has.
+    pub fn behind(&self) -> Option<BehindRow> {
+        self.behind
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// From here on the writer takes nothing but the mark itself. What was shown first stays.
+    pub fn set_behind(&self, row: BehindRow) {
+        let mut behind = self.behind.write().unwrap_or_else(PoisonError::into_inner);
+        behind.get_or_insert(row);
+    }
+
+    /// Takes over what stood in the store when this process opened it.
+    pub(crate) fn set_origins(&self, origins: Origins) {
+        *self.origins.write().unwrap_or_else(PoisonError::into_inner) = origins;
+    }
+
+    /// Judges the beacon that an agent shows.
+    pub fn witness(&self, publication: &Publication, presented: &[u8]) -> Witness {
+        self.origins
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .judge(publication, presented)
     }
 
     /// Puts a commit in front of every reader.
@@ -102,6 +124,11 @@ impl Board {
             self.retrust(&publications);
             self.leaves.refresh(&self.snapshot());
         }
+        let mut origins = self.origins.write().unwrap_or_else(PoisonError::into_inner);
+        for publication in publications.values() {
+            origins.note(publication);
+        }
+        drop(origins);
         self.publications.send_replace(publications);
     }
 

@@ -12,6 +12,8 @@ use control_api::answer::Bench;
 use control_api::failure::Failure;
 use control_api::live::Live;
 use control_core::doorkeeper::Limits;
+use control_api::witness::Origins;
+use control_core::behind;
 use control_core::installation::{self, Mode};
 use control_core::liveness::Addresses;
 use control_core::store::StoreError;
@@ -156,6 +158,11 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         trust,
         leaves.clone(),
     ));
+    board.set_origins(Origins::open(&store.snapshot())?);
+    if let Some(row) = behind::find(&store.snapshot())? {
+        tracing::warn!(why = row.why(), "this controller is read-only");
+        board.set_behind(row);
+    }
     let endpoint = listen_on(&board, leaves, parts.socket, parts.runtime, &mut rng)?;
     let mut writer = Writer {
         store,

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use agent_shell::quic;
 use control_api::failure::Failure;
-use control_api::publication::{Publication, Witness};
+use control_api::publication::Publication;
 use control_api::request::{Caller, Reply, Request};
+use control_api::witness::Witness;
+use control_core::behind::BehindRow;
 use control_core::join::JoinCaller;
 use control_core::node::NodeCaller;
 use control_routing::lease::TableVersion;
@@ -72,7 +74,7 @@ pub(crate) async fn serve(
 /// Answers at once when there is news, else when there is, or with the beacon alone when waiting has lasted enough.
 async fn poll(service: &Service, cluster: ClusterId, node: NodeId, poll: Poll) -> Result<PollReply, Failure> {
     let publication = published(service, cluster)?;
-    witness(service, &publication, node, &poll);
+    witness(service, &publication, node, &poll).await?;
     let table = service
         .board
         .live()
@@ -125,6 +127,7 @@ async fn park(
     loop {
         let publication = watch.borrow_and_update().get(&cluster).cloned();
         let publication = publication.ok_or_else(|| unavailable("nothing is published for this cluster"))?;
+        may_speak(service)?;
         if let Some(news) = publication.news(node, poll) {
             metrics::counter!("gabion_controller_polls_total", "outcome" => "news").increment(1);
             return Ok(news);
@@ -133,6 +136,7 @@ async fn park(
             biased;
             changed = watch.changed() => changed.map_err(|_| unavailable("the controller is stopping"))?,
             () = &mut deadline => {
+                may_speak(service)?;
                 metrics::counter!("gabion_controller_polls_total", "outcome" => "not_modified").increment(1);
                 return publication
                     .not_modified(node)
@@ -142,28 +146,46 @@ async fn park(
     }
 }
 
-/// Looks at the beacon that the agent has. One that is ahead of this store makes the controller read-only: agents
-/// are witnesses of what was published, and a restored backup must not speak for the fleet.
-fn witness(service: &Service, publication: &Publication, node: NodeId, poll: &Poll) {
-    let Some(beacon) = &poll.beacon else { return };
-    let (rank, fork) = match publication.witness(beacon) {
-        Witness::Agrees | Witness::Unproven => return,
+/// Looks at the beacon that the agent has. One that this store never made stops the controller for good: agents are
+/// witnesses of what was published, and a restored backup must not speak for the fleet. The mark of it is on disk, if
+/// there is room for it, before anybody is answered.
+async fn witness(
+    service: &Service,
+    publication: &Publication,
+    node: NodeId,
+    poll: &Poll,
+) -> Result<(), Failure> {
+    let Some(beacon) = poll.beacon.as_ref().filter(|_| service.board.behind().is_none()) else {
+        return may_speak(service);
+    };
+    let (rank, fork) = match service.board.witness(publication, beacon) {
+        Witness::Agrees | Witness::Unproven => return Ok(()),
         Witness::Ahead { rank } => (rank, false),
         Witness::Fork { rank } => (rank, true),
     };
-    if service.board.read_only().is_some() {
-        return;
-    }
-    let kind = if fork { "a forked" } else { "a newer" };
+    let row = BehindRow {
+        cluster: publication.cluster,
+        node,
+        rank,
+        fork,
+        at: service.clock.now().wall,
+    };
     tracing::warn!(
-        ?node,
-        ?rank,
-        "an agent has {kind} beacon: this controller goes read-only"
+        why = row.why(),
+        "an agent has a beacon that is not ours: this controller goes read-only"
     );
-    service.board.set_read_only(format!(
-        "node {node} has {kind} beacon of epoch {}, term {}, number {}: this store is older than its fleet",
-        rank.epoch, rank.term, rank.number
-    ));
+    service.board.set_behind(row);
+    timers::mark(service).await;
+
+    may_speak(service)
+}
+
+/// What a controller that is behind tells everybody: what it has is not what its fleet has.
+fn may_speak(service: &Service) -> Result<(), Failure> {
+    service
+        .board
+        .behind()
+        .map_or(Ok(()), |row| Err(control_api::witness::refusal(&row)))
 }
 
 fn heard(
@@ -207,16 +229,10 @@ fn reported(
 
 /// Hands a write on, unless nothing may be written.
 pub(crate) async fn write(service: &Service, caller: Caller, request: Request) -> Result<Reply, Failure> {
+    may_speak(service)?;
     if let Some(why) = service.board.read_only() {
-        let code = if service.board.reader().is_full() {
-            Code::StoreFull
-        } else {
-            Code::ReadOnly
-        };
-        return Err(Failure::new(
-            code,
-            format!("the controller writes nothing: {why}"),
-        ));
+        let message = format!("the controller writes nothing: {why}");
+        return Err(Failure::new(Code::StoreFull, message));
     }
 
     service.door.call(caller, request).await?.into_result()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use control_api::fleet::Fleet;
 use control_api::request::{Caller, Request};
 use control_api::routing;
+use control_core::behind;
 use control_core::cluster;
 use control_core::liveness::Change;
 use control_core::store::StoreError;
@@ -47,11 +48,30 @@ pub(crate) fn submit(service: &Service, changes: Vec<Change>) {
     });
 }
 
+/// Writes down that this store is behind its fleet, unless it is written down. Tried each second: a disk may be full.
+pub(crate) async fn mark(service: &Service) {
+    let Some(row) = service.board.behind() else { return };
+    if behind::find(&service.board.snapshot()).is_ok_and(|known| known.is_some()) {
+        return;
+    }
+    let request = Request::Behind(Box::new(row));
+    if let Err(failure) = service.door.call(Caller::Controller, request).await {
+        tracing::error!(
+            code = failure.code.text(),
+            "that this store is behind its fleet is not on disk"
+        );
+    }
+}
+
 /// Lets presence age, every second.
 pub(crate) async fn presence(service: Service) {
     let mut tick = tokio::time::interval(PRESENCE);
     loop {
         tick.tick().await;
+        if service.board.behind().is_some() {
+            mark(&service).await;
+            continue;
+        }
         let now = service.clock.now();
         let snapshot = service.board.snapshot();
         let restored = service.board.live().restore(&snapshot, now);
@@ -68,6 +88,9 @@ pub(crate) async fn beacons(service: Service) {
     let mut tick = tokio::time::interval(BEACON);
     loop {
         tick.tick().await;
+        if service.board.behind().is_some() {
+            continue;
+        }
         if let Err(failure) = service.door.call(Caller::Controller, Request::Tick).await {
             tracing::warn!(code = failure.code.text(), "no beacon could be made");
         }

@@ -11,6 +11,7 @@ use control_api::failure::Failure;
 use control_api::publish::{self, Publications};
 use control_api::request::{Caller, Reply, Request};
 use control_api::touched::Touched;
+use control_api::witness;
 use control_core::signer::Signer;
 use control_store::engine::CommitFailed;
 use control_store::{Bound, Engine, GroupFailed, Revision, Store};
@@ -151,6 +152,7 @@ impl<E: Engine> Writer<E> {
     /// Decides `jobs` as one group. `whole` publishes everything anew.
     fn process(&mut self, jobs: Vec<Job>, whole: bool) -> Result<(), Failure> {
         let now = self.clock.now();
+        let behind = self.board.behind();
         let term = self.store.term();
         let revision = self.store.snapshot().revision();
         let (bench, signer, rng) = (&self.bench, self.signer.as_ref(), &mut self.rng);
@@ -172,10 +174,13 @@ impl<E: Engine> Writer<E> {
                     rng,
                     touched: &mut of_job,
                 };
+                witness::admit(behind.as_ref(), &job.request)?;
                 answer::answer(call, &job.caller, &job.request)
             });
             match &result {
                 Ok(_) => touched.absorb(of_job),
+                // Not even a refusal is written down by a store that is behind.
+                Err(_) if behind.is_some() => {}
                 Err(failure) => {
                     let noted =
                         group.request(|tx| answer::note_refused(tx, &job.caller, &job.request, failure, now));
@@ -188,6 +193,12 @@ impl<E: Engine> Writer<E> {
                 reply: job.reply,
                 result,
             });
+        }
+        if behind.is_some() && !whole {
+            let committed = group.commit().map_err(|failed| commit_failure(&failed));
+            let publications = self.publications.clone();
+
+            return self.conclude(committed.map(|at| (at, publications)), answered, &touched);
         }
         let published = group.request_within(WIDE, |tx| {
             let place = publish::Place {
@@ -205,6 +216,8 @@ impl<E: Engine> Writer<E> {
             publish::publish(call, &self.publications, place)
         });
         let committed = match published {
+            // A start shows what stood in the store, and keeps nothing of what that took.
+            Ok(publications) if behind.is_some() => Ok((revision, publications)),
             Ok(publications) => match group.commit() {
                 Ok(revision) => Ok((revision, publications)),
                 Err(failed) => {
@@ -254,6 +267,7 @@ fn bound(request: &Request) -> Bound {
         | Request::Carried { .. }
         | Request::Confirm { .. }
         | Request::Tick
+        | Request::Behind(_)
         | Request::Serve { .. } => WIDE,
         Request::Join(_) | Request::Renew(_) | Request::Leave | Request::Act { .. } => Bound::REQUEST,
     }

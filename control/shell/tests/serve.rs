@@ -43,6 +43,8 @@ use tokio::sync::oneshot;
 
 #[path = "serve/connections.rs"]
 mod connections;
+#[path = "serve/restored.rs"]
+mod restored;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_joins_polls_and_is_cut_off_when_it_is_revoked() {
@@ -509,6 +511,13 @@ impl Running {
     }
 
     async fn act(&self, action: &str, input: Value) -> Value {
+        let (status, value) = self.ask_admin(action, input).await;
+        assert!(status.is_success(), "{action}: {value}");
+
+        value
+    }
+
+    async fn ask_admin(&self, action: &str, input: Value) -> (hyper::StatusCode, Value) {
         let stream = tokio::net::UnixStream::connect(self.socket())
             .await
             .expect("connects");
@@ -524,9 +533,8 @@ impl Running {
         let status = response.status();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         let value: Value = serde_json::from_slice(&body).expect("JSON");
-        assert!(status.is_success(), "{action}: {value}");
 
-        value
+        (status, value)
     }
 
     async fn connect(

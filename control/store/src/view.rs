@@ -196,6 +196,7 @@ mod tests {
             Table::AuditHead,
             Table::Journal,
             Table::ControllerIdentities,
+            Table::Behind,
         ];
         let keys = writes.map(|table| Key::new(table, b"row"));
         view.apply(

@@ -202,10 +202,11 @@ fn byte() -> impl Strategy<Value = u8> {
 }
 
 /// Neighbours in the order of keys, two of them not resident.
-const TABLES: [Table; 5] = [
+const TABLES: [Table; 6] = [
     Table::Beacons,
     Table::Audit,
     Table::AuditHead,
     Table::Journal,
     Table::ControllerIdentities,
+    Table::Behind,
 ];
