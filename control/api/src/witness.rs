@@ -168,6 +168,7 @@ pub fn admit(standing: Option<&BehindRow>, request: &Request) -> Result<(), Fail
         | Request::Act { .. }
         | Request::Heard { .. }
         | Request::Carried { .. }
+        | Request::Confirm { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
         | Request::Tick => Err(refusal(row)),

@@ -388,7 +388,8 @@ impl Controller {
             }
             Err(failure) => {
                 let now = self.world.now;
-                answer::note_refused(&mut self.tx, caller, request, failure, now).expect("writes");
+                let noted = answer::note_refused(&mut self.tx, caller, request, failure, now);
+                assert_eq!(noted, Ok(()));
             }
         }
 

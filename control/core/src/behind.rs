@@ -100,7 +100,11 @@ mod tests {
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].kind, FindingKind::CONTROLLER_BEHIND);
         assert_eq!(findings[0].severity, Severity::Critical);
-        assert!(findings[0].text.contains("gabion recover"), "{}", findings[0].text);
+        assert!(
+            findings[0].text.contains("gabion recover"),
+            "{}",
+            findings[0].text
+        );
     }
 
     #[test]

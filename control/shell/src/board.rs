@@ -93,10 +93,7 @@ impl Board {
 
     /// What an agent has shown that this store never made, if any has.
     pub fn behind(&self) -> Option<BehindRow> {
-        self.behind
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.behind.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From here on the writer takes nothing but the mark itself. What was shown first stays.

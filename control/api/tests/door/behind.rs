@@ -116,7 +116,11 @@ fn a_store_that_is_behind_takes_nothing_but_the_mark_of_it() {
 
     let before = desk.publications[&cluster].clone();
     let welcome = control_api::welcome::welcome(&desk.tx, &before, desk.bench.controller);
-    assert_eq!(welcome.expect("welcomes").beacon, None, "no beacon leaves any more");
+    assert_eq!(
+        welcome.expect("welcomes").beacon,
+        None,
+        "no beacon leaves any more"
+    );
     desk.publish(&mut Touched::everything());
     assert_eq!(
         desk.publications[&cluster].rank, before.rank,

@@ -26,13 +26,20 @@ async fn a_restored_store_is_read_only_for_good_once_an_agent_shows_what_it_lack
         label(&controller, site).await;
     }
     let own = beacon(&controller, cluster).await;
-    assert!(number(&own) > number(&newest), "its own number has passed the fleet's");
+    assert!(
+        number(&own) > number(&newest),
+        "its own number has passed the fleet's"
+    );
     let refused = poll(&controller, cluster, &joined, &newest).await;
     assert_eq!(refused.expect_err("no answer").code, Code::ReadOnly.text());
     let before = stands(&controller).await;
 
     controller = controller.restart().await;
-    assert_eq!(stands(&controller).await, before, "nothing was committed by the start");
+    assert_eq!(
+        stands(&controller).await,
+        before,
+        "nothing was committed by the start"
+    );
     let refused = poll(&controller, cluster, &joined, &own).await;
     assert_eq!(
         refused.expect_err("no answer, whatever it is shown").code,
@@ -50,7 +57,9 @@ async fn a_beacon_that_nobody_here_signed_is_no_proof_of_anything() {
     let cluster = controller.create_cluster().await;
     let joined = controller.join(cluster, "web-1").await;
     controller.act("cluster/create", json!({ "name": "other" })).await;
-    let other = controller.act("cluster/show", json!({ "cluster": "other" })).await;
+    let other = controller
+        .act("cluster/show", json!({ "cluster": "other" }))
+        .await;
     let other: ClusterId = other["id"].as_str().expect("an id").parse().expect("an id");
     let foreign = beacon(&controller, other).await;
     let mut forged = beacon(&controller, cluster).await;
@@ -84,7 +93,10 @@ async fn stands(controller: &Running) -> (Value, Value) {
     let refused = refusal(controller, "token/create", json!({})).await;
     assert_eq!(refused["code"], Code::ReadOnly.text(), "{refused}");
 
-    (status["clusters"][0]["beacon"].clone(), status["revision"].clone())
+    (
+        status["clusters"][0]["beacon"].clone(),
+        status["revision"].clone(),
+    )
 }
 
 async fn label(controller: &Running, site: &str) {
@@ -117,6 +129,7 @@ async fn poll(
         beacon: Some(shown.to_vec().into()),
         have: Vec::new(),
         wait_ms: 0,
+        left_out: Vec::new(),
     };
 
     node_asks(controller, cluster, joined, NodeRequest::Poll(poll)).await

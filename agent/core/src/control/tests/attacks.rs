@@ -444,9 +444,11 @@ fn a_document_for_a_newer_program_is_left_out_alone() {
         ..reply.clone()
     });
     host.answer_poll(&reply);
-    let asked = host.requests.iter().rev().find_map(|(_, request)| match request {
-        NodeRequest::Poll(poll) => Some(poll.left_out.clone()),
-        _ => None,
+    let asked = host.requests.iter().rev().find_map(|(_, request)| {
+        let NodeRequest::Poll(poll) = request else {
+            return None;
+        };
+        Some(poll.left_out.clone())
     });
     let pinned = leaf(node(), &reply.documents[..1]);
     assert_eq!(

@@ -45,9 +45,11 @@ fn a_certificate_is_renewed_at_half_life_with_new_keys() {
     let ends: Vec<&SessionEnd> = host
         .events
         .iter()
-        .filter_map(|event| match event {
-            Event::SessionClosed { why, .. } => Some(why),
-            _ => None,
+        .filter_map(|event| {
+            let Event::SessionClosed { why, .. } = event else {
+                return None;
+            };
+            Some(why)
         })
         .collect();
     assert_eq!(
