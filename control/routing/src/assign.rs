@@ -55,7 +55,7 @@ fn is_warm(input: &Snapshot<'_>, ends: Ends, now: Now) -> bool {
 
 fn reserve(reserved: &mut Reservations, standing: Option<&RouteRow>, assigned: &Assigned) {
     for request in &assigned.requests {
-        reserved.add(request.relay);
+        reserved.lease(request.relay);
     }
     if let Some(row) = &assigned.row {
         let before = standing.and_then(|row| row.path.as_ref()).and_then(Path::relay);

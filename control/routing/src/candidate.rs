@@ -97,22 +97,37 @@ fn is_shorter(one: &Candidate, other: &Candidate) -> bool {
 /// What this pass has promised so far, on top of what the books say: the next assignment sees it, so that many
 /// orphans of one relay do not all choose the same next one.
 #[derive(Clone, Debug, Default)]
-pub struct Reservations(BTreeMap<NodeId, i64>);
+pub struct Reservations {
+    load: BTreeMap<NodeId, i64>,
+    /// Rows of relays' tables.
+    rows: BTreeMap<NodeId, usize>,
+}
 
 impl Reservations {
     pub fn add(&mut self, relay: NodeId) {
-        *self.0.entry(relay).or_default() += 1;
+        *self.load.entry(relay).or_default() += 1;
     }
 
     pub fn release(&mut self, relay: NodeId) {
-        *self.0.entry(relay).or_default() -= 1;
+        *self.load.entry(relay).or_default() -= 1;
+    }
+
+    /// A lease that is asked for.
+    pub fn lease(&mut self, relay: NodeId) {
+        self.add(relay);
+        *self.rows.entry(relay).or_default() += 1;
+    }
+
+    /// Rows of the relay's table, promised ones included: what may be withdrawn meanwhile gives no room yet.
+    pub fn rows(&self, input: &Snapshot<'_>, relay: NodeId) -> usize {
+        input.leases.rows(relay) + self.rows.get(&relay).copied().unwrap_or(0)
     }
 
     /// Leases and routes of the relay, promised ones included.
     pub fn load(&self, input: &Snapshot<'_>, relay: NodeId) -> u32 {
         let rows = i64::try_from(input.leases.rows(relay)).unwrap_or(i64::MAX);
         let carried = i64::from(input.routes.carried_by(relay));
-        let promised = self.0.get(&relay).copied().unwrap_or(0);
+        let promised = self.load.get(&relay).copied().unwrap_or(0);
         let load = rows.saturating_add(carried).saturating_add(promised);
 
         u32::try_from(load.max(0)).unwrap_or(u32::MAX)
@@ -135,7 +150,7 @@ pub fn appraise(
     let relayed = relays.map(|relay| {
         let lease = input.leases.on(ends.route, relay.node);
         let load = reserved.load(input, relay.node);
-        let (standing, barred_for) = standing(relay, lease, input.leases.rows(relay.node), now);
+        let (standing, barred_for) = standing(relay, lease, reserved.rows(input, relay.node), now);
         let sticky = match standing {
             Standing::Granted | Standing::Pending => Stickiness::Leased,
             Standing::Overdue | Standing::None | Standing::Barred => Stickiness::New,

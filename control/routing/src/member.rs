@@ -38,6 +38,27 @@ impl Member {
     }
 }
 
+impl Member {
+    /// Whether every document says the same of both: all but how it stands, as long as it is in force or not.
+    pub fn publishes_as(&self, other: &Self) -> bool {
+        let Self {
+            node,
+            name,
+            generation,
+            roles,
+            labels,
+            seal_key,
+            endpoints,
+            state,
+        } = self;
+        let identity = (node, name, generation) == (&other.node, &other.name, &other.generation);
+        let rights = (roles, labels) == (&other.roles, &other.labels);
+        let reach = (seal_key, endpoints) == (&other.seal_key, &other.endpoints);
+
+        identity && rights && reach && state.is_in_force() == other.state.is_in_force()
+    }
+}
+
 /// Where a node stands with the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberState {

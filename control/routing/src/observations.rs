@@ -4,6 +4,7 @@
 //! the controller's own boot clock from the moment a report came in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::id::{ClusterId, NodeId, RouteId};
@@ -12,10 +13,10 @@ use protocol::wire::{Drift, LinkObservation, PathObservation, Report, Switch};
 
 use crate::via::Via;
 
-/// The evidence of one cluster.
+/// The evidence of one cluster. A copy shares what each source said until that source says something else.
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
-    sources: BTreeMap<NodeId, Source>,
+    sources: BTreeMap<NodeId, Arc<Source>>,
     stats: Stats,
 }
 
@@ -81,7 +82,7 @@ impl Observations {
         now: Boot,
     ) -> Vec<RouteId> {
         self.stats.reports += 1;
-        let reporter = self.sources.entry(source).or_default();
+        let reporter = Arc::make_mut(self.sources.entry(source).or_default());
         reporter.prune(now);
         let mut touched = Vec::new();
         for row in &report.paths {
@@ -129,7 +130,9 @@ impl Observations {
             return;
         }
         for source in self.sources.values_mut() {
-            source.links.remove(&node);
+            if source.links.contains_key(&node) {
+                Arc::make_mut(source).links.remove(&node);
+            }
         }
     }
 
