@@ -7,7 +7,44 @@ fn every_refusal_says_what_why_effect_and_fix() {
     let mut desk = Controller::new(60);
     desk.create_cluster();
     desk.join("a", &["member"]);
-    let cases = [
+    for (action, input, fix) in cases() {
+        let told = desk.refused(action, input);
+        for part in ["code", "message", "why", "effect"] {
+            assert!(told[part].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+        }
+        let shown = told["fix"].as_str().expect("a fix");
+        assert!(shown.starts_with(fix), "{action:?}: {shown}");
+    }
+}
+
+#[test]
+fn who_has_no_role_is_told_which_would_do() {
+    let mut desk = Controller::new(61);
+    desk.create_cluster();
+    let stranger = protocol::id::OperatorId::from_bytes([9; 16]);
+    let request = Request::Act {
+        action: Action::TokenCreate,
+        input: json!({}),
+    };
+    let caller = Caller::Local {
+        operator: Some(stranger),
+    };
+    let refused = desk.ask(&caller, &request).expect_err("no role");
+
+    let told = refused.told(Some(Action::TokenCreate));
+    assert_eq!(
+        told["why"],
+        "the operator has no role; any of these would do: owner, admin"
+    );
+    assert!(
+        told["fix"].as_str().unwrap().starts_with("gabion role grant "),
+        "{told}"
+    );
+}
+
+/// What is asked in vain, and the command that the fix begins with.
+fn cases() -> Vec<(Action, Value, &'static str)> {
+    vec![
         (
             Action::ClusterCreate,
             json!({ "name": "prod" }),
@@ -76,40 +113,7 @@ fn every_refusal_says_what_why_effect_and_fix() {
             json!({ "cluster": "x" }),
             "gabion cluster list",
         ),
-    ];
-    for (action, input, fix) in cases {
-        let told = desk.refused(action, input);
-        for part in ["code", "message", "why", "effect"] {
-            assert!(told[part].as_str().is_some_and(|text| !text.is_empty()), "{told}");
-        }
-        let shown = told["fix"].as_str().expect("a fix");
-        assert!(shown.starts_with(fix), "{action:?}: {shown}");
-    }
-}
-
-#[test]
-fn who_has_no_role_is_told_which_would_do() {
-    let mut desk = Controller::new(61);
-    desk.create_cluster();
-    let stranger = protocol::id::OperatorId::from_bytes([9; 16]);
-    let request = Request::Act {
-        action: Action::TokenCreate,
-        input: json!({}),
-    };
-    let caller = Caller::Local {
-        operator: Some(stranger),
-    };
-    let refused = desk.ask(&caller, &request).expect_err("no role");
-
-    let told = refused.told(Some(Action::TokenCreate));
-    assert_eq!(
-        told["why"],
-        "the operator has no role; any of these would do: owner, admin"
-    );
-    assert!(
-        told["fix"].as_str().unwrap().starts_with("gabion role grant "),
-        "{told}"
-    );
+    ]
 }
 
 impl Controller {

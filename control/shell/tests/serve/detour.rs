@@ -52,7 +52,7 @@ async fn observed(connection: &Connection) -> SocketAddr {
     observed.expect("an address").0
 }
 
-/// Forwards what comes to `front`: from `path`, and as many packets as `elsewhere` says from `other`.
+/// Forwards what comes to `front`: from `path`, and as many packets as `elsewhere` says from another socket.
 struct Detour {
     front: SocketAddr,
     path: SocketAddr,
