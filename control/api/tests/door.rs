@@ -488,15 +488,13 @@ impl Controller {
     }
 
     fn heartbeat(&mut self, cluster: ClusterId, node: NodeId, port: u16) {
-        let changes: Vec<Change> = self.hear(cluster, node, port).into_iter().collect();
-        let request = Request::Heard {
-            changes: changes.clone(),
-        };
-        self.ask(&Caller::Controller, &request).expect("stored");
+        let changes = self.hear(cluster, node, port);
+        self.ask(&Caller::Controller, &Request::Heard { changes })
+            .expect("stored");
     }
 
-    /// Takes a heartbeat in, and stores nothing.
-    fn hear(&mut self, cluster: ClusterId, node: NodeId, port: u16) -> Option<Change> {
+    /// Takes a heartbeat in, and stores nothing of what it has that is to be stored.
+    fn hear(&mut self, cluster: ClusterId, node: NodeId, port: u16) -> Vec<Change> {
         let heartbeat = Heartbeat {
             boot: BootId::from_bytes([port as u8; 16]),
             candidates: vec![Candidate::new(CandidateKind::Lan, address(port))],
@@ -509,7 +507,7 @@ impl Controller {
             .live
             .handle_heartbeat((cluster, node), address(port), &heartbeat, self.world.now);
 
-        change.expect("taken")
+        change.expect("taken").into_iter().collect()
     }
 
     /// Both ends of each pair say that they are connected, and no pair has a direct path.

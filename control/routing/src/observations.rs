@@ -119,7 +119,7 @@ impl Observations {
     /// Lets time pass: what was not repeated within [`RETAIN`] goes, whoever said it.
     pub fn handle_timeout(&mut self, now: Boot) {
         self.sources.retain(|_, source| {
-            source.prune(now);
+            Arc::make_mut(source).prune(now);
             !source.is_empty()
         });
     }
