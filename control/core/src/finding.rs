@@ -54,8 +54,14 @@ impl FindingKind {
     pub const CLOCK_BEHIND: Self = Self::named("clock_behind");
     /// An agent has a beacon that this store never made: see [`crate::behind`].
     pub const CONTROLLER_BEHIND: Self = Self::named("controller_behind");
+    /// A node would not apply a document that this controller published.
+    pub const DOCUMENT_REFUSED: Self = Self::named("document_refused");
+    /// A node saw two documents, or two beacons, under one version.
+    pub const FORK_DETECTED: Self = Self::named("fork_detected");
     /// Two holders of one identity.
     pub const IDENTITY_CLONED: Self = Self::named("identity_cloned");
+    /// Nothing new can be published for a cluster.
+    pub const PUBLICATION_FAILED: Self = Self::named("publication_failed");
     /// A revocation list that has grown towards what one message holds.
     pub const REVOCATIONS_LONG: Self = Self::named("revocations_long");
     /// The newest grant of a role is not in the store any more.
@@ -198,6 +204,23 @@ pub fn resolve(desk: &mut Desk<'_>, fingerprint: &Digest) -> Result<FindingRow, 
         }
         FindingState::Resolved => Ok(row),
     }
+}
+
+/// Closes it because what it told of is over. One that was never raised, or is closed already, is left alone.
+pub fn clear(desk: &mut Desk<'_>, finding: &Finding) -> Result<(), StoreError> {
+    let known: Option<FindingRow> = desk.tx.get(finding.fingerprint().as_bytes())?;
+    let Some(mut row) = known.filter(|row| row.state != FindingState::Resolved) else {
+        return Ok(());
+    };
+    row.state = FindingState::Resolved;
+    row.changed_at = desk.now.wall;
+    desk.tx.put(&row)?;
+
+    desk.record(
+        Action::FINDING_RESOLVED,
+        Target::Finding(row.fingerprint),
+        row.kind.as_str(),
+    )
 }
 
 /// Every finding, resolved ones included.

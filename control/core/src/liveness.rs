@@ -1,5 +1,8 @@
 //! Who is there: heartbeats in memory, and the changes that are worth a row.
 //!
+//! A change is what memory holds and the store is not known to hold. It is offered again until somebody says that it
+//! is stored, so neither a full disk nor a lost commit loses one.
+//!
 //! ```text
 //! active ──40 s without a heartbeat──► degraded ──5 min──► offline
 //!    ▲──────────────── a heartbeat ───────┴──────────────────┘
@@ -7,9 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
 use std::time::Duration;
 
 use protocol::document::config::{Candidate, CandidateKind};
+use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{BootId, ClusterId, NodeId};
 use protocol::limits::{CANDIDATES, TEXT_BYTES};
@@ -23,6 +28,11 @@ use crate::node::{NodeRow, Presence, Tenure};
 pub struct Liveness {
     addresses: Addresses,
     nodes: BTreeMap<Key, Seen>,
+    stored: BTreeMap<Key, Stored>,
+    /// Nodes of which memory holds something that the store is not known to hold.
+    unstored: BTreeSet<Key>,
+    /// The last node that a change was offered of: the others come first.
+    offered: Option<Key>,
     deadlines: BTreeSet<(Boot, Key)>,
 }
 
@@ -52,6 +62,40 @@ pub struct Seen {
     /// Where the last heartbeat came from.
     pub observed: Option<SocketAddr>,
     deadline: Option<Boot>,
+    /// Refusals that are to be stored.
+    untold: BTreeSet<Refusal>,
+}
+
+/// A document that an agent would not apply, as far as it tells one alarm from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    pub kind: Kind,
+    /// None if this version does not know the agent's word for it.
+    pub code: Option<Code>,
+}
+
+impl Refusal {
+    pub fn of(refused: &Refused) -> Self {
+        Self {
+            kind: refused.kind,
+            code: Code::parse(&refused.code),
+        }
+    }
+
+    /// The code's own text, never the agent's.
+    pub fn text(self) -> &'static str {
+        self.code.map_or("unknown", Code::text)
+    }
+}
+
+/// What the store is known to hold of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stored {
+    presence: Option<Presence>,
+    boot: Option<BootId>,
+    candidates: Option<Vec<Candidate>>,
+    agent_version: Option<String>,
+    epoch: Option<u64>,
 }
 
 /// Something that is to be stored: see [`crate::node::record_change`]. What is none has not changed.
@@ -65,6 +109,8 @@ pub struct Change {
     pub candidates: Option<Vec<Candidate>>,
     pub agent_version: Option<String>,
     pub epoch: Option<u64>,
+    /// Alarms that the agent raised.
+    pub refused: Vec<Refusal>,
 }
 
 /// A node at its controller.
@@ -75,13 +121,15 @@ impl Liveness {
         Self {
             addresses,
             nodes: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            unstored: BTreeSet::new(),
+            offered: None,
             deadlines: BTreeSet::new(),
         }
     }
 
-    /// Takes over what is stored of a node: at start, when it has just joined, and when storing a change has failed,
-    /// so that the next heartbeat brings that change again. A node that was there is given the whole time to be heard
-    /// again, since nobody listened meanwhile.
+    /// Takes over what is stored of a node: at start, and when it has just joined. A node that was there is given the
+    /// whole time to be heard again, since nobody listened meanwhile.
     pub fn restore(&mut self, row: &NodeRow, now: Now) {
         self.forget(row.cluster, row.id);
         if row.tenure == Tenure::Revoked {
@@ -99,8 +147,10 @@ impl Liveness {
             refused: Vec::new(),
             observed: None,
             deadline: None,
+            untold: BTreeSet::new(),
         };
         self.nodes.insert(key, seen);
+        self.stored.insert(key, Stored::in_row(row));
         self.schedule(key, now.boot);
     }
 
@@ -110,6 +160,8 @@ impl Liveness {
         if let Some(deadline) = self.nodes.remove(&key).and_then(|seen| seen.deadline) {
             self.deadlines.remove(&(deadline, key));
         }
+        self.stored.remove(&key);
+        self.unstored.remove(&key);
     }
 
     pub fn get(&self, cluster: ClusterId, node: NodeId) -> Option<&Seen> {
@@ -117,7 +169,7 @@ impl Liveness {
     }
 
     /// Takes in a heartbeat of an admitted node. `observed` is where its connection comes from. Returns what is to be
-    /// stored, if anything.
+    /// stored of this node, if anything.
     pub fn handle_heartbeat(
         &mut self,
         (cluster, node): Key,
@@ -126,6 +178,9 @@ impl Liveness {
         now: Now,
     ) -> Result<Option<Change>, HeartbeatRefused> {
         check(heartbeat)?;
+        let key = (cluster, node);
+        let mut untold: BTreeSet<Refusal> = heartbeat.refused.iter().map(Refusal::of).collect();
+        untold.extend(self.nodes.get(&key).into_iter().flat_map(|seen| &seen.untold));
         let heard = Seen {
             presence: Presence::Active,
             last: Some(now),
@@ -137,23 +192,43 @@ impl Liveness {
             refused: heartbeat.refused.clone(),
             observed,
             deadline: None,
+            untold,
         };
-        self.unschedule((cluster, node));
-        let before = self.nodes.insert((cluster, node), heard);
-        self.schedule((cluster, node), now.boot);
+        self.unschedule(key);
+        self.nodes.insert(key, heard);
+        self.schedule(key, now.boot);
 
-        Ok(self.change((cluster, node), before.as_ref(), now))
+        Ok(self.look_at(key, now.wall))
     }
 
-    /// Lets time pass: who was not heard for too long?
+    /// Lets time pass: who was not heard for too long? Returns what is to be stored now of all nodes, at most
+    /// [`CHANGES`], those first whose turn it is.
     pub fn handle_timeout(&mut self, now: Now) -> Vec<Change> {
-        let mut changes = Vec::new();
         while let Some((deadline, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now.boot) {
             self.deadlines.pop_first();
-            changes.extend(self.expire(key, deadline, now));
+            self.expire(key, deadline);
+            self.look_at(key, now.wall);
         }
+        let turn = self.offered.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.unstored.range((turn, Bound::Unbounded));
+        let keys: BTreeSet<Key> = next.chain(&self.unstored).take(CHANGES).copied().collect();
+        self.offered = keys.last().copied().filter(|_| self.unstored.len() > CHANGES);
 
-        changes
+        keys.into_iter()
+            .filter_map(|key| self.change(key, now.wall))
+            .collect()
+    }
+
+    /// Takes in that changes are on disk. What has changed since they were offered stays to be stored.
+    pub fn handle_stored(&mut self, changes: &[Change]) {
+        for change in changes {
+            let key = (change.cluster, change.node);
+            if let Some(seen) = self.nodes.get_mut(&key) {
+                seen.untold.retain(|refusal| !change.refused.contains(refusal));
+                self.stored.entry(key).or_default().take(change);
+                self.look_at(key, change.at);
+            }
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
@@ -161,9 +236,10 @@ impl Liveness {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    fn expire(&mut self, key: Key, deadline: Boot, now: Now) -> Option<Change> {
-        let seen = self.nodes.get_mut(&key)?;
-        let before = seen.clone();
+    fn expire(&mut self, key: Key, deadline: Boot) {
+        let Some(seen) = self.nodes.get_mut(&key) else {
+            return;
+        };
         seen.presence = match seen.presence {
             Presence::Active => Presence::Degraded,
             Presence::Degraded | Presence::Offline => Presence::Offline,
@@ -175,8 +251,6 @@ impl Liveness {
         if let Some(next) = seen.deadline {
             self.deadlines.insert((next, key));
         }
-
-        self.change(key, Some(&before), now)
     }
 
     fn schedule(&mut self, key: Key, heard: Boot) {
@@ -199,27 +273,69 @@ impl Liveness {
         }
     }
 
-    fn change(&self, (cluster, node): Key, before: Option<&Seen>, now: Now) -> Option<Change> {
-        let seen = self.nodes.get(&(cluster, node))?;
-        let is = |same: fn(&Seen, &Seen) -> bool| before.is_some_and(|before| same(before, seen));
-        let change = Change {
-            cluster,
-            node,
-            at: now.wall,
-            presence: seen.presence,
-            boot: seen.boot.filter(|_| !is(|a, b| a.boot == b.boot)),
-            candidates: Some(seen.candidates.clone()).filter(|_| !is(|a, b| a.candidates == b.candidates)),
-            agent_version: Some(seen.agent_version.clone())
-                .filter(|_| !is(|a, b| a.agent_version == b.agent_version)),
-            epoch: Some(seen.epoch).filter(|_| !is(|a, b| a.epoch == b.epoch)),
+    /// Remembers whether there is something to store of a node, and returns it.
+    fn look_at(&mut self, key: Key, at: Wall) -> Option<Change> {
+        let change = self.change(key, at);
+        match change {
+            Some(_) => self.unstored.insert(key),
+            None => self.unstored.remove(&key),
         };
-        let news = !is(|a, b| a.presence == b.presence)
+
+        change
+    }
+
+    /// What memory holds of a node and the store is not known to hold.
+    fn change(&self, key: Key, at: Wall) -> Option<Change> {
+        let seen = self.nodes.get(&key)?;
+        let nothing = Stored::default();
+        let stored = self.stored.get(&key).unwrap_or(&nothing);
+        let change = Change {
+            cluster: key.0,
+            node: key.1,
+            at,
+            presence: seen.presence,
+            boot: seen.boot.filter(|boot| stored.boot != Some(*boot)),
+            candidates: news(&seen.candidates, stored.candidates.as_ref()),
+            agent_version: news(&seen.agent_version, stored.agent_version.as_ref()),
+            epoch: news(&seen.epoch, stored.epoch.as_ref()),
+            refused: seen.untold.iter().copied().collect(),
+        };
+        let is_news = stored.presence != Some(change.presence)
             || change.boot.is_some()
             || change.candidates.is_some()
             || change.agent_version.is_some()
-            || change.epoch.is_some();
+            || change.epoch.is_some()
+            || !change.refused.is_empty();
 
-        news.then_some(change)
+        is_news.then_some(change)
+    }
+}
+
+fn news<T: Clone + PartialEq>(seen: &T, stored: Option<&T>) -> Option<T> {
+    (stored != Some(seen)).then(|| seen.clone())
+}
+
+impl Stored {
+    fn in_row(row: &NodeRow) -> Self {
+        Self {
+            presence: Some(row.presence),
+            boot: row.boot,
+            candidates: Some(row.candidates.clone()),
+            agent_version: Some(row.agent_version.clone()),
+            epoch: Some(row.epoch),
+        }
+    }
+
+    fn take(&mut self, change: &Change) {
+        self.presence = Some(change.presence);
+        self.boot = change.boot.or(self.boot);
+        self.epoch = change.epoch.or(self.epoch);
+        if change.candidates.is_some() {
+            self.candidates.clone_from(&change.candidates);
+        }
+        if change.agent_version.is_some() {
+            self.agent_version.clone_from(&change.agent_version);
+        }
     }
 }
 
@@ -272,6 +388,13 @@ fn check(heartbeat: &Heartbeat) -> Result<(), HeartbeatRefused> {
     if heartbeat.applied.len() > DOCUMENTS || heartbeat.refused.len() > DOCUMENTS {
         return Err(HeartbeatRefused::TooManyDocuments);
     }
+    if heartbeat
+        .refused
+        .iter()
+        .any(|refused| refused.code.len() > TEXT_BYTES)
+    {
+        return Err(HeartbeatRefused::CodeTooLong);
+    }
     match version.len() > TEXT_BYTES || version.chars().any(char::is_control) {
         true => Err(HeartbeatRefused::VersionTooLong),
         false => Ok(()),
@@ -280,6 +403,9 @@ fn check(heartbeat: &Heartbeat) -> Result<(), HeartbeatRefused> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeartbeatRefused {
+    /// The reason for a refused document is longer than [`TEXT_BYTES`].
+    #[error("the code of a refused document is too long")]
+    CodeTooLong,
     /// More than [`CANDIDATES`].
     #[error("a node publishes at most {CANDIDATES} candidates")]
     TooManyCandidates,
@@ -294,7 +420,9 @@ pub enum HeartbeatRefused {
 impl HeartbeatRefused {
     pub const fn code(self) -> Code {
         match self {
-            Self::TooManyCandidates | Self::TooManyDocuments | Self::VersionTooLong => Code::ValidationFailed,
+            Self::CodeTooLong | Self::TooManyCandidates | Self::TooManyDocuments | Self::VersionTooLong => {
+                Code::ValidationFailed
+            }
         }
     }
 }
@@ -305,6 +433,8 @@ pub const DEGRADED_AFTER: Duration = Duration::from_secs(40);
 pub const OFFLINE_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Documents that one heartbeat lists: every kind there is, with room.
 pub const DOCUMENTS: usize = 32;
+/// Changes that are stored together: some 500 KiB of rows, far below what one commit may hold.
+pub const CHANGES: usize = 500;
 
 #[cfg(test)]
 mod tests;

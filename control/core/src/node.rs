@@ -27,6 +27,7 @@ use protocol::wire::NodeRequest;
 use crate::audit::{Action, Target};
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
+use crate::finding::{self, Finding, FindingKind, Severity};
 use crate::join::{self, RequestState};
 use crate::liveness::Change;
 use crate::names::{self, NameHolder};
@@ -306,6 +307,7 @@ pub fn record_change(tx: &mut dyn Tx, change: &Change) -> Result<(), StoreError>
     let Some(mut row) = known.filter(|row| row.tenure != Tenure::Revoked) else {
         return Ok(());
     };
+    let before = row.clone();
     if row.boot.is_none() && change.boot.is_some() {
         bootstrapped(tx, &row)?;
     }
@@ -317,6 +319,9 @@ pub fn record_change(tx: &mut dyn Tx, change: &Change) -> Result<(), StoreError>
     row.candidates = change.candidates.clone().unwrap_or(row.candidates);
     row.agent_version = change.agent_version.clone().unwrap_or(row.agent_version);
     row.epoch = change.epoch.unwrap_or(row.epoch);
+    if row == before {
+        return Ok(());
+    }
 
     tx.put(&row)
 }
@@ -348,6 +353,31 @@ pub fn confirm(
     tx.put(&row)?;
 
     Ok(true)
+}
+
+/// Raises an alarm for each document that an agent would not apply: the strongest one when it saw two under one
+/// version, which takes two signers. The same alarm of the same node is one finding.
+pub fn raise_refusals(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
+    for refusal in &change.refused {
+        let is_fork = refusal.code == Some(Code::ForkDetected);
+        let (kind, severity) = match is_fork {
+            true => (FindingKind::FORK_DETECTED, Severity::Critical),
+            false => (FindingKind::DOCUMENT_REFUSED, Severity::Warning),
+        };
+        let (node, document, code) = (change.node, refusal.kind.name(), refusal.text());
+        let finding = Finding {
+            kind,
+            severity,
+            cluster: Some(change.cluster),
+            subject: format!("{node} {document} {code}"),
+            text: format!(
+                "node {node} refused a document of kind {document} ({code}) and keeps the one it has"
+            ),
+        };
+        finding::raise(desk, finding)?;
+    }
+
+    Ok(())
 }
 
 /// The first sign of life of a node ends its enrolment.

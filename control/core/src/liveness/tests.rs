@@ -22,7 +22,7 @@ fn a_node_is_degraded_after_40_seconds_and_offline_after_5_minutes() {
 fn a_heartbeat_brings_a_node_back() {
     let mut liveness = Liveness::new(Addresses::Routable);
     beat(&mut liveness, at(0));
-    liveness.handle_timeout(at(40_000));
+    presences(&mut liveness, at(40_000));
     let back = beat(&mut liveness, at(50_000)).expect("a change");
 
     assert_eq!(back.presence, Presence::Active);
@@ -43,14 +43,11 @@ fn a_heartbeat_that_says_nothing_new_is_no_change() {
 }
 
 #[test]
-fn both_steps_are_reported_when_time_has_jumped() {
+fn a_node_is_what_it_is_by_now_when_time_has_jumped() {
     let mut liveness = Liveness::new(Addresses::Routable);
     beat(&mut liveness, at(0));
 
-    assert_eq!(
-        presences(&mut liveness, at(900_000)),
-        [Presence::Degraded, Presence::Offline]
-    );
+    assert_eq!(presences(&mut liveness, at(900_000)), [Presence::Offline]);
 }
 
 #[test]
@@ -206,15 +203,97 @@ fn a_controller_that_starts_gives_everybody_the_whole_time() {
 }
 
 #[test]
-fn a_change_that_was_not_stored_comes_again() {
+fn a_change_is_offered_until_it_is_stored() {
     let mut liveness = Liveness::new(Addresses::Routable);
-    let row = row(Presence::Offline);
-    liveness.restore(&row, at(0));
-    let lost = beat(&mut liveness, at(1_000)).expect("a change");
-    liveness.restore(&row, at(1_000));
-    let again = beat(&mut liveness, at(11_000)).expect("the same change");
-
+    liveness.restore(&row(Presence::Offline), at(0));
+    let lost = hear(&mut liveness, &heartbeat(&[]), at(1_000)).expect("a change");
+    let again = hear(&mut liveness, &heartbeat(&[]), at(11_000)).expect("the same change");
     assert_eq!((again.presence, again.boot), (lost.presence, lost.boot));
+    let offered = liveness.handle_timeout(at(12_000));
+    assert_eq!(offered.len(), 1);
+    liveness.handle_stored(&offered);
+
+    assert_eq!(hear(&mut liveness, &heartbeat(&[]), at(21_000)), None);
+    assert_eq!(liveness.handle_timeout(at(21_000)), []);
+}
+
+#[test]
+fn what_changes_while_a_change_is_stored_is_not_taken_for_stored() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let first = hear(&mut liveness, &heartbeat(&[]), at(0)).expect("a change");
+    let restarted = Heartbeat {
+        boot: BootId::from_bytes([2; 16]),
+        ..heartbeat(&[])
+    };
+    hear(&mut liveness, &restarted, at(1_000)).expect("another run");
+    liveness.handle_stored(&[first]);
+    let left = liveness.handle_timeout(at(2_000));
+
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].boot, left[0].epoch), (Some(restarted.boot), None));
+}
+
+#[test]
+fn a_refused_document_is_told_until_it_is_stored_also_when_the_agent_tells_it_once() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    beat(&mut liveness, at(0));
+    let refused = |code: &str| Refused {
+        kind: Kind::Routes,
+        epoch: 1,
+        version: 3,
+        code: code.to_owned(),
+    };
+    let alarmed = Heartbeat {
+        refused: vec![
+            refused("fork_detected"),
+            refused("what nobody knows"),
+            refused(""),
+        ],
+        ..heartbeat(&[])
+    };
+    hear(&mut liveness, &alarmed, at(1_000)).expect("an alarm");
+    let offered = hear(&mut liveness, &heartbeat(&[]), at(2_000)).expect("still the alarm");
+    let codes: Vec<&str> = offered.refused.iter().map(|refusal| refusal.text()).collect();
+    assert_eq!(
+        codes,
+        ["unknown", "fork_detected"],
+        "an agent's own words are not kept"
+    );
+    liveness.handle_stored(&[offered]);
+
+    assert_eq!(liveness.handle_timeout(at(2_000)), []);
+    let wordy = Heartbeat {
+        refused: vec![refused(&"x".repeat(257))],
+        ..heartbeat(&[])
+    };
+    let too_long = liveness.handle_heartbeat(KEY, &wordy, None, at(3_000));
+    assert_eq!(too_long, Err(HeartbeatRefused::CodeTooLong));
+}
+
+#[test]
+fn nobody_is_passed_over_when_many_have_news() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let count = u32::try_from(CHANGES).expect("small") * 2 + 7;
+    for number in 0..count {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let key = (KEY.0, NodeId::from_bytes(id));
+        liveness
+            .handle_heartbeat(key, &heartbeat(&[]), None, at(0))
+            .expect("a good heartbeat");
+    }
+    let mut offered = BTreeSet::new();
+    for _ in 0..3 {
+        let changes = liveness.handle_timeout(at(1));
+        assert!(changes.len() <= CHANGES);
+        offered.extend(changes.iter().map(|change| change.node));
+    }
+
+    assert_eq!(
+        offered.len(),
+        count as usize,
+        "although none of it could be stored"
+    );
 }
 
 proptest! {
@@ -227,7 +306,9 @@ proptest! {
         let mut now = 0;
         for (who, pause, speaks) in steps {
             now += pause * 1_000;
-            for change in liveness.handle_timeout(at(now)) {
+            let changes = liveness.handle_timeout(at(now));
+            liveness.handle_stored(&changes);
+            for change in changes {
                 stored.insert(change.node.as_bytes()[0], change.presence);
             }
             if speaks {
@@ -235,6 +316,7 @@ proptest! {
                 let change = liveness.handle_heartbeat((KEY.0, node), &heartbeat(&[]), None, at(now)).unwrap();
                 if let Some(change) = change {
                     stored.insert(who, change.presence);
+                    liveness.handle_stored(&[change]);
                 }
                 heard.insert(who, now);
             }
@@ -251,15 +333,25 @@ proptest! {
     }
 }
 
+/// What time changes, which is then stored.
 fn presences(liveness: &mut Liveness, now: Now) -> Vec<Presence> {
     let changes = liveness.handle_timeout(now);
+    liveness.handle_stored(&changes);
 
     changes.iter().map(|change| change.presence).collect()
 }
 
+/// A heartbeat, and what it changes is stored.
 fn beat(liveness: &mut Liveness, now: Now) -> Option<Change> {
+    let change = hear(liveness, &heartbeat(&[]), now);
+    liveness.handle_stored(change.as_slice());
+
+    change
+}
+
+fn hear(liveness: &mut Liveness, heartbeat: &Heartbeat, now: Now) -> Option<Change> {
     liveness
-        .handle_heartbeat(KEY, &heartbeat(&[]), None, now)
+        .handle_heartbeat(KEY, heartbeat, None, now)
         .expect("a good heartbeat")
 }
 
