@@ -212,9 +212,10 @@ fn of_controller(
 ) -> Result<Reply, Failure> {
     match request {
         Request::Heard { changes } => {
-            changes
-                .iter()
-                .try_for_each(|change| node::record_change(desk.tx, change))?;
+            for change in changes {
+                node::record_change(desk.tx, change)?;
+                node::raise_refusals(desk, change)?;
+            }
         }
         Request::Carried {
             cluster,

@@ -10,6 +10,7 @@ use control_routing::member::{Endpoint, Member, MemberState};
 use control_routing::policy::{PolicyRow, Wanted};
 use control_routing::pool::RelayPool;
 use control_routing::route::{RouteBook, RouteRow};
+use protocol::cbor;
 use protocol::document::config::{Candidate, CandidateKind};
 use protocol::id::{ClusterId, NodeId};
 use protocol::net::Address;
@@ -44,6 +45,11 @@ impl Fleet {
             routes: view.scan::<RouteRow>(cluster.as_bytes())?.into_iter().collect(),
             members,
         })
+    }
+
+    /// The member that a stored row describes, if the row can be read.
+    pub(crate) fn member_of(row: &[u8]) -> Option<Member> {
+        cbor::decode::<NodeRow>(row).ok().map(member)
     }
 
     /// As routing wants it, beside what `life` holds in memory.

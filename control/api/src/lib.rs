@@ -9,6 +9,7 @@ pub mod answer;
 pub mod failure;
 pub mod fleet;
 pub mod live;
+pub mod pace;
 pub mod publication;
 pub mod publish;
 pub mod request;

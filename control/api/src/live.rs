@@ -1,26 +1,35 @@
 //! What the controller knows and does not store: who was heard, what was measured, what relays said they have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use control_core::liveness::{Addresses, Change, HeartbeatRefused, Liveness, Seen};
-use control_core::node;
+use control_core::liveness::{Addresses, Change, DOCUMENTS, HeartbeatRefused, Liveness, Seen};
+use control_core::node::{self, NodeRow, Tenure};
 use control_core::store::{StoreError, View};
 use control_core::{cluster, liveness};
 use control_routing::lease::TableVersion;
-use control_routing::observations::Observations;
+use control_routing::observations::{DOWN_MISSES, Observations};
 use control_routing::trend::Trends;
+use control_routing::via::Via;
 use protocol::envelope::Kind;
+use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId, RouteId};
 use protocol::net::Address;
 use protocol::time::{Boot, Now, Wall};
-use protocol::wire::{Have, Heartbeat, Poll, Report};
+use protocol::wire::{Drift, Have, Heartbeat, Poll, Report};
+
+use crate::failure::Failure;
+use crate::pace::{Asked, Turnstile};
+use crate::publication::Publication;
+use crate::request::Request;
 
 /// Memory of one controller process, for all its clusters.
 #[derive(Clone, Debug)]
 pub struct Live {
     liveness: Liveness,
     clusters: BTreeMap<ClusterId, ClusterLife>,
+    /// Relays whose acknowledgement of a lease table the store is not known to hold.
+    unacknowledged: BTreeSet<liveness::Key>,
 }
 
 /// Memory of one cluster.
@@ -28,9 +37,20 @@ pub struct Live {
 pub struct ClusterLife {
     pub observations: Observations,
     pub trends: Trends,
-    polls: BTreeMap<NodeId, LastPoll>,
-    /// Addresses that are stored as confirmed.
-    confirmed: BTreeMap<NodeId, Vec<Address>>,
+    nodes: BTreeMap<NodeId, NodeLife>,
+}
+
+/// Memory of one node, besides its heartbeats.
+#[derive(Clone, Debug, Default)]
+struct NodeLife {
+    poll: LastPoll,
+    /// The lease table that it has, if it is one that was published here.
+    table: Option<TableVersion>,
+    /// The last one whose acknowledgement is stored.
+    acknowledged: Option<TableVersion>,
+    /// Its addresses that are stored as confirmed.
+    confirmed: Vec<Address>,
+    turnstile: Turnstile,
 }
 
 /// What the newest poll of a node said.
@@ -38,8 +58,23 @@ pub struct ClusterLife {
 pub struct LastPoll {
     pub at: Option<Now>,
     pub have: Vec<Have>,
-    /// The lease table that it had when that was last written down.
-    noted: Option<TableVersion>,
+}
+
+impl ClusterLife {
+    /// What routing decides on, to be taken along: copying it costs a pointer for each reporter.
+    pub fn evidence(&self) -> Self {
+        Self {
+            observations: self.observations.clone(),
+            trends: self.trends.clone(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// Drops what a node that is gone for good said, and what was said of it.
+    fn forget(&mut self, node: NodeId) {
+        self.observations.forget(node);
+        self.nodes.remove(&node);
+    }
 }
 
 impl Live {
@@ -47,29 +82,45 @@ impl Live {
         Self {
             liveness: Liveness::new(addresses),
             clusters: BTreeMap::new(),
+            unacknowledged: BTreeSet::new(),
         }
     }
 
-    /// Takes over what is stored of every node: at start, and for those who joined since.
+    /// Takes over what is stored of every node: at start, and for those who joined since. Forgets who was revoked. A
+    /// cluster that cannot be read holds up no other; its error comes back.
     pub fn restore(&mut self, view: &dyn View, now: Now) -> Result<(), StoreError> {
-        for cluster in cluster::list(view)? {
-            for row in node::list(view, cluster.id)? {
-                if self.liveness.get(row.cluster, row.id).is_none() || row.tenure == node::Tenure::Revoked {
-                    self.liveness.restore(&row, now);
-                }
-                if row.tenure == node::Tenure::Revoked
-                    && let Some(life) = self.clusters.get_mut(&cluster.id)
-                {
-                    life.forget(row.id);
-                }
-                if let Some(confirmed) = row.confirmed {
-                    let life = self.clusters.entry(cluster.id).or_default();
-                    life.confirmed.insert(row.id, confirmed);
-                }
+        let mut outcome = Ok(());
+        for cluster in cluster::ids(view)? {
+            match node::list(view, cluster) {
+                Ok(rows) => rows.iter().for_each(|row| self.restore_node(row, now)),
+                Err(error) => outcome = Err(error),
             }
         }
 
-        Ok(())
+        outcome
+    }
+
+    fn restore_node(&mut self, row: &NodeRow, now: Now) {
+        let key = (row.cluster, row.id);
+        if row.tenure == Tenure::Revoked {
+            self.liveness.restore(row, now);
+            self.unacknowledged.remove(&key);
+            if let Some(life) = self.clusters.get_mut(&row.cluster) {
+                life.forget(row.id);
+            }
+            return;
+        }
+        if self.liveness.get(row.cluster, row.id).is_none() {
+            self.liveness.restore(row, now);
+        }
+        if let Some(confirmed) = &row.confirmed {
+            self.node(key).confirmed.clone_from(confirmed);
+        }
+    }
+
+    /// Lets one request of a node in, unless it asks more often than any has to.
+    pub fn admit(&mut self, key: liveness::Key, asked: Asked, now: Boot) -> Result<(), Failure> {
+        self.node(key).turnstile.admit(asked, now)
     }
 
     pub fn handle_heartbeat(
@@ -83,25 +134,7 @@ impl Live {
             .handle_heartbeat(key, heartbeat, Some(observed), now)
     }
 
-    /// These changes were not stored. What the store has of their nodes counts again, so that the next heartbeat, or
-    /// the lack of one, brings them anew.
-    pub fn handle_unstored(
-        &mut self,
-        view: &dyn View,
-        changes: &[Change],
-        now: Now,
-    ) -> Result<(), StoreError> {
-        for change in changes {
-            match node::get(view, change.cluster, change.node)? {
-                Some(row) => self.liveness.restore(&row, now),
-                None => self.liveness.forget(change.cluster, change.node),
-            }
-        }
-
-        Ok(())
-    }
-
-    /// Takes a report in; the routes that it says something new and bad about want a decision at once.
+    /// Takes a report in; the routes of which it says that they have become worse want a decision at once.
     pub fn handle_report(
         &mut self,
         cluster: ClusterId,
@@ -109,17 +142,27 @@ impl Live {
         report: &Report,
         now: Boot,
     ) -> Vec<RouteId> {
-        let life = self.clusters.entry(cluster).or_default();
-        let touched = life.observations.handle_report(cluster, node, report, now);
-        let bad = report
+        let observations = &mut self.clusters.entry(cluster).or_default().observations;
+        let mut worse: Vec<RouteId> = report
             .paths
             .iter()
-            .filter(|row| row.misses > 0 || row.drift != Default::default());
-        let mut urgent: Vec<RouteId> = bad.map(|row| row.route).collect();
-        urgent.extend(report.switches.iter().map(|switch| switch.route));
-        urgent.retain(|route| touched.contains(route));
+            .filter(|row| {
+                let before = observations.path(node, row.route, Via::from(&row.path));
+                badness(row.misses, row.drift) > before.map_or(0, |seen| badness(seen.misses, seen.drift))
+            })
+            .map(|row| row.route)
+            .collect();
+        let switched = report.switches.iter().filter(|switch| {
+            let before = observations.switch(node, switch.route);
+            before.is_none_or(|seen| seen.switch != **switch)
+        });
+        worse.extend(switched.map(|switch| switch.route));
+        let touched = observations.handle_report(cluster, node, report, now);
+        worse.retain(|route| touched.contains(route));
+        worse.sort_unstable();
+        worse.dedup();
 
-        urgent
+        worse
     }
 
     /// Addresses at which `report` says that handshakes reached others, and which are not stored as confirmed yet. Only
@@ -128,7 +171,7 @@ impl Live {
         let known = |node| {
             let life = self.clusters.get(&cluster)?;
 
-            life.confirmed.get(&node)
+            life.nodes.get(&node)
         };
         let news = report.links.iter().filter_map(|link| {
             let address = link.reached.filter(|_| link.connected)?.canonical();
@@ -137,7 +180,7 @@ impl Live {
                 .candidates
                 .iter()
                 .any(|candidate| candidate.address == address);
-            let is_known = known(link.peer).is_some_and(|known| known.contains(&address));
+            let is_known = known(link.peer).is_some_and(|known| known.confirmed.contains(&address));
 
             (is_published && !is_known).then_some((link.peer, address))
         });
@@ -145,36 +188,92 @@ impl Live {
         news.collect()
     }
 
-    /// Notes what a node has in force. Returns the lease table it has, until that is [written down](Self::handle_noted).
+    /// Notes what a node has in force. Returns the lease table it has, if the store is not known to hold that.
     pub fn handle_poll(
         &mut self,
-        cluster: ClusterId,
+        publication: &Publication,
         node: NodeId,
         poll: &Poll,
         now: Now,
     ) -> Option<TableVersion> {
-        let life = self.clusters.entry(cluster).or_default();
-        let last = life.polls.entry(node).or_default();
-        last.at = Some(now);
-        last.have.clone_from(&poll.have);
-        let has = poll.have.iter().find_map(table_version);
+        let key = (publication.cluster, node);
+        let table = poll.have.iter().find_map(|have| publication.table(node, have));
+        let known = self.node(key);
+        known.poll = LastPoll {
+            at: Some(now),
+            have: poll.have.clone(),
+        };
+        known.table = table;
+        let unstored = table.filter(|table| known.acknowledged != Some(*table));
+        match unstored {
+            Some(_) => self.unacknowledged.insert(key),
+            None => self.unacknowledged.remove(&key),
+        };
 
-        has.filter(|has| last.noted != Some(*has))
+        unstored
     }
 
-    /// It is written down that a relay has this lease table.
-    pub fn handle_noted(&mut self, cluster: ClusterId, relay: NodeId, table: TableVersion) {
-        let life = self.clusters.entry(cluster).or_default();
-        life.polls.entry(relay).or_default().noted = Some(table);
-    }
-
-    /// Lets time pass.
-    pub fn handle_timeout(&mut self, now: Now) -> Vec<Change> {
+    /// Lets what was measured grow old: what nobody repeats goes.
+    pub fn prune(&mut self, now: Boot) {
         for life in self.clusters.values_mut() {
-            life.observations.handle_timeout(now.boot);
+            life.observations.handle_timeout(now);
         }
+    }
 
+    /// Lets presence age.
+    pub fn handle_timeout(&mut self, now: Now) -> Vec<Change> {
         self.liveness.handle_timeout(now)
+    }
+
+    /// Everything that memory holds and the store is not known to hold, as the requests that store it. They come again
+    /// until [`handle_done`](Self::handle_done) has heard of them.
+    pub fn unstored(&mut self, now: Now) -> Vec<Request> {
+        let changes = self.handle_timeout(now);
+        let heard = (!changes.is_empty()).then_some(Request::Heard { changes });
+        let carried = self.unacknowledged.iter().filter_map(|(cluster, relay)| {
+            let table = self.clusters.get(cluster)?.nodes.get(relay)?.table?;
+
+            Some(Request::Carried {
+                cluster: *cluster,
+                relay: *relay,
+                table,
+            })
+        });
+
+        heard.into_iter().chain(carried).collect()
+    }
+
+    /// Takes in that a request is stored.
+    pub fn handle_done(&mut self, request: &Request) {
+        match request {
+            Request::Heard { changes } => self.handle_stored(changes),
+            Request::Carried {
+                cluster,
+                relay,
+                table,
+            } => {
+                let key = (*cluster, *relay);
+                let known = self.node(key);
+                known.acknowledged = Some(*table);
+                if known.table == Some(*table) {
+                    self.unacknowledged.remove(&key);
+                }
+            }
+            Request::Join(_)
+            | Request::Renew(_)
+            | Request::Leave
+            | Request::Act { .. }
+            | Request::Confirm { .. }
+            | Request::Decide { .. }
+            | Request::Serve { .. }
+            | Request::Behind(_)
+            | Request::Tick => {}
+        }
+    }
+
+    /// Takes in that changes are stored.
+    pub fn handle_stored(&mut self, changes: &[Change]) {
+        self.liveness.handle_stored(changes);
     }
 
     pub fn seen(&self, cluster: ClusterId, node: NodeId) -> Option<&Seen> {
@@ -190,7 +289,9 @@ impl Live {
     }
 
     pub fn last_poll(&self, cluster: ClusterId, node: NodeId) -> Option<&LastPoll> {
-        self.clusters.get(&cluster)?.polls.get(&node)
+        let known = self.clusters.get(&cluster)?.nodes.get(&node)?;
+
+        Some(&known.poll)
     }
 
     pub fn of(&self, cluster: ClusterId) -> Option<&ClusterLife> {
@@ -200,14 +301,29 @@ impl Live {
     pub fn of_mut(&mut self, cluster: ClusterId) -> &mut ClusterLife {
         self.clusters.entry(cluster).or_default()
     }
+
+    fn node(&mut self, (cluster, node): liveness::Key) -> &mut NodeLife {
+        self.of_mut(cluster).nodes.entry(node).or_default()
+    }
 }
 
-impl ClusterLife {
-    /// Drops what a node that is gone for good said, and what was said of it.
-    fn forget(&mut self, node: NodeId) {
-        self.observations.forget(node);
-        self.polls.remove(&node);
-        self.confirmed.remove(&node);
+/// A poll that lists more than there is; only that many documents are looked for at every publication.
+pub fn check_poll(poll: &Poll) -> Result<(), Failure> {
+    match poll.have.len() > DOCUMENTS {
+        true => Err(Failure::new(
+            Code::ValidationFailed,
+            format!("a poll lists at most {DOCUMENTS} documents"),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// How bad a path is: well, missing probes, down.
+fn badness(misses: u16, drift: Drift) -> u8 {
+    match (drift == Drift::None, misses) {
+        (true, 0) => 0,
+        (true, ..DOWN_MISSES) => 1,
+        (true, _) | (false, _) => 2,
     }
 }
 
@@ -217,44 +333,4 @@ pub fn table_version(have: &Have) -> Option<TableVersion> {
         epoch: have.epoch,
         version: have.version,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use protocol::key::Digest;
-
-    use super::*;
-
-    #[test]
-    fn a_relay_is_asked_about_its_table_until_that_is_written_down() {
-        let (cluster, relay) = (ClusterId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
-        let mut live = Live::new(Addresses::Routable);
-        let poll = |live: &mut Live, version| {
-            let have = Have {
-                kind: Kind::LeaseTable,
-                epoch: 1,
-                version,
-                hash: Digest::default(),
-            };
-            let poll = Poll {
-                beacon: None,
-                have: vec![have],
-                wait_ms: 0,
-                left_out: Vec::new(),
-            };
-            let now = Now {
-                boot: Boot(0),
-                wall: Wall(0),
-            };
-
-            live.handle_poll(cluster, relay, &poll, now)
-        };
-        let first = TableVersion { epoch: 1, version: 1 };
-
-        assert_eq!(poll(&mut live, 1), Some(first));
-        assert_eq!(poll(&mut live, 1), Some(first), "the write of it may have failed");
-        live.handle_noted(cluster, relay, first);
-        assert_eq!(poll(&mut live, 1), None);
-        assert_eq!(poll(&mut live, 2), Some(TableVersion { epoch: 1, version: 2 }));
-    }
 }

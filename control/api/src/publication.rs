@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use control_routing::lease::TableVersion;
 use minicbor::bytes::ByteVec;
 use protocol::document::beacon::BeaconRank;
 use protocol::envelope::Kind;
@@ -10,6 +11,8 @@ use protocol::id::{ClusterId, NodeId};
 use protocol::key::{Digest, VerifyKey};
 use protocol::merkle::{Entry, Tree};
 use protocol::wire::{Have, Poll, PollReply};
+
+use crate::live;
 
 /// A document as it leaves the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct SignedDocument {
     pub version: u64,
     pub hash: Digest,
     pub bytes: Vec<u8>,
+    /// Versions and hashes of those it took the place of, newest last; the last [`EARLIER`].
+    pub earlier: Vec<(u64, Digest)>,
 }
 
 impl SignedDocument {
@@ -35,6 +40,22 @@ impl SignedDocument {
     /// How a leaf has it.
     pub fn entry(&self) -> Entry {
         Entry::new(self.kind, self.version, self.hash)
+    }
+
+    /// Whether `have` is this document, or one that it took the place of lately.
+    fn is_or_was(&self, have: &Have) -> bool {
+        let known = (have.version, have.hash);
+        let is_one = (self.version, self.hash) == known || self.earlier.contains(&known);
+
+        have.kind == self.kind && have.epoch == self.epoch && is_one
+    }
+
+    /// The predecessors of what takes the place of this.
+    pub(crate) fn line(&self) -> Vec<(u64, Digest)> {
+        let known = self.earlier.iter().copied().chain([(self.version, self.hash)]);
+        let surplus = (self.earlier.len() + 1).saturating_sub(EARLIER);
+
+        known.skip(surplus).collect()
     }
 }
 
@@ -88,8 +109,24 @@ impl Publication {
         })
     }
 
+    /// The lease table that `have` names, if it is one that was published to `relay` lately. A version alone proves
+    /// nothing: a store that was rolled back gives it to another table.
+    pub fn table(&self, relay: NodeId, have: &Have) -> Option<TableVersion> {
+        let mut published = self
+            .of(relay)
+            .filter(|document| document.kind == Kind::LeaseTable);
+        let version = live::table_version(have)?;
+
+        published
+            .any(|document| document.is_or_was(have))
+            .then_some(version)
+    }
+
     /// The documents of one node.
     pub fn of(&self, node: NodeId) -> impl Iterator<Item = &Arc<SignedDocument>> {
         self.documents.get(&node).into_iter().flatten()
     }
 }
+
+/// A poll that is on its way meanwhile names one of the last few: at ten publications a second, those of more than one.
+const EARLIER: usize = 16;

@@ -1,11 +1,13 @@
 //! The routing loop's two halves: deciding on a snapshot, and writing what was decided.
 
 use control_core::desk::Desk;
-use control_core::store::{Rows, RowsMut, StoreError, Tx};
+use control_core::store::{Rows, RowsMut, StoreError, Tx, View};
 use control_routing::decide::{self, Outcome};
 use control_routing::lease::{LeaseBook, LeaseState, RelayLease, TableVersion};
 use control_routing::route::RouteRow;
+use control_routing::trend::Trends;
 use protocol::id::{ClusterId, LeaseId, NodeId};
+use protocol::limits::LEASE_ROWS;
 use protocol::time::Now;
 
 use crate::failure::Failure;
@@ -21,6 +23,39 @@ pub fn decide(fleet: &Fleet, life: &mut ClusterLife, now: Now) -> Vec<Outcome> {
     }
 
     outcomes.into_iter().filter(writes).collect()
+}
+
+/// One whole pass: reads the cluster from a snapshot and decides on a copy of the evidence. Returns what is to be written,
+/// and the trends that the next pass goes on from.
+pub fn pass(
+    view: &dyn View,
+    cluster: ClusterId,
+    mut evidence: ClusterLife,
+    now: Now,
+) -> Result<(Vec<Outcome>, Trends), StoreError> {
+    let fleet = Fleet::read(view, cluster)?;
+    let outcomes = decide(&fleet, &mut evidence, now);
+
+    Ok((outcomes, evidence.trends))
+}
+
+/// Cuts what a pass decided into requests that each fit one commit: decisions do not hang on one another.
+pub fn batches(outcomes: Vec<Outcome>) -> Vec<Vec<Outcome>> {
+    let mut batches: Vec<Vec<Outcome>> = Vec::new();
+    let mut rows = 0;
+    for outcome in outcomes {
+        let more = 1 + outcome.requests.len() + outcome.withdrawals.len();
+        match batches.last_mut().filter(|_| rows + more <= BATCH_ROWS) {
+            Some(batch) => batch.push(outcome),
+            None => {
+                batches.push(vec![outcome]);
+                rows = 0;
+            }
+        }
+        rows += more;
+    }
+
+    batches
 }
 
 fn writes(outcome: &Outcome) -> bool {
@@ -49,6 +84,11 @@ pub fn apply(
         for request in &outcome.requests {
             let fresh = LeaseId::random(desk.rng);
             let known = leases.on(request.route, request.relay);
+            let stands = known.is_some_and(RelayLease::is_live);
+            if !stands && leases.rows(request.relay) >= LEASE_ROWS {
+                // Another batch has filled its table since this was decided; the next pass sees that.
+                continue;
+            }
             let lease = RelayLease::grant(request, known, fresh, desk.now.wall);
             put(desk, &mut leases, lease, touched)?;
         }
@@ -99,6 +139,12 @@ fn put(
     desk.tx.put(&lease)?;
     leases.put(lease);
     touched.relays.insert((lease.cluster, lease.relay));
+    touched
+        .configs
+        .extend([(lease.cluster, lease.low), (lease.cluster, lease.high)]);
 
     Ok(())
 }
+
+/// Rows of one request, a tenth of what an engine's commit may hold: the documents that follow are in the same group.
+const BATCH_ROWS: usize = 1_000;

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use control_core::store::{StoreError, Table, Tx, View};
 use protocol::id::{ClusterId, NodeId};
 
+use crate::fleet::Fleet;
+
 /// What has to be looked at again before the next publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
@@ -12,10 +14,14 @@ pub struct Touched {
     pub members: BTreeSet<ClusterId>,
     /// Nodes whose routes changed.
     pub routes: BTreeSet<(ClusterId, NodeId)>,
+    /// Nodes whose leases changed, and with them perhaps the relays they know.
+    pub configs: BTreeSet<(ClusterId, NodeId)>,
     /// Relays whose lease table changed.
     pub relays: BTreeSet<(ClusterId, NodeId)>,
     /// Clusters whose bundle or revocations changed.
     pub trust: BTreeSet<ClusterId>,
+    /// Clusters whose last publication failed: all of them is due, the next time that anything is.
+    pub overdue: BTreeSet<ClusterId>,
     /// Whether a new beacon is due although nothing changed.
     pub beacon: bool,
     /// Everything, as after a start.
@@ -33,22 +39,53 @@ impl Touched {
     pub fn absorb(&mut self, other: Self) {
         self.members.extend(other.members);
         self.routes.extend(other.routes);
+        self.configs.extend(other.configs);
         self.relays.extend(other.relays);
         self.trust.extend(other.trust);
+        self.overdue.extend(other.overdue);
         self.beacon |= other.beacon;
         self.all |= other.all;
     }
 
     /// Whether there is nothing to publish in `cluster`.
     pub fn leaves_alone(&self, cluster: ClusterId) -> bool {
-        let of = |set: &BTreeSet<(ClusterId, NodeId)>| set.iter().any(|(touched, _)| *touched == cluster);
         let touched = self.members.contains(&cluster) || self.trust.contains(&cluster);
 
-        !(self.all || self.beacon || touched || of(&self.routes) || of(&self.relays))
+        !(self.all || self.beacon || touched || self.has_nodes(cluster))
+    }
+
+    /// Whether single nodes of `cluster` are touched.
+    pub fn has_nodes(&self, cluster: ClusterId) -> bool {
+        let of = |set: &BTreeSet<(ClusterId, NodeId)>| set.iter().any(|(touched, _)| *touched == cluster);
+
+        of(&self.routes) || of(&self.configs) || of(&self.relays)
+    }
+
+    /// Whether every document of `cluster` may differ.
+    pub fn is_whole(&self, cluster: ClusterId) -> bool {
+        self.all || self.members.contains(&cluster) || self.overdue.contains(&cluster)
+    }
+
+    /// Whether nothing is to be published. What has failed waits for something that is.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            members,
+            routes,
+            configs,
+            relays,
+            trust,
+            overdue: _,
+            beacon,
+            all,
+        } = self;
+        let nodes = routes.is_empty() && configs.is_empty() && relays.is_empty();
+
+        members.is_empty() && nodes && trust.is_empty() && !beacon && !all
     }
 }
 
-/// A transaction that notes which clusters' members and trust its writes concern. Routes and leases are noted by
+/// A transaction that notes which clusters' members and trust its writes concern. A node's row is looked into: what no
+/// document contains is worth no publication. Routes and leases are noted by
 /// who writes them, since their rows name the nodes.
 pub struct Tracked<'a> {
     pub tx: &'a mut dyn Tx,
@@ -56,12 +93,24 @@ pub struct Tracked<'a> {
 }
 
 impl Tracked<'_> {
+    fn note_node(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+        let member = |bytes: Option<&[u8]>| bytes.and_then(Fleet::member_of);
+        let is_known = before.is_some() == after.is_some();
+        let same = is_known
+            && member(before)
+                .zip(member(after))
+                .is_some_and(|(a, b)| a.publishes_as(&b));
+        if let Some(cluster) = key.first_chunk::<16>().filter(|_| !same) {
+            self.touched.members.insert(ClusterId::from_bytes(*cluster));
+        }
+    }
+
     fn note(&mut self, table: Table, key: &[u8]) {
         let Some(cluster) = key.first_chunk::<16>().map(|bytes| ClusterId::from_bytes(*bytes)) else {
             return;
         };
         match table {
-            Table::Nodes | Table::Policies => {
+            Table::Policies => {
                 self.touched.members.insert(cluster);
             }
             Table::Clusters | Table::Authorities | Table::ControllerIdentities => {
@@ -77,6 +126,7 @@ impl Tracked<'_> {
             | Table::JoinTokens
             | Table::JoinRequests
             | Table::JoinRequestsByKey
+            | Table::Nodes
             | Table::NodesByName
             | Table::Certificates
             | Table::Routes
@@ -113,11 +163,19 @@ impl View for Tracked<'_> {
 
 impl Tx for Tracked<'_> {
     fn put_bytes(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> Result<(), StoreError> {
+        if table == Table::Nodes {
+            let before = self.tx.get_bytes(table, key)?;
+            self.note_node(key, before.as_deref(), Some(&value));
+        }
         self.note(table, key);
         self.tx.put_bytes(table, key, value)
     }
 
     fn delete_bytes(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        if table == Table::Nodes {
+            let before = self.tx.get_bytes(table, key)?;
+            self.note_node(key, before.as_deref(), None);
+        }
         self.note(table, key);
         self.tx.delete_bytes(table, key)
     }

@@ -117,7 +117,7 @@ impl Board {
 
     /// Puts a commit in front of every reader.
     pub(crate) fn show(&self, publications: Publications, touched: &Touched) {
-        if touched.all || !touched.trust.is_empty() {
+        if touched.all || !touched.trust.is_empty() || !touched.overdue.is_empty() {
             self.retrust(&publications);
             self.leaves.refresh(&self.snapshot());
         }

@@ -35,7 +35,7 @@ use crate::board::Board;
 use crate::leaves::Leaves;
 use crate::listen::{self, Service};
 use crate::timers::{self, Nudge};
-use crate::writer::{self, Job, Writer};
+use crate::writer::{self, Backlog, Job, Writer};
 
 /// What the operator configured.
 #[derive(Clone, Debug)]
@@ -172,6 +172,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         clock: parts.clock.clone(),
         board: board.clone(),
         publications: BTreeMap::new(),
+        backlog: Backlog::default(),
         spent: false,
     };
     writer.open().map_err(ControllerFailed::Publish)?;
@@ -184,6 +185,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         door,
         clock: parts.clock,
         routing: Nudge::default(),
+        storing: Nudge::default(),
     };
     let admin = Admin {
         service: service.clone(),
@@ -200,7 +202,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
     tasks.spawn(listen::accept(endpoint.clone(), service.clone(), config.limits));
     tasks.spawn(timers::presence(service.clone()));
     tasks.spawn(timers::beacons(service.clone()));
-    tasks.spawn(timers::routes(service.clone()));
+    tasks.spawn(timers::routes(service.clone(), parts.writing));
     tasks.spawn(timers::certificates(service, bench.key, bench.endpoints));
 
     Ok(Controller {
@@ -226,10 +228,16 @@ fn spawn_writer<E: Engine>(
             });
         }
         Writing::Thread => {
-            std::thread::Builder::new().name("writer".to_owned()).spawn(|| {
-                writer.run_blocking(waiting);
-                drop(over);
-            })?;
+            // Commits block this thread alone, so its runtime has nothing else to run.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()?;
+            std::thread::Builder::new()
+                .name("writer".to_owned())
+                .spawn(move || {
+                    runtime.block_on(writer.run(waiting));
+                    drop(over);
+                })?;
         }
     }
 

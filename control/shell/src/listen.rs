@@ -33,6 +33,8 @@ pub struct Service {
     pub door: writer::Door,
     pub clock: Arc<dyn Clock>,
     pub routing: Nudge,
+    /// Wakes who stores what nodes have told.
+    pub storing: Nudge,
 }
 
 /// Takes connections until the endpoint is closed. Dropping this ends every connection's task with it.

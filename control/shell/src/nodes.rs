@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use agent_shell::quic;
 use control_api::failure::Failure;
+use control_api::live;
+use control_api::pace::Asked;
 use control_api::publication::Publication;
 use control_api::request::{Caller, Reply, Request};
 use control_api::witness::Witness;
 use control_core::behind::BehindRow;
 use control_core::join::JoinCaller;
+use control_core::liveness::Refusal;
 use control_core::node::NodeCaller;
-use control_routing::lease::TableVersion;
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId};
@@ -74,13 +76,16 @@ pub(crate) async fn serve(
 /// Answers at once when there is news, else when there is, or with the beacon alone when waiting has lasted enough.
 async fn poll(service: &Service, cluster: ClusterId, node: NodeId, poll: Poll) -> Result<PollReply, Failure> {
     let publication = published(service, cluster)?;
+    live::check_poll(&poll)?;
+    admit(service, (cluster, node), Asked::Poll)?;
     witness(service, &publication, node, &poll).await?;
     let table = service
         .board
         .live()
-        .handle_poll(cluster, node, &poll, service.clock.now());
-    if let Some(table) = table {
-        acknowledge(service, cluster, node, table).await;
+        .handle_poll(&publication, node, &poll, service.clock.now());
+    if table.is_some() {
+        // Stored beside the poll, which is answered whatever becomes of it.
+        service.storing.now();
     }
     let is_relay = publication
         .of(node)
@@ -89,29 +94,6 @@ async fn poll(service: &Service, cluster: ClusterId, node: NodeId, poll: Poll) -
     let wait = longest.min(Duration::from_millis(u64::from(poll.wait_ms)));
 
     park(service, cluster, node, &poll, wait).await
-}
-
-/// Writes down that a relay has its table. While that cannot be written the poll is answered all the same, and the
-/// next one says it again.
-async fn acknowledge(service: &Service, cluster: ClusterId, relay: NodeId, table: TableVersion) {
-    let request = Request::Carried {
-        cluster,
-        relay,
-        table,
-    };
-    match service.door.call(Caller::Controller, request).await {
-        Ok(_) => {
-            service.board.live().handle_noted(cluster, relay, table);
-            service.routing.now();
-        }
-        Err(failure) => {
-            tracing::warn!(
-                code = failure.code.text(),
-                ?relay,
-                "the relay's table was not noted"
-            );
-        }
-    }
 }
 
 async fn park(
@@ -195,14 +177,18 @@ fn heard(
     heartbeat: &Heartbeat,
 ) -> Result<NodeReply, Failure> {
     let now = service.clock.now();
+    admit(service, key, Asked::Heartbeat)?;
     let change = service.board.live().handle_heartbeat(key, source, heartbeat, now);
     let change = change.map_err(|refused| Failure::of(refused.code(), &refused))?;
     for refused in &heartbeat.refused {
-        tracing::warn!(node = ?key.1, kind = refused.kind.name(), code = refused.code, "an agent refused a document");
+        let code = Refusal::of(refused).text();
+        tracing::warn!(node = ?key.1, kind = refused.kind.name(), code, "an agent refused a document");
         metrics::counter!("gabion_controller_refused_documents_total", "kind" => refused.kind.name())
             .increment(1);
     }
-    timers::submit(service, change.into_iter().collect());
+    if change.is_some() {
+        service.storing.now();
+    }
 
     Ok(NodeReply::Heard {
         observed: Some(Address(source)),
@@ -215,6 +201,7 @@ fn reported(
     node: NodeId,
     report: &Report,
 ) -> Result<NodeReply, Failure> {
+    admit(service, (cluster, node), Asked::Report)?;
     let urgent = service
         .board
         .live()
@@ -225,6 +212,16 @@ fn reported(
     reached::submit(service, cluster, report);
 
     Ok(NodeReply::Reported)
+}
+
+/// Lets one request of a node in, unless it asks more often than any has to.
+fn admit(service: &Service, key: (ClusterId, NodeId), asked: Asked) -> Result<(), Failure> {
+    let now = service.clock.now().boot;
+    service
+        .board
+        .live()
+        .admit(key, asked, now)
+        .inspect_err(|_| metrics::counter!("gabion_controller_rate_limited_total").increment(1))
 }
 
 /// Hands a write on, unless nothing may be written.

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_api::fleet::Fleet;
+use control_api::failure::Failure;
 use control_api::request::{Caller, Request};
 use control_api::routing;
 use control_core::behind;
 use control_core::cluster;
-use control_core::liveness::Change;
-use control_core::store::StoreError;
+use control_store::Snapshot;
 use protocol::id::ClusterId;
 use protocol::key::VerifyKey;
 use tokio::sync::Notify;
 
+use crate::controller::Writing;
 use crate::listen::Service;
 
 /// Wakes the routing loop before its time.
@@ -24,28 +24,6 @@ impl Nudge {
     pub fn now(&self) {
         self.0.notify_one();
     }
-}
-
-/// Hands changes of presence to the writer. Nobody waits: what is not stored is seen again at the next heartbeat.
-pub(crate) fn submit(service: &Service, changes: Vec<Change>) {
-    if changes.is_empty() {
-        return;
-    }
-    let service = service.clone();
-    tokio::spawn(async move {
-        let request = Request::Heard {
-            changes: changes.clone(),
-        };
-        let Err(failure) = service.door.call(Caller::Controller, request).await else {
-            return;
-        };
-        tracing::warn!(code = failure.code.text(), "a change of presence was not stored");
-        let (snapshot, now) = (service.board.snapshot(), service.clock.now());
-        let restored = service.board.live().handle_unstored(&snapshot, &changes, now);
-        if let Err(error) = restored {
-            tracing::error!(%error, "the nodes cannot be read");
-        }
-    });
 }
 
 /// Writes down that this store is behind its fleet, unless it is written down. Tried each second: a disk may be full.
@@ -63,24 +41,59 @@ pub(crate) async fn mark(service: &Service) {
     }
 }
 
-/// Lets presence age, every second.
+/// Lets presence age, every second, and stores what memory has and the store has not: at once when there is news, and
+/// each second again what could not be stored. One after another, so that of two changes the later one stays.
 pub(crate) async fn presence(service: Service) {
     let mut tick = tokio::time::interval(PRESENCE);
+    let mut failed = false;
     loop {
-        tick.tick().await;
+        let is_second = tokio::select! {
+            biased;
+            _ = tick.tick() => true,
+            () = service.storing.0.notified(), if !failed => false,
+        };
         if service.board.behind().is_some() {
             mark(&service).await;
             continue;
         }
-        let now = service.clock.now();
-        let snapshot = service.board.snapshot();
-        let restored = service.board.live().restore(&snapshot, now);
-        if let Err(error) = restored {
-            tracing::error!(%error, "the nodes cannot be read");
+        if is_second {
+            let (snapshot, now) = (service.board.snapshot(), service.clock.now());
+            let restored = {
+                let mut live = service.board.live();
+                live.prune(now.boot);
+                live.restore(&snapshot, now)
+            };
+            if let Err(error) = restored {
+                tracing::error!(%error, "the nodes cannot be read");
+            }
         }
-        let changes = service.board.live().handle_timeout(now);
-        submit(&service, changes);
+        let outcome = store(&service).await;
+        if let (Err(failure), false) = (&outcome, failed) {
+            let code = failure.code.text();
+            tracing::warn!(
+                code,
+                "what nodes told is not stored, and is tried again each second"
+            );
+        }
+        failed = outcome.is_err();
     }
+}
+
+async fn store(service: &Service) -> Result<(), Failure> {
+    let unstored = service.board.live().unstored(service.clock.now());
+    for request in &unstored {
+        service.door.call(Caller::Controller, request.clone()).await?;
+        service.board.live().handle_done(request);
+        if matches!(request, Request::Carried { .. }) {
+            service.routing.now();
+        }
+    }
+    if !unstored.is_empty() {
+        // There may be more than one request takes.
+        service.storing.now();
+    }
+
+    Ok(())
 }
 
 /// A new beacon every 10 s. Its commit is also what finds out that a full disk has room again.
@@ -117,8 +130,8 @@ pub(crate) async fn certificates(service: Service, key: VerifyKey, endpoints: Ve
     }
 }
 
-/// Decides every second, and at once when a report says that a path is bad.
-pub(crate) async fn routes(service: Service) {
+/// Decides every second, and at once when a report says that a path has become bad.
+pub(crate) async fn routes(service: Service, writing: Writing) {
     loop {
         // A short pause between passes lets the reports of one event come in together.
         tokio::time::sleep(ROUTING_PAUSE).await;
@@ -126,43 +139,49 @@ pub(crate) async fn routes(service: Service) {
         if service.board.read_only().is_some() {
             continue;
         }
-        if let Err(error) = decide_all(&service).await {
-            tracing::error!(%error, "routes could not be decided");
+        let snapshot = service.board.snapshot();
+        match cluster::ids(&snapshot) {
+            Ok(clusters) => {
+                for cluster in clusters {
+                    decide(&service, writing, (&snapshot, cluster)).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the clusters cannot be read"),
         }
     }
 }
 
-async fn decide_all(service: &Service) -> Result<(), StoreError> {
-    let snapshot = service.board.snapshot();
-    for row in cluster::list(&snapshot)? {
-        let outcomes = decide(service, &snapshot, row.id)?;
-        if outcomes.is_empty() {
-            continue;
+/// One pass over a snapshot of the store and a copy of the evidence: nothing is held meanwhile, and on a real
+/// controller another thread does it.
+async fn decide(service: &Service, writing: Writing, (snapshot, cluster): (&Snapshot, ClusterId)) {
+    let evidence = service.board.live().of_mut(cluster).evidence();
+    let (snapshot, now) = (snapshot.clone(), service.clock.now());
+    let pass = move || routing::pass(&snapshot, cluster, evidence, now);
+    let passed = match writing {
+        Writing::Task => pass(),
+        Writing::Thread => match tokio::task::spawn_blocking(pass).await {
+            Ok(passed) => passed,
+            Err(error) => {
+                tracing::error!(?cluster, %error, "a routing pass was cut short");
+                return;
+            }
+        },
+    };
+    let (outcomes, trends) = match passed {
+        Ok(passed) => passed,
+        Err(error) => {
+            tracing::error!(?cluster, %error, "routes could not be decided");
+            return;
         }
+    };
+    service.board.live().of_mut(cluster).trends = trends;
+    for outcomes in routing::batches(outcomes) {
         metrics::counter!("gabion_controller_decisions_total").increment(outcomes.len() as u64);
-        let request = Request::Decide {
-            cluster: row.id,
-            outcomes,
-        };
+        let request = Request::Decide { cluster, outcomes };
         if let Err(failure) = service.door.call(Caller::Controller, request).await {
             tracing::warn!(code = failure.code.text(), "decisions were not stored");
         }
     }
-
-    Ok(())
-}
-
-/// One pass over a snapshot.
-fn decide(
-    service: &Service,
-    snapshot: &control_store::Snapshot,
-    cluster: ClusterId,
-) -> Result<Vec<control_routing::decide::Outcome>, StoreError> {
-    let fleet = Fleet::read(snapshot, cluster)?;
-    let now = service.clock.now();
-    let mut live = service.board.live();
-
-    Ok(routing::decide(&fleet, live.of_mut(cluster), now))
 }
 
 const PRESENCE: Duration = Duration::from_secs(1);

@@ -1,20 +1,25 @@
 //! The one writer: takes what is waiting, decides it on one overlay, publishes, commits, replies.
 //!
-//! No answer leaves before the commit that it rests on. Production runs this on a thread of its own; the simulator
-//! runs the same loop as a task.
+//! No answer leaves before the commit that it rests on, nor before the publication that its changes belong to. At most
+//! ten publications are made in a second: what comes sooner is stored at once and goes out with the next one.
+//! Production runs this on a thread of its own; the simulator runs the same loop as a task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_shell::clock::Clock;
 use control_api::answer::{self, Bench, Call};
 use control_api::failure::Failure;
-use control_api::publish::{self, Publications};
+use control_api::pace::Pace;
+use control_api::publish::{self, Pen, Place, Publications, Published, Transactions};
 use control_api::request::{Caller, Reply, Request};
 use control_api::touched::Touched;
 use control_api::witness;
+use control_core::behind::BehindRow;
 use control_core::signer::Signer;
+use control_core::store::Tx;
 use control_store::engine::CommitFailed;
-use control_store::{Bound, Engine, GroupFailed, Revision, Store};
+use control_store::{Bound, Engine, GroupFailed, Store};
 use protocol::error::Code;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
@@ -62,6 +67,20 @@ pub struct Job {
 struct Answered {
     reply: oneshot::Sender<Result<Reply, Failure>>,
     result: Result<Reply, Failure>,
+    /// Whether it changed something that is published.
+    publishes: bool,
+}
+
+impl Answered {
+    fn reply(self) {
+        let Self { reply, result, .. } = self;
+        // The caller may have gone; its request is done all the same.
+        let _ = reply.send(result);
+    }
+
+    fn send(self, result: Result<Reply, Failure>) {
+        Self { result, ..self }.reply();
+    }
 }
 
 /// A door and what comes through it.
@@ -80,18 +99,40 @@ pub struct Writer<E: Engine> {
     pub clock: Arc<dyn Clock>,
     pub board: Arc<Board>,
     pub publications: Publications,
+    pub backlog: Backlog,
     /// Whether the engine takes nothing more: after a failed sync nobody knows what the disk holds, and without
     /// the term somebody else leads. The process must start anew.
     pub spent: bool,
 }
 
+/// What is stored and not published yet.
+#[derive(Default)]
+pub struct Backlog {
+    touched: Touched,
+    pace: Pace,
+    /// Callers whose changes are stored and go out with the next publication.
+    held: Vec<Answered>,
+    /// Whether the last try failed: the next one comes with the next request, or the next beacon.
+    failed: bool,
+}
+
 /// The engine takes nothing more.
 struct Spent;
+
+/// One group, decided.
+struct Group {
+    answered: Vec<Answered>,
+    /// What is to be published: of this group and of those before.
+    touched: Touched,
+    /// None if it is not time yet.
+    published: Option<Result<Published, Failure>>,
+}
 
 impl<E: Engine> Writer<E> {
     /// Looks at what the store holds, and publishes it, before anyone is let in.
     pub fn open(&mut self) -> Result<(), Failure> {
         self.inspect()?;
+        self.backlog.touched = Touched::everything();
 
         self.process(Vec::new(), true)
     }
@@ -118,30 +159,43 @@ impl<E: Engine> Writer<E> {
 
     /// Runs until every door is dropped.
     pub async fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
-        while let Some(first) = waiting.recv().await {
-            if let Err(Spent) = self.take(first, &mut waiting) {
+        loop {
+            let first = match self.due_in() {
+                None => waiting.recv().await,
+                Some(wait) => match tokio::time::timeout(wait, waiting.recv()).await {
+                    Ok(first) => first,
+                    // Nobody came, and what was held back is due.
+                    Err(_) => match self.take(None, &mut waiting) {
+                        Ok(()) => continue,
+                        Err(Spent) => break,
+                    },
+                },
+            };
+            if first.is_none() || self.take(first, &mut waiting).is_err() {
                 break;
             }
         }
+        // What is not published yet is published by the next start.
+        self.release();
     }
 
-    /// As [`Self::run`], on a thread of its own.
-    pub fn run_blocking(mut self, mut waiting: mpsc::Receiver<Job>) {
-        while let Some(first) = waiting.blocking_recv() {
-            if let Err(Spent) = self.take(first, &mut waiting) {
-                break;
-            }
-        }
+    /// When the next publication is to be made without waiting for a request; none if nothing waits for one.
+    fn due_in(&self) -> Option<Duration> {
+        let waits = !self.backlog.touched.is_empty() && !self.backlog.failed && self.board.behind().is_none();
+
+        waits.then(|| self.backlog.pace.wait(self.clock.now().boot))
     }
 
-    fn take(&mut self, first: Job, waiting: &mut mpsc::Receiver<Job>) -> Result<(), Spent> {
-        let mut jobs = vec![first];
+    fn take(&mut self, first: Option<Job>, waiting: &mut mpsc::Receiver<Job>) -> Result<(), Spent> {
+        let mut jobs: Vec<Job> = first.into_iter().collect();
         while jobs.len() < BATCH {
             let Ok(next) = waiting.try_recv() else { break };
             jobs.push(next);
         }
-        metrics::histogram!("gabion_controller_batch_requests").record(jobs.len() as f64);
-        // Every job has its reply by now; what failed beyond them is logged where it failed.
+        if !jobs.is_empty() {
+            metrics::histogram!("gabion_controller_batch_requests").record(jobs.len() as f64);
+        }
+        // Every job has its reply by now, or is held; what failed beyond them is logged where it failed.
         let _ = self.process(jobs, false);
         match self.spent {
             true => Err(Spent),
@@ -149,113 +203,155 @@ impl<E: Engine> Writer<E> {
         }
     }
 
-    /// Decides `jobs` as one group. `whole` publishes everything anew.
-    fn process(&mut self, jobs: Vec<Job>, whole: bool) -> Result<(), Failure> {
+    /// Decides `jobs` as one group, and publishes if it is time. `opening` publishes whatever stands against it.
+    fn process(&mut self, jobs: Vec<Job>, opening: bool) -> Result<(), Failure> {
         let now = self.clock.now();
         let behind = self.board.behind();
-        let term = self.store.term();
-        let revision = self.store.snapshot().revision();
-        let (bench, signer, rng) = (&self.bench, self.signer.as_ref(), &mut self.rng);
-        let mut group = self.store.begin();
-        let mut touched = if whole {
-            Touched::everything()
-        } else {
-            Touched::default()
+        let place = Place {
+            term: self.store.term().get(),
+            revision: self.store.snapshot().revision().get(),
         };
+        let mut pen = Pen {
+            bench: &self.bench,
+            signer: self.signer.as_ref(),
+            now,
+            rng: &mut self.rng,
+        };
+        let mut open = Open(self.store.begin());
+        let mut touched = std::mem::take(&mut self.backlog.touched);
         let mut answered = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let mut of_job = Touched::default();
-            let result = group.request_within(bound(&job.request), |tx| {
-                let call = Call {
-                    bench,
-                    tx,
-                    signer,
-                    now,
-                    rng,
-                    touched: &mut of_job,
-                };
-                witness::admit(behind.as_ref(), &job.request)?;
-                answer::answer(call, &job.caller, &job.request)
-            });
-            match &result {
-                Ok(_) => touched.absorb(of_job),
-                // Not even a refusal is written down by a store that is behind.
-                Err(_) if behind.is_some() => {}
-                Err(failure) => {
-                    let noted =
-                        group.request(|tx| answer::note_refused(tx, &job.caller, &job.request, failure, now));
-                    if let Err(unnoted) = noted {
-                        tracing::warn!(code = unnoted.code.text(), "a refusal is not in the audit");
-                    }
-                }
-            }
-            answered.push(Answered {
-                reply: job.reply,
-                result,
-            });
+            answered.push(decide(&mut open.0, &mut pen, behind.as_ref(), job, &mut touched));
         }
-        if behind.is_some() && !whole {
-            let committed = group.commit().map_err(|failed| commit_failure(&failed));
-            let publications = self.publications.clone();
-
-            return self.conclude(committed.map(|at| (at, publications)), answered, &touched);
-        }
-        let published = group.request_within(WIDE, |tx| {
-            let place = publish::Place {
-                term: term.get(),
-                revision: revision.get(),
-            };
-            let call = Call {
-                bench,
-                tx,
-                signer,
-                now,
-                rng,
-                touched: &mut touched,
-            };
-            publish::publish(call, &self.publications, place)
+        let is_due = !touched.is_empty() && self.backlog.pace.wait(now.boot).is_zero();
+        let published = (is_due && (opening || behind.is_none())).then(|| {
+            self.backlog.pace.note(now.boot);
+            publish::publish(&mut pen, &mut open, &self.publications, &touched, place)
         });
-        let committed = match published {
-            // A start shows what stood in the store, and keeps nothing of what that took.
-            Ok(publications) if behind.is_some() => Ok((revision, publications)),
-            Ok(publications) => match group.commit() {
-                Ok(revision) => Ok((revision, publications)),
-                Err(failed) => {
-                    self.spent = matches!(failed.reason, CommitFailed::Io(_) | CommitFailed::TermLost);
-                    Err(commit_failure(&failed))
-                }
-            },
-            Err(failure) => Err(failure),
+        // A start shows what stood in a store that is behind, and keeps nothing of what that took.
+        let committed = match opening && behind.is_some() {
+            true => Ok(()),
+            false => open.0.commit().map(|_| ()),
+        };
+        let group = Group {
+            answered,
+            touched,
+            published,
         };
 
-        self.conclude(committed, answered, &touched)
+        self.conclude(committed, group)
     }
 
-    fn conclude(
-        &mut self,
-        committed: Result<(Revision, Publications), Failure>,
-        answered: Vec<Answered>,
-        touched: &Touched,
-    ) -> Result<(), Failure> {
-        let outcome = match committed {
-            Ok((_, publications)) => {
+    fn conclude(&mut self, committed: Result<(), GroupFailed>, group: Group) -> Result<(), Failure> {
+        let Group {
+            answered,
+            touched,
+            published,
+        } = group;
+        if let Err(failed) = committed {
+            self.spent = matches!(failed.reason, CommitFailed::Io(_) | CommitFailed::TermLost);
+            // A part may be durable all the same: what it touched is still to be published.
+            self.backlog.touched = touched;
+            self.backlog.failed = true;
+            let failure = commit_failure(&failed);
+            for answer in answered {
+                // A refusal too may rest on what was not kept.
+                answer.send(Err(failure.clone()));
+            }
+            self.release();
+            return Err(failure);
+        }
+        let outcome = match published {
+            None => {
+                self.backlog.touched = touched;
+                self.hold(answered);
+                return Ok(());
+            }
+            Some(Ok(Published { publications, owed })) => {
+                self.backlog.touched = owed;
                 self.publications = publications.clone();
-                self.board.show(publications, touched);
+                self.board.show(publications, &touched);
                 Ok(())
             }
-            Err(failure) => Err(failure),
+            Some(Err(failure)) => {
+                tracing::warn!(code = failure.code.text(), "nothing could be published");
+                self.backlog.touched = touched;
+                Err(failure)
+            }
         };
-        for Answered { reply, result } in answered {
-            let result = match (&outcome, result) {
-                (Ok(()), result) => result,
-                // A refusal too may rest on what was not kept.
-                (Err(failure), _) => Err(failure.clone()),
-            };
-            // The caller may have gone; its request is done all the same.
-            let _ = reply.send(result);
-        }
+        self.backlog.failed = outcome.is_err();
+        self.backlog.held.extend(answered);
+        self.release();
 
         outcome
+    }
+
+    /// Answers those whose changes nobody will see published; the others wait for the publication, a tenth of a second
+    /// at most.
+    fn hold(&mut self, answered: Vec<Answered>) {
+        let waits = self.due_in().is_some();
+        let (held, free): (Vec<Answered>, Vec<Answered>) =
+            answered.into_iter().partition(|answer| answer.publishes && waits);
+        self.backlog.held.extend(held);
+        free.into_iter().for_each(Answered::reply);
+        if !waits {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        self.backlog.held.drain(..).for_each(Answered::reply);
+    }
+}
+
+/// Decides one request on a layer of its own, and notes what it touched.
+fn decide<E: Engine>(
+    group: &mut control_store::Group<'_, E>,
+    pen: &mut Pen<'_>,
+    behind: Option<&BehindRow>,
+    job: Job,
+    touched: &mut Touched,
+) -> Answered {
+    let mut of_job = Touched::default();
+    let now = pen.now;
+    let result = group.request_within(bound(&job.request), |tx| {
+        witness::admit(behind, &job.request)?;
+        let call = Call {
+            bench: pen.bench,
+            tx,
+            signer: pen.signer,
+            now,
+            rng: &mut *pen.rng,
+            touched: &mut of_job,
+        };
+        answer::answer(call, &job.caller, &job.request)
+    });
+    let publishes = result.is_ok() && !of_job.is_empty();
+    match &result {
+        Ok(_) => touched.absorb(of_job),
+        // Not even a refusal is written down by a store that is behind.
+        Err(_) if behind.is_some() => {}
+        Err(failure) => {
+            let noted = group.request(|tx| answer::note_refused(tx, &job.caller, &job.request, failure, now));
+            if let Err(unnoted) = noted {
+                tracing::warn!(code = unnoted.code.text(), "a refusal is not in the audit");
+            }
+        }
+    }
+
+    Answered {
+        reply: job.reply,
+        result,
+        publishes,
+    }
+}
+
+/// A group as publishing sees it.
+struct Open<'s, E: Engine>(control_store::Group<'s, E>);
+
+impl<E: Engine> Transactions for Open<'_, E> {
+    fn within(&mut self, decide: &mut dyn FnMut(&mut dyn Tx) -> Result<(), Failure>) -> Result<(), Failure> {
+        self.0.request_within(WIDE, |tx| decide(tx))
     }
 }
 

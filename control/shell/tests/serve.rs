@@ -43,6 +43,8 @@ use tokio::sync::oneshot;
 
 #[path = "serve/connections.rs"]
 mod connections;
+#[path = "serve/heard.rs"]
+mod heard;
 #[path = "serve/restored.rs"]
 mod restored;
 

@@ -65,7 +65,7 @@ fn what_silent_and_revoked_nodes_said_is_forgotten() {
     let (mut desk, cluster, a, b) = pair(24);
     desk.links(cluster, &[(a, b)]);
     desk.pass(301);
-    desk.live.handle_timeout(desk.world.now);
+    desk.live.prune(desk.world.now.boot);
     assert_eq!(desk.read(Action::LinkList, json!({})), json!([]));
 }
 

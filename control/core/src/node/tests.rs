@@ -61,7 +61,7 @@ fn another_request_under_a_spent_nonce_is_a_clone() {
     assert_eq!(fleet.row(), before);
     let findings = finding::list(&fleet.world.tx).unwrap();
     assert_eq!(findings.len(), 1);
-    assert_eq!(findings[0].kind, finding::FindingKind::IDENTITY_CLONED);
+    assert_eq!(findings[0].kind, FindingKind::IDENTITY_CLONED);
     assert_eq!(findings[0].subject, fleet.id.to_string());
 }
 
@@ -263,7 +263,7 @@ fn a_list_that_grows_towards_its_frame_is_found_long_before() {
 
     assert_eq!(
         finding::list(&world.tx).unwrap()[0].kind,
-        finding::FindingKind::REVOCATIONS_LONG
+        FindingKind::REVOCATIONS_LONG
     );
 }
 
@@ -645,6 +645,7 @@ impl Fleet {
             candidates: None,
             agent_version: None,
             epoch: None,
+            refused: Vec::new(),
         }
     }
 }

@@ -1,0 +1,156 @@
+//! What must not be lost between memory, store and publication.
+
+use control_core::liveness::Change;
+use control_core::node::{self, Presence};
+use control_core::store::Table;
+
+use super::*;
+
+#[test]
+fn a_change_that_was_not_stored_is_offered_until_it_is() {
+    let mut desk = Controller::new(12);
+    let cluster = desk.create_cluster();
+    let relay = desk.join("r", &["relay"]);
+    let lost = desk
+        .hear(cluster, relay, 7)
+        .expect("a first sign of life is news");
+    let again = desk
+        .hear(cluster, relay, 7)
+        .expect("nobody said that it was stored");
+    assert_eq!(again, lost);
+    desk.pass(1);
+    let offered = desk.live.handle_timeout(desk.world.now);
+    assert_eq!(offered.len(), 1, "the tick offers it too: {offered:?}");
+    desk.ask(
+        &Caller::Controller,
+        &Request::Heard {
+            changes: offered.clone(),
+        },
+    )
+    .expect("stored");
+    desk.live.handle_stored(&offered);
+
+    let row = node::get(&desk.tx, cluster, relay)
+        .expect("reads")
+        .expect("a node");
+    assert_eq!(row.presence, Presence::Active);
+    assert!(row.boot.is_some());
+    assert_eq!(desk.hear(cluster, relay, 7), None, "what is stored is no news");
+    assert_eq!(desk.live.handle_timeout(desk.world.now), []);
+}
+
+#[test]
+fn what_changed_while_a_change_was_being_stored_is_offered_next() {
+    let mut desk = Controller::new(13);
+    let cluster = desk.create_cluster();
+    let relay = desk.join("r", &["relay"]);
+    let first: Vec<Change> = desk.hear(cluster, relay, 7).into_iter().collect();
+    desk.hear(cluster, relay, 8).expect("another address");
+    desk.live.handle_stored(&first);
+    let next = desk.live.handle_timeout(desk.world.now);
+
+    assert_eq!(next.len(), 1);
+    assert!(next[0].candidates.is_some(), "{next:?}");
+}
+
+#[test]
+fn a_row_that_does_not_decode_stops_its_own_cluster_alone() {
+    let mut desk = Controller::new(14);
+    let broken = desk.create_cluster();
+    let node = desk.join("web-1", &["member"]);
+    let sound = desk.act(Action::ClusterCreate, json!({ "name": "other" }));
+    let sound: ClusterId = sound["id"].as_str().expect("an id").parse().expect("an id");
+    let before = (desk.publications[&broken].rank, desk.publications[&sound].rank);
+    let key = [*broken.as_bytes(), *node.as_bytes()].concat();
+    desk.tx.put_bytes(Table::Nodes, &key, vec![0xff]).expect("writes");
+    desk.publish(&mut Touched::everything());
+
+    assert_eq!(
+        desk.publications[&broken].rank, before.0,
+        "what stands goes on standing"
+    );
+    assert!(desk.publications[&sound].rank > before.1);
+    let findings = desk.read(Action::FindingList, json!({}));
+    assert_eq!(findings[0]["name"], "publication_failed", "{findings}");
+}
+
+#[test]
+fn an_acknowledgement_that_was_not_stored_is_offered_until_it_is() {
+    let mut desk = Controller::new(17);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    let relay = desk.join("r", &["relay"]);
+    for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
+        desk.heartbeat(cluster, node, port);
+    }
+    desk.links(cluster, &[(a, relay), (b, relay)]);
+    desk.decide(cluster);
+    let (has, now) = (poll(desk.have(relay)), desk.world.now);
+    let publication = desk.publications[&cluster].clone();
+    let lost = desk.live.handle_poll(&publication, relay, &has, now);
+    assert!(lost.is_some());
+    assert_eq!(
+        desk.live.handle_poll(&publication, relay, &has, now),
+        lost,
+        "the next poll brings it again"
+    );
+    let offered = desk.live.unstored(now);
+    assert_eq!(offered.len(), 1, "and so does the tick: {offered:?}");
+    desk.ask(&Caller::Controller, &offered[0]).expect("stored");
+    desk.live.handle_done(&offered[0]);
+
+    assert!(desk.live.unstored(now).is_empty());
+    assert_eq!(desk.live.handle_poll(&publication, relay, &has, now), None);
+    let lease = desk.read(Action::LeaseList, json!({}));
+    assert_eq!(lease[0]["state"], "active", "{lease}");
+}
+
+#[test]
+fn a_table_that_the_relay_does_not_have_is_not_acknowledged() {
+    let mut desk = Controller::new(18);
+    let cluster = desk.create_cluster();
+    let relay = desk.join("r", &["relay"]);
+    let (publication, now) = (desk.publications[&cluster].clone(), desk.world.now);
+    let have = desk.have(relay);
+    let table = have.iter().find(|have| have.kind == Kind::LeaseTable);
+    let table = *table.expect("a table");
+    for other in [
+        Have {
+            hash: Digest::of(b"another content under this version"),
+            ..table
+        },
+        Have {
+            version: table.version + 1,
+            ..table
+        },
+        Have {
+            epoch: table.epoch + 1,
+            ..table
+        },
+    ] {
+        let claimed = poll(vec![other]);
+        assert_eq!(desk.live.handle_poll(&publication, relay, &claimed, now), None);
+    }
+
+    assert!(
+        desk.live
+            .handle_poll(&publication, relay, &poll(have), now)
+            .is_some()
+    );
+}
+
+#[test]
+fn what_a_revoked_node_said_is_forgotten() {
+    let mut desk = Controller::new(19);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    desk.links(cluster, &[(a, b), (b, a)]);
+    let publication = desk.publications[&cluster].clone();
+    let now = desk.world.now;
+    desk.live.handle_poll(&publication, b, &poll(Vec::new()), now);
+    desk.act(Action::NodeRevoke, json!({ "id": "b", "reason": "stolen" }));
+
+    assert!(desk.live.last_poll(cluster, b).is_none());
+    let life = desk.live.of(cluster).expect("a cluster");
+    assert_eq!(life.observations.links().count(), 0);
+}
