@@ -754,25 +754,3 @@ impl World {
         }
     }
 }
-
-#[test]
-fn a_pass_over_a_large_fleet_leases_no_relay_beyond_its_table() {
-    let ends = (0..130).map(|number| machine(number, NodeRole::Member, &[("site", "x")]));
-    let mut world = World::of(ends.chain([relay(200, "r1"), relay(201, "r2")]));
-    world.policies = vec![PolicyRow {
-        cluster: CLUSTER,
-        name: "all".parse().expect("a name"),
-        priority: 1,
-        source: "site=x".parse().expect("a selector"),
-        target: "site=x".parse().expect("a selector"),
-        cadence: Cadence::default(),
-    }];
-    world.refresh();
-    world.decide();
-    let pairs = world.routes.iter().count();
-    assert!(pairs > LEASE_ROWS, "{pairs} routes are more than a table holds");
-
-    for number in [200, 201] {
-        assert_eq!(world.leases.rows(node(number)), LEASE_ROWS, "relay {number}");
-    }
-}
