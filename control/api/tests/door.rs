@@ -621,8 +621,8 @@ impl Controller {
     /// Whether an agent would talk to this controller.
     fn leaf_stands(&self, cluster: ClusterId) -> Result<(), Code> {
         let mut anchors = Anchors::default();
-        let bundle = issuing::trust_bundle(&self.tx, cluster).expect("reads");
-        anchors.put(cluster, &bundle).expect("a sound bundle");
+        let bundle = issuing::trust_bundle(&self.tx, cluster).map_err(|_| Code::Internal)?;
+        anchors.put(cluster, &bundle).map_err(|_| Code::Internal)?;
         let chain = [self.leaf(cluster).certificate.to_vec().into()];
         let server = (certificate::ServerOf::Controller, cluster);
         let now = self.world.now.wall;

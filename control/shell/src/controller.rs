@@ -138,10 +138,6 @@ impl Controller {
 fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Controller, ControllerFailed> {
     let store = Store::open(parts.engine).map_err(ControllerFailed::Store)?;
     let installed = installation::find(&store.snapshot())?.ok_or(ControllerFailed::NotInitialised)?;
-    let addresses = match installed.mode {
-        Mode::Dev => Addresses::AlsoLoopback,
-        Mode::Strict => Addresses::Routable,
-    };
     let mut rng = StdRng::from_seed(*parts.seed);
     let bench = Bench {
         controller: parts.controller,
@@ -152,17 +148,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
     };
     let trust = Trust::default().timed_by(parts.clock.clone());
     let leaves = Leaves::new(parts.controller, parts.key.clone());
-    let board = Arc::new(Board::new(
-        store.reader(),
-        Live::new(addresses),
-        trust,
-        leaves.clone(),
-    ));
-    board.set_origins(Origins::open(&store.snapshot())?);
-    if let Some(row) = behind::find(&store.snapshot())? {
-        tracing::warn!(why = row.why(), "this controller is read-only");
-        board.set_behind(row);
-    }
+    let board = board(&store, installed.mode, trust, leaves.clone())?;
     let endpoint = listen_on(&board, leaves, parts.socket, parts.runtime, &mut rng)?;
     let mut writer = Writer {
         store,
@@ -212,6 +198,27 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         admin,
         supervisor: parts.supervisor,
     })
+}
+
+/// The board as the store has it, with the mark of a store that is behind its fleet.
+fn board<E: Engine>(
+    store: &Store<E>,
+    mode: Mode,
+    trust: Trust,
+    leaves: Leaves,
+) -> Result<Arc<Board>, ControllerFailed> {
+    let addresses = match mode {
+        Mode::Dev => Addresses::AlsoLoopback,
+        Mode::Strict => Addresses::Routable,
+    };
+    let board = Board::new(store.reader(), Live::new(addresses), trust, leaves);
+    board.set_origins(Origins::open(&store.snapshot())?);
+    if let Some(row) = behind::find(&store.snapshot())? {
+        tracing::warn!(why = row.why(), "this controller is read-only");
+        board.set_behind(row);
+    }
+
+    Ok(Arc::new(board))
 }
 
 fn spawn_writer<E: Engine>(

@@ -60,7 +60,7 @@ pub(super) fn get(view: &dyn View, cluster: ClusterId) -> Result<Option<Revocati
 /// entries it left out.
 pub fn prune(desk: &mut Desk<'_>, cluster: &ClusterRow) -> Result<usize, Failure> {
     let now = desk.now.wall;
-    let known = get(desk.tx, cluster.id)?.unwrap_or(RevocationFloorRow {
+    let known = get(desk.tx, cluster.id)?.unwrap_or_else(|| RevocationFloorRow {
         cluster: cluster.id,
         floor: Wall::default(),
         allowed: cluster.created_at,

@@ -91,7 +91,7 @@ pub fn revocations(view: &dyn View, cluster: ClusterId) -> Result<Vec<Revocation
 /// The revocation list as it is published.
 pub fn revocation_list(view: &dyn View, cluster: ClusterId) -> Result<RevocationList, StoreError> {
     let mut list = RevocationList {
-        floor: floor::get(view, cluster)?.map_or(Wall::default(), |row| row.floor),
+        floor: floor::get(view, cluster)?.map_or_else(Wall::default, |row| row.floor),
         ..RevocationList::default()
     };
     for row in revocations(view, cluster)? {

@@ -68,7 +68,7 @@ impl Reserve {
     }
 
     fn is_plenty(&self) -> bool {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
 
         statvfs(directory).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= PLENTY)
     }

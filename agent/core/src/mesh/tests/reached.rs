@@ -32,5 +32,5 @@ fn reached(world: &mut World) -> Option<SocketAddr> {
     let report = world.with(A, |mesh, now| mesh.take_report(now));
     let link = report.links.into_iter().find(|link| link.peer == node(B));
 
-    link.expect("a needed link").reached.map(|address| address.0)
+    link?.reached.map(|address| address.0)
 }
