@@ -64,10 +64,9 @@ fn a_strict_installation_is_activated_once_and_admits_a_host_by_approval() {
     let requests = site.until(&["request", "list"], |requests| requests[0]["state"] == "pending");
     assert_eq!(requests[0]["authority_fingerprint"], cluster["fingerprint"]);
     site.run(&["request", "approve", "web-1"]);
-    let nodes = site.until(&["node", "list"], |nodes| {
-        nodes[0]["config_version"].as_u64() > Some(0)
+    site.until(&["node", "list"], |nodes| {
+        nodes[0]["config_version"].as_u64() > Some(0) && nodes[0]["state"] == "active"
     });
-    assert_eq!(nodes[0]["state"], "active");
     assert_eq!(site.json(&["audit", "verify"])["ok"], true);
 }
 
