@@ -22,7 +22,7 @@ pub struct SignedDocument {
     pub version: u64,
     pub hash: Digest,
     pub bytes: Vec<u8>,
-    /// Versions and hashes of those it took the place of, newest last; the last [`EARLIER`].
+    /// Versions and hashes of those it took the place of, newest last, a bounded number of them.
     pub earlier: Vec<(u64, Digest)>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// The seeds of one of `parts` tests that share the work: `SIM_SEEDS` in all, or [`DEFAULT`]. Each part has seeds of
+/// The seeds of one of `parts` tests that share the work: `SIM_SEEDS` in all, or as many as CI runs. Each part has seeds of
 /// its own.
 pub fn share(part: u64, parts: u64) -> Range<u64> {
     let all = std::env::var("SIM_SEEDS")
