@@ -465,9 +465,10 @@ impl Controller {
         cluster
     }
 
-    fn join(&mut self, name: &str, roles: &[&str]) -> NodeId {
+    /// A host at the join door with a token that was made for it, and what it asks there first.
+    fn joiner(&mut self, name: &str, token: Value, source: SocketAddr) -> (Caller, Enroll) {
         let cluster = self.cluster.expect("a cluster");
-        let created = self.act(Action::TokenCreate, json!({ "roles": roles, "approval": "auto" }));
+        let created = self.act(Action::TokenCreate, token);
         let token = JoinToken::parse(created["token"].as_str().expect("a text")).expect("a token");
         let key = SigningKey::generate(&mut self.rng);
         let csr = certificate::csr(&key);
@@ -484,8 +485,15 @@ impl Controller {
         let caller = Caller::Joiner(JoinCaller {
             cluster,
             exported,
-            source: address(9),
+            source,
         });
+
+        (caller, enroll)
+    }
+
+    fn join(&mut self, name: &str, roles: &[&str]) -> NodeId {
+        let token = json!({ "roles": roles, "approval": "auto" });
+        let (caller, enroll) = self.joiner(name, token, address(9));
         let reply = self
             .ask(&caller, &Request::Join(Box::new(JoinRequest::Enroll(enroll))))
             .expect("joins");

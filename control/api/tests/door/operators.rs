@@ -125,26 +125,8 @@ fn a_role_in_one_cluster_is_enough_there_and_nowhere_else() {
 impl Controller {
     /// Asks for a node that an operator has to approve, from behind a dual-stack socket.
     fn ask_to_join(&mut self, name: &str) -> String {
-        let cluster = self.cluster.expect("a cluster");
-        let created = self.act(Action::TokenCreate, json!({}));
-        let token = JoinToken::parse(created["token"].as_str().expect("a text")).expect("a token");
-        let key = SigningKey::generate(&mut self.rng);
-        let csr = certificate::csr(&key);
-        let exported = [7; 32];
-        let enroll = Enroll {
-            claims: token.claims_bytes().to_vec().into(),
-            secret: token.secret().clone(),
-            proof: Proof::new(&key, &exported, Digest::of(&csr).as_bytes()),
-            csr: csr.into(),
-            seal_key: SealSecret::generate(&mut self.rng).seal_key(),
-            name: name.to_owned(),
-            facts: HostFacts::default(),
-        };
-        let caller = Caller::Joiner(JoinCaller {
-            cluster,
-            exported,
-            source: "[::ffff:192.0.2.20]:7444".parse().expect("an address"),
-        });
+        let source = "[::ffff:192.0.2.20]:7444".parse().expect("an address");
+        let (caller, enroll) = self.joiner(name, json!({}), source);
         self.ask(&caller, &Request::Join(Box::new(JoinRequest::Enroll(enroll))))
             .expect("asks");
         let shown = self.read(Action::RequestShow, json!({ "id": name }));
