@@ -25,7 +25,8 @@ impl Ends {
 /// The sum of the reports about one path, the worse end counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// The probes of an end call it down, or did within [`MARK`] and have not been heard of since.
+    /// An end blames it, or did within [`MARK`] and has not been heard of since; or neither end hears the other. One
+    /// end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path.
     pub down: bool,
     /// Answers came within [`FRESH`], and no end calls it down.
     pub probed: bool,
@@ -57,7 +58,9 @@ impl Evidence {
         let links = link_ends(ends, via)
             .map(|(from, to)| observations.link(from, to))
             .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
-        let down = probes.iter().flatten().any(|seen| seen.is_down());
+        let blamed = probes.iter().flatten().any(|seen| seen.is_at_fault());
+        let silent = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_silent));
+        let down = blamed || silent;
         let fresh = |seen: &&PathSeen| now.since(seen.at) <= FRESH;
         let answered = |seen: &PathSeen| seen.rtt_us.is_some() && seen.window > 0;
         let probed = probes
@@ -65,7 +68,7 @@ impl Evidence {
             .flatten()
             .copied()
             .filter(fresh)
-            .any(|seen| answered(seen) && !seen.is_down());
+            .any(|seen| answered(seen) && !seen.is_at_fault());
         let (link, link_rtt) = links_of(via, links);
         let seen_at = probes.iter().flatten().map(|seen| seen.at);
 

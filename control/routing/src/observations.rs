@@ -50,9 +50,19 @@ pub struct PathSeen {
 }
 
 impl PathSeen {
-    /// Whether the reporter's own probes call the path down.
+    /// Whether nothing gets through, or not the way it should.
     pub fn is_down(&self) -> bool {
-        self.misses >= DOWN_MISSES || self.drift != Drift::None
+        self.is_silent() || self.is_at_fault()
+    }
+
+    /// Whether the reporter's probes go unanswered, be it for the path or for a peer that is heard on none.
+    pub const fn is_silent(&self) -> bool {
+        self.misses >= DOWN_MISSES
+    }
+
+    /// Whether the reporter blames the path itself.
+    pub fn is_at_fault(&self) -> bool {
+        self.drift != Drift::None
     }
 }
 

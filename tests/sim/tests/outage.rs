@@ -119,6 +119,37 @@ fn who_stands_still_beside_the_way_moves_nobody() {
     }
 }
 
+#[test]
+fn a_far_end_that_stands_still_for_a_moment_moves_nobody() {
+    for seed in SEEDS {
+        for controlled in [true, false] {
+            let (mut world, [one, other, _], _) = fleet(seed);
+            world.set_cut_between(one, other, true);
+            relayed(&mut world, one, other);
+            let before = (world.active_path(one, other), world.active_path(other, one));
+            flow(&mut world, one, other);
+            if !controlled {
+                world.crash(Host::CONTROLLER);
+            }
+            for millis in [300, 600, 800, 1_000, 1_500, 2_500] {
+                world.freeze(other, true);
+                world.run_for(Duration::from_millis(millis));
+                world.freeze(other, false);
+                world.run_for(secs(4));
+                let after = (world.active_path(one, other), world.active_path(other, one));
+                assert_eq!(
+                    before, after,
+                    "seed {seed}, {millis} ms, controlled: {controlled}"
+                );
+            }
+            let received = world.take_received(one, other);
+            assert_eq!(received.missing, 0, "seed {seed}: {received:?}");
+            let gap = received.largest_gap;
+            assert!(gap > secs(2), "seed {seed}: it did not stand still: {gap:?}");
+        }
+    }
+}
+
 /// Two relays and three members.
 fn fleet(seed: u64) -> (World, [Host; 3], [Host; 2]) {
     let mut world = World::new(seed);

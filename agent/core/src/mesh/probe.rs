@@ -8,14 +8,14 @@
 //!                        └───────────────────────────────────────────── Recovering
 //! ```
 //!
-//! An answer that comes after its probe was counted as a miss changes nothing: a late reply does not revive a path.
+//! An answer that comes after its probe was counted as a miss does not revive a path; but it was no loss.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use protocol::time::{Boot, millis};
 
-use super::window::{Loss, Window};
+use super::window::{Loss, Sent, Window};
 
 /// What a path's own probes say of it. Declared best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,8 @@ pub(super) struct Probe {
     /// Whether the path was ever answered.
     proven: bool,
     misses: u16,
+    /// When the first of these misses was noticed.
+    missed_since: Option<Boot>,
     answers: u16,
     round_trip: Option<RoundTrip>,
     window: Window,
@@ -65,11 +67,10 @@ pub(super) struct Probe {
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {
-    id: u64,
-    /// Which probe on its path, as told to the responder.
-    number: u64,
-    sent_at: Boot,
+    sent: Sent,
     deadline: Boot,
+    /// Whether its answer tells the round trip: not if this process stood still meanwhile.
+    timely: bool,
 }
 
 /// What a reply meant.
@@ -102,6 +103,7 @@ impl Probe {
             health: Health::Unproven,
             proven: false,
             misses: 0,
+            missed_since: None,
             answers: 0,
             round_trip: None,
             window: Window::default(),
@@ -126,12 +128,10 @@ impl Probe {
         }
     }
 
-    /// Sends one now, unless one was just sent.
+    /// Sends one as soon as may be.
     pub(super) fn hurry(&mut self, now: Boot) {
-        let rested = self.sent_at.is_none_or(|sent| now.since(sent) >= FASTEST);
-        if rested {
-            self.next_at = self.next_at.min(now);
-        }
+        let rested = self.sent_at.map_or(now, |sent| sent.after(FASTEST));
+        self.next_at = self.next_at.min(rested.max(now));
     }
 
     pub(super) fn poll_timeout(&self) -> Boot {
@@ -149,12 +149,12 @@ impl Probe {
             match (flight.deadline <= now, late) {
                 (false, _) => self.in_flight.push_back(flight),
                 (true, true) => {
-                    flight.deadline = patience;
+                    (flight.deadline, flight.timely) = (patience, false);
                     self.in_flight.push_back(flight);
                     judged.unjudged += 1;
                 }
                 (true, false) => {
-                    self.miss(flight);
+                    self.miss(flight, now);
                     judged.missed += 1;
                 }
             }
@@ -173,10 +173,9 @@ impl Probe {
         self.next_id = self.next_id.wrapping_add(1);
         self.sent_at = Some(now);
         self.in_flight.push_back(Flight {
-            id,
-            number,
-            sent_at: now,
+            sent: Sent { id, number, at: now },
             deadline: now.after(self.timeout()),
+            timely: true,
         });
 
         id
@@ -184,20 +183,21 @@ impl Probe {
 
     /// `received`: what the responder said it has received.
     pub(super) fn handle_reply(&mut self, id: u64, received: u64, now: Boot) -> Reply {
-        let Some(place) = self.in_flight.iter().position(|flight| flight.id == id) else {
+        let Some(place) = self.in_flight.iter().position(|flight| flight.sent.id == id) else {
+            self.window.answered_late(id, received);
             return Reply::Late;
         };
         let flight = self.in_flight.remove(place).expect("the position was just found");
-        if now <= flight.deadline {
-            self.measure(now.since(flight.sent_at));
+        if flight.timely && now <= flight.deadline {
+            self.measure(now.since(flight.sent.at));
         }
         if self.health == Health::Down {
             self.window.start_over();
         }
-        self.window.answered(flight.number, flight.sent_at, received);
+        self.window.answered(flight.sent, received);
         self.answered_at = Some(now);
         self.heard_at = Some(now);
-        self.misses = 0;
+        (self.misses, self.missed_since) = (0, None);
         self.answers = self.answers.saturating_add(1);
         self.health = match self.health {
             Health::Up | Health::Doubtful | Health::Unproven => Health::Up,
@@ -227,6 +227,11 @@ impl Probe {
         self.health
     }
 
+    /// When the first of the misses in a row was noticed.
+    pub(super) fn missed_since(&self) -> Option<Boot> {
+        self.missed_since
+    }
+
     /// Misses in a row.
     pub(super) fn misses(&self) -> u16 {
         self.misses
@@ -247,7 +252,7 @@ impl Probe {
     }
 
     /// How long an answer may take: max(interval, srtt + max(clock granularity, 4·rttvar)), RFC 6298 2.
-    fn timeout(&self) -> Duration {
+    pub(super) fn timeout(&self) -> Duration {
         let expected = self.round_trip.map_or(FIRST_TIMEOUT, |round_trip| {
             let variation = (4 * round_trip.variation).max(GRANULARITY_MICROS);
             Duration::from_micros(round_trip.smoothed + variation)
@@ -256,10 +261,11 @@ impl Probe {
         expected.min(LONGEST_EXPECTED).max(self.interval)
     }
 
-    fn miss(&mut self, flight: Flight) {
-        self.window.missed(flight.number, flight.sent_at);
+    fn miss(&mut self, flight: Flight, now: Boot) {
+        self.window.missed(flight.sent);
         self.answers = 0;
         self.misses = self.misses.saturating_add(1);
+        self.missed_since.get_or_insert(now);
         self.health = match self.health {
             Health::Up | Health::Doubtful | Health::Unproven if self.misses >= MISSES => Health::Down,
             Health::Up | Health::Doubtful => Health::Doubtful,
@@ -409,6 +415,16 @@ mod tests {
 
         assert_eq!((judged.missed, judged.unjudged), (0, 1));
         assert_eq!(world.probe.misses(), 0);
+        world.probe.handle_reply(
+            world.probe.in_flight[0].sent.id,
+            99,
+            later.after(Duration::from_millis(1)),
+        );
+        assert_eq!(
+            world.probe.rtt(),
+            Some(Duration::from_millis(5)),
+            "it measured its own sleep"
+        );
     }
 
     #[test]
@@ -494,7 +510,7 @@ mod tests {
         }
 
         fn in_flight(&self, id: u64) -> bool {
-            self.probe.in_flight.iter().any(|flight| flight.id == id)
+            self.probe.in_flight.iter().any(|flight| flight.sent.id == id)
         }
     }
 }

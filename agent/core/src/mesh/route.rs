@@ -197,7 +197,7 @@ impl Route {
     pub(super) fn poll_timeout(&self) -> Option<Boot> {
         self.shown()
             .filter(|track| track.is_linked())
-            .map(|track| track.probe.poll_timeout())
+            .map(Track::poll_timeout)
             .chain(self.doubt_until)
             .min()
     }
@@ -221,6 +221,9 @@ impl Route {
         let meant = self
             .track_mut(reply.path)
             .map(|track| track.handle_reply(reply, brought_by, now));
+        if meant == Some(Reply::Answered) {
+            self.hear_witness(reply.path, now);
+        }
         self.settle(now);
 
         meant

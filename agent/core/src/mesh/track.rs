@@ -20,8 +20,20 @@ pub(super) struct Track {
     observed: Option<(NodeId, NodeId)>,
     /// What the relay said since the last answer.
     refused: Option<RefusalReason>,
+    blame: Blame,
     /// The health that was last told.
     told: Health,
+}
+
+/// Whether misses are the path's fault. A far end that stands still for want of a processor answers nowhere, and then
+/// everywhere at once: so once the peer has answered over another path, this one has the time of one more answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// The path answers, or the peer was heard nowhere since it does not.
+    Open,
+    /// The path's, if it does not answer until then.
+    Due(Boot),
+    Certain,
 }
 
 /// The route that a path belongs to.
@@ -59,6 +71,7 @@ impl Track {
             linked: false,
             observed: None,
             refused: None,
+            blame: Blame::Open,
         }
     }
 
@@ -114,9 +127,42 @@ impl Track {
         if meant == Reply::Answered {
             self.observed = Some((brought_by, reply.observed_from));
             self.refused = None;
+            self.blame = Blame::Open;
         }
 
         meant
+    }
+
+    /// The peer was heard over another path.
+    pub(super) fn hear_witness(&mut self, now: Boot) {
+        if self.blame == Blame::Open && self.probe.missed_since().is_some() {
+            self.blame = Blame::Due(now.after(self.probe.timeout()));
+        }
+    }
+
+    /// Lets time pass. Says whether the path is now known to be down.
+    pub(super) fn settle_blame(&mut self, now: Boot) -> bool {
+        match self.blame {
+            Blame::Due(due) if due <= now => self.blame = Blame::Certain,
+            Blame::Due(_) | Blame::Open | Blame::Certain => return false,
+        }
+
+        self.probe.health() == Health::Down
+    }
+
+    /// Whether what is wrong with the path is its own fault, as far as is known, and not the peer's.
+    pub(super) fn is_to_blame(&self) -> bool {
+        let is_missed = self.probe.missed_since().is_some();
+
+        !self.linked || self.is_lease_refused() || !is_missed || self.blame == Blame::Certain
+    }
+
+    pub(super) fn poll_timeout(&self) -> Boot {
+        let probe = self.probe.poll_timeout();
+        match self.blame {
+            Blame::Due(due) => probe.min(due),
+            Blame::Open | Blame::Certain => probe,
+        }
     }
 
     /// A change of health that was not told yet.
@@ -204,7 +250,8 @@ impl Track {
         if !self.linked {
             return Drift::Unreachable;
         }
-        if self.is_lease_refused() || self.probe.health() == Health::Down {
+        let is_down = self.probe.health() == Health::Down && self.is_to_blame();
+        if self.is_lease_refused() || is_down {
             return Drift::Failure;
         }
         match self.observed {

@@ -7,12 +7,19 @@ use std::collections::VecDeque;
 
 use protocol::time::Boot;
 
+/// A probe that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) id: u64,
+    /// Which probe on its path, as told to the responder.
+    pub(super) number: u64,
+    pub(super) at: Boot,
+}
+
 /// The outcome of one probe.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
-    /// Which probe on this path it was, as told to the responder.
-    number: u64,
-    sent_at: Boot,
+    sent: Sent,
     /// What the responder said it had received, if it answered.
     received: Option<u64>,
 }
@@ -53,28 +60,31 @@ impl Loss {
 }
 
 impl Window {
-    pub(super) fn answered(&mut self, number: u64, sent_at: Boot, received: u64) {
+    pub(super) fn answered(&mut self, sent: Sent, received: u64) {
         self.push(Outcome {
-            number,
-            sent_at,
+            sent,
             received: Some(received),
         });
     }
 
-    pub(super) fn missed(&mut self, number: u64, sent_at: Boot) {
-        self.push(Outcome {
-            number,
-            sent_at,
-            received: None,
-        });
+    pub(super) fn missed(&mut self, sent: Sent) {
+        self.push(Outcome { sent, received: None });
     }
 
     /// Forgets what was judged so far: an outage that is over says nothing of the path as it is now.
     pub(super) fn start_over(&mut self) {
         for outcome in std::mem::take(&mut self.outcomes) {
             if let Some(received) = outcome.received {
-                self.base = (outcome.number, received);
+                self.base = (outcome.sent.number, received);
             }
+        }
+    }
+
+    /// The probe that was given up for missed was answered after all: it was slow, and not lost.
+    pub(super) fn answered_late(&mut self, id: u64, received: u64) {
+        let missed = self.outcomes.iter_mut().find(|outcome| outcome.sent.id == id);
+        if let Some(outcome) = missed {
+            outcome.received.get_or_insert(received);
         }
     }
 
@@ -85,15 +95,15 @@ impl Window {
         for outcome in &self.outcomes {
             let Some(received) = outcome.received else {
                 missed += 1;
-                silent += u64::from(heard_at.is_none_or(|heard| heard < outcome.sent_at));
+                silent += u64::from(heard_at.is_none_or(|heard| heard < outcome.sent.at));
                 continue;
             };
-            let sent = outcome.number.saturating_sub(last.0);
+            let sent = outcome.sent.number.saturating_sub(last.0);
             let lost = sent.saturating_sub(received.saturating_sub(last.1));
             out += lost.min(missed);
             all += missed;
             (missed, silent) = (0, 0);
-            last = (outcome.number, received);
+            last = (outcome.sent.number, received);
         }
         let back = all - out + silent;
 
@@ -109,13 +119,13 @@ impl Window {
     fn push(&mut self, outcome: Outcome) {
         let place = self
             .outcomes
-            .partition_point(|other| other.number < outcome.number);
+            .partition_point(|other| other.sent.number < outcome.sent.number);
         self.outcomes.insert(place, outcome);
         if self.outcomes.len() > WINDOW
             && let Some(oldest) = self.outcomes.pop_front()
             && let Some(received) = oldest.received
         {
-            self.base = (oldest.number, received);
+            self.base = (oldest.sent.number, received);
         }
     }
 }
@@ -140,9 +150,9 @@ mod tests {
     #[test]
     fn a_probe_that_did_not_arrive_was_lost_on_the_way_out() {
         let mut window = Window::default();
-        window.answered(1, Boot(0), 1);
-        window.missed(2, Boot(200));
-        window.answered(3, Boot(400), 2);
+        window.answered(sent(1, 0), 1);
+        window.missed(sent(2, 200));
+        window.answered(sent(3, 400), 2);
 
         assert_eq!(window.loss(Some(Boot(401))), loss(1, 1, 0, 3));
     }
@@ -150,9 +160,9 @@ mod tests {
     #[test]
     fn a_probe_that_arrived_and_was_not_answered_was_lost_on_the_way_back() {
         let mut window = Window::default();
-        window.answered(1, Boot(0), 1);
-        window.missed(2, Boot(200));
-        window.answered(3, Boot(400), 3);
+        window.answered(sent(1, 0), 1);
+        window.missed(sent(2, 200));
+        window.answered(sent(3, 400), 3);
 
         assert_eq!(window.loss(Some(Boot(401))), loss(1, 0, 1, 3));
     }
@@ -160,20 +170,33 @@ mod tests {
     #[test]
     fn silence_counts_in_both_directions_and_a_peer_that_is_heard_only_outwards() {
         let mut window = Window::default();
-        window.answered(1, Boot(0), 1);
-        window.missed(2, Boot(200));
-        window.missed(3, Boot(400));
+        window.answered(sent(1, 0), 1);
+        window.missed(sent(2, 200));
+        window.missed(sent(3, 400));
 
         assert_eq!(window.loss(Some(Boot(1))), loss(2, 2, 2, 3));
         assert_eq!(window.loss(Some(Boot(500))), loss(2, 2, 0, 3));
     }
 
     #[test]
+    fn a_probe_that_was_answered_late_was_not_lost() {
+        let mut window = Window::default();
+        window.answered(sent(1, 0), 1);
+        window.missed(sent(2, 200));
+        window.missed(sent(3, 400));
+        window.answered_late(72, 2);
+        window.answered_late(99, 3);
+        window.answered(sent(4, 600), 3);
+
+        assert_eq!(window.loss(Some(Boot(601))), loss(1, 1, 0, 4));
+    }
+
+    #[test]
     fn a_responder_that_started_anew_confuses_nothing_but_the_direction() {
         let mut window = Window::default();
-        window.answered(100, Boot(0), 100);
-        window.missed(101, Boot(200));
-        window.answered(102, Boot(400), 1);
+        window.answered(sent(100, 0), 100);
+        window.missed(sent(101, 200));
+        window.answered(sent(102, 400), 1);
 
         assert_eq!(window.loss(Some(Boot(401))), loss(1, 1, 0, 3));
     }
@@ -189,8 +212,8 @@ mod tests {
                 received += u64::from(fate != 0);
                 judged.push(fate);
                 match fate {
-                    0 | 1 => window.missed(number, Boot(number)),
-                    _ => window.answered(number, Boot(number), received),
+                    0 | 1 => window.missed(sent(number, number)),
+                    _ => window.answered(sent(number, number), received),
                 }
             }
             let last = &judged[judged.len().saturating_sub(WINDOW)..];
@@ -203,6 +226,14 @@ mod tests {
             if before.is_none_or(|fate| fate > 1) {
                 prop_assert_eq!((found.out, found.back), (count(0), count(1)));
             }
+        }
+    }
+
+    fn sent(number: u64, at: u64) -> Sent {
+        Sent {
+            id: 70 + number,
+            number,
+            at: Boot(at),
         }
     }
 

@@ -327,6 +327,34 @@ fn drift_marks_exactly_this_relay_on_exactly_this_route() {
 }
 
 #[test]
+fn a_peer_that_one_end_hears_on_no_path_moves_nothing_and_two_silent_ends_move_the_route() {
+    let mut world = World::of([member(1), member(2), relay(11, "fra"), relay(12, "ber")]);
+    world.network.cut.insert(ordered(a(), b()));
+    world.settle();
+    let silent = |world: &mut World, end, all: bool| {
+        let mut report = world.truth(end);
+        report.paths.retain(|seen| all || seen.active);
+        for seen in &mut report.paths {
+            (seen.misses, seen.lost_out, seen.lost_in) = (3, 3, 3);
+            seen.drift = Drift::None;
+        }
+        report
+    };
+    let before = world.row(a(), b()).clone();
+    let report = silent(&mut world, a(), true);
+    world.take(a(), &report);
+    world.decide();
+    assert_eq!(world.row(a(), b()).path, before.path, "its peer may stand still");
+
+    let report = silent(&mut world, b(), false);
+    world.take(b(), &report);
+    world.decide();
+    let row = world.row(a(), b());
+    assert_ne!(row.path, before.path, "neither hears the other");
+    assert!(row.reasons.contains(&Reason::StaleExactRelay));
+}
+
+#[test]
 fn a_draining_relay_is_left_when_another_is_up_and_gets_nothing_new() {
     let mut world = World::of([member(1), member(2), relay(11, "fra"), relay(12, "ber")]);
     world.network.cut.insert(ordered(a(), b()));

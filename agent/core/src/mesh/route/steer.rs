@@ -15,6 +15,9 @@ use crate::mesh::track::{Fitness, Track};
 impl Route {
     /// Tells changes of health, moves as decided, leaves a path that died or loses, and minds the doubt.
     pub(super) fn settle(&mut self, now: Boot) {
+        for track in self.paths.iter_mut().chain(&mut self.previous) {
+            self.urgent |= track.settle_blame(now);
+        }
         self.tell_changes(now);
         self.move_as_decided();
         if !self.leave_dead_path(now) {
@@ -41,6 +44,14 @@ impl Route {
         owed || self.doubt_until.is_some()
             || active.fitness() != Fitness::Fit
             || active.probe.loss().missed >= SUSPICIOUS
+    }
+
+    /// The peer answered over `path`: that it is there speaks against the paths on which it is not heard.
+    pub(super) fn hear_witness(&mut self, path: PathTag, now: Boot) {
+        let others = self.paths.iter_mut().chain(&mut self.previous);
+        for track in others.filter(|track| track.tag != path) {
+            track.hear_witness(now);
+        }
     }
 
     pub(super) fn tell_move(&mut self, from: Option<PathTag>) {
@@ -70,6 +81,7 @@ impl Route {
 
     fn tell_changes(&mut self, now: Boot) {
         let (active, standing) = (self.active, self.standing);
+        let mut is_doubted = false;
         for track in self.paths.iter_mut().chain(&mut self.previous) {
             let Some((from, to)) = track.poll_change() else {
                 continue;
@@ -91,9 +103,17 @@ impl Route {
                     self.effects
                         .push_back(RouteEffect::Event(Event::PathDown { route, peer, path }))
                 }
-                Health::Doubtful => self.doubt_until = Some(now.after(DOUBT)),
+                Health::Doubtful => {
+                    self.doubt_until = Some(now.after(DOUBT));
+                    is_doubted = true;
+                }
                 Health::Up => self.doubt_until = None,
                 Health::Recovering | Health::Unproven => {}
+            }
+        }
+        if is_doubted {
+            for track in self.paths.iter_mut().filter(|track| track.tag != active) {
+                track.probe.hurry(now);
             }
         }
     }
@@ -127,6 +147,9 @@ impl Route {
             true => SwitchCause::LeaseEnded,
             false => SwitchCause::PathDown,
         };
+        if !active.is_to_blame() {
+            return false;
+        }
         let Some(to) = self.alternative() else {
             return false;
         };
@@ -136,8 +159,9 @@ impl Route {
     }
 
     fn leave_lossy_path(&mut self, now: Boot) {
-        let loss = self.active_track().probe.loss();
-        if self.owed || !loss.is_lossy() {
+        let active = self.active_track();
+        let loss = active.probe.loss();
+        if self.owed || !loss.is_lossy() || !active.is_to_blame() {
             return;
         }
         let better =
