@@ -61,8 +61,9 @@ pub struct Published {
 
 /// Makes the publications that follow `before`, given what was touched since.
 ///
-/// A cluster that fails keeps what it shows, raises a finding, and holds up no other; it is tried again when a beacon is
-/// due. A store that is behind its fleet makes no beacon: what is compiled stands under the one that it has, for a
+/// A cluster that fails keeps the documents that it shows, raises a finding, and holds up no other; it is tried again
+/// when a beacon is due. Until then the documents stand under new beacons, so that relays stay fresh, unless what its
+/// trust rests on cannot be published either: a revocation must not wait under a beacon that calls it complete. A store that is behind its fleet makes no beacon: what is compiled stands under the one that it has, for a
 /// controller that has to know whom it may let in, and none of it leaves.
 pub fn publish(
     pen: &mut Pen<'_>,
@@ -98,9 +99,10 @@ pub fn publish(
                 publications.insert(id, Arc::new(publication));
             }
             Err(failure) => {
-                publications.extend(standing.map(|standing| (id, standing.clone())));
                 owed.overdue.insert(id);
                 alarm(pen, transactions, id, &failure);
+                let kept = task.prolong(pen, transactions);
+                publications.extend(kept.or_else(|| standing.cloned()).map(|kept| (id, kept)));
             }
         }
     }
@@ -118,6 +120,22 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// Pins what stands with a new beacon, beside bundle and revocations as they are now.
+    fn prolong(&self, pen: &mut Pen<'_>, transactions: &mut dyn Transactions) -> Option<Arc<Publication>> {
+        self.standing.and(self.place)?;
+        let trust = Touched::trust_of(self.cluster);
+        let task = Task {
+            touched: &trust,
+            ..*self
+        };
+        let prolonged = task.carry_out(pen, transactions);
+        if let Err(failure) = &prolonged {
+            tracing::warn!(cluster = ?self.cluster, code = failure.code.text(), "no new beacon either");
+        }
+
+        prolonged.ok().map(Arc::new)
+    }
+
     fn carry_out(
         &self,
         pen: &mut Pen<'_>,
@@ -172,7 +190,7 @@ fn alarm(pen: &mut Pen<'_>, transactions: &mut dyn Transactions, cluster: Cluste
         ?cluster,
         code = failure.code.text(),
         message = failure.message,
-        "nothing new could be published; what stands goes on standing"
+        "nothing new could be published; the documents that stand go on standing"
     );
     let raised = at_desk(pen, transactions, &mut |desk| {
         finding::raise(desk, trouble(cluster, failure.code.text()))?;
@@ -191,8 +209,8 @@ fn trouble(cluster: ClusterId, code: &str) -> Finding {
         cluster: Some(cluster),
         subject: cluster.to_string(),
         text: format!(
-            "nothing new can be published for this cluster ({code}); what stands goes on standing, and the log has \
-             the cause"
+            "nothing new can be published for this cluster ({code}); the documents that stand go on standing, and the \
+             log has the cause"
         ),
     }
 }

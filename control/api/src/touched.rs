@@ -36,6 +36,14 @@ impl Touched {
         }
     }
 
+    /// Bundle and revocations of one cluster.
+    pub fn trust_of(cluster: ClusterId) -> Self {
+        Self {
+            trust: BTreeSet::from([cluster]),
+            ..Self::default()
+        }
+    }
+
     pub fn absorb(&mut self, other: Self) {
         self.members.extend(other.members);
         self.routes.extend(other.routes);

@@ -26,7 +26,7 @@ use protocol::key::SigningKey;
 use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, VarInt};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -34,8 +34,9 @@ use crate::admin::{self, Admin};
 use crate::board::Board;
 use crate::leaves::Leaves;
 use crate::listen::{self, Service};
+use crate::queue::{self, Waiting};
 use crate::timers::{self, Nudge};
-use crate::writer::{self, Backlog, Job, Writer};
+use crate::writer::{Backlog, Writer};
 
 /// What the operator configured.
 #[derive(Clone, Debug)]
@@ -162,7 +163,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         spent: false,
     };
     writer.open().map_err(ControllerFailed::Publish)?;
-    let (door, waiting) = writer::door();
+    let (door, waiting) = queue::door();
     let mut tasks = JoinSet::new();
     let writer = spawn_writer(writer, waiting, parts.writing).map_err(ControllerFailed::Thread)?;
     let service = Service {
@@ -223,7 +224,7 @@ fn board<E: Engine>(
 
 fn spawn_writer<E: Engine>(
     writer: Writer<E>,
-    waiting: mpsc::Receiver<Job>,
+    waiting: Waiting,
     writing: Writing,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let (over, ended) = oneshot::channel();

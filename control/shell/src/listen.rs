@@ -22,15 +22,15 @@ use tokio::task::{JoinError, JoinSet};
 use crate::board::Board;
 use crate::lobby::{Lobby, Place, Verdict};
 use crate::nodes;
+use crate::queue;
 use crate::timers::Nudge;
-use crate::writer;
 
 /// What every connection needs.
 #[derive(Clone)]
 pub struct Service {
     pub controller: ControllerId,
     pub board: Arc<Board>,
-    pub door: writer::Door,
+    pub door: queue::Door,
     pub clock: Arc<dyn Clock>,
     pub routing: Nudge,
     /// Wakes who stores what nodes have told.

@@ -12,7 +12,7 @@ use control_api::answer::{self, Bench, Call};
 use control_api::failure::Failure;
 use control_api::pace::Pace;
 use control_api::publish::{self, Pen, Place, Publications, Published, Transactions};
-use control_api::request::{Caller, Reply, Request};
+use control_api::request::{Reply, Request};
 use control_api::touched::Touched;
 use control_api::witness;
 use control_core::behind::BehindRow;
@@ -22,46 +22,10 @@ use control_store::engine::CommitFailed;
 use control_store::{Bound, Engine, GroupFailed, Store};
 use protocol::error::Code;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::board::Board;
-
-/// Where every thread hands in what is to be written.
-#[derive(Clone, Debug)]
-pub struct Door {
-    jobs: mpsc::Sender<Job>,
-}
-
-impl Door {
-    /// Hands in a request and waits for the commit that answers it. A full queue is an answer, not a wait.
-    pub async fn call(&self, caller: Caller, request: Request) -> Result<Reply, Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs
-            .try_send(Job {
-                caller,
-                request,
-                reply,
-            })
-            .map_err(|_| {
-                Failure::new(
-                    Code::Unavailable,
-                    "the controller has more requests than it can take",
-                )
-            })?;
-
-        answer
-            .await
-            .map_err(|_| Failure::new(Code::Unavailable, "the controller is stopping"))?
-    }
-}
-
-/// A request on its way to the writer.
-#[derive(Debug)]
-pub struct Job {
-    caller: Caller,
-    request: Request,
-    reply: oneshot::Sender<Result<Reply, Failure>>,
-}
+use crate::queue::{Job, Waiting};
 
 /// A request that was decided, and whose answer waits for the commit.
 struct Answered {
@@ -81,13 +45,6 @@ impl Answered {
     fn send(self, result: Result<Reply, Failure>) {
         Self { result, ..self }.reply();
     }
-}
-
-/// A door and what comes through it.
-pub fn door() -> (Door, mpsc::Receiver<Job>) {
-    let (jobs, waiting) = mpsc::channel(QUEUE);
-
-    (Door { jobs }, waiting)
 }
 
 /// What the writer owns.
@@ -158,11 +115,11 @@ impl<E: Engine> Writer<E> {
     }
 
     /// Runs until every door is dropped.
-    pub async fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
+    pub async fn run(mut self, mut waiting: Waiting) {
         loop {
             let first = match self.due_in() {
-                None => waiting.recv().await,
-                Some(wait) => match tokio::time::timeout(wait, waiting.recv()).await {
+                None => waiting.next().await,
+                Some(wait) => match tokio::time::timeout(wait, waiting.next()).await {
                     Ok(first) => first,
                     // Nobody came, and what was held back is due.
                     Err(_) => match self.take(None, &mut waiting) {
@@ -186,12 +143,8 @@ impl<E: Engine> Writer<E> {
         waits.then(|| self.backlog.pace.wait(self.clock.now().boot))
     }
 
-    fn take(&mut self, first: Option<Job>, waiting: &mut mpsc::Receiver<Job>) -> Result<(), Spent> {
-        let mut jobs: Vec<Job> = first.into_iter().collect();
-        while jobs.len() < BATCH {
-            let Ok(next) = waiting.try_recv() else { break };
-            jobs.push(next);
-        }
+    fn take(&mut self, first: Option<Job>, waiting: &mut Waiting) -> Result<(), Spent> {
+        let jobs = waiting.group(first);
         if !jobs.is_empty() {
             metrics::histogram!("gabion_controller_batch_requests").record(jobs.len() as f64);
         }
@@ -388,7 +341,3 @@ const WIDE: Bound = Bound {
     keys: usize::MAX,
     bytes: usize::MAX,
 };
-/// Requests that may wait: at 10,000 commits a second less than half a second.
-const QUEUE: usize = 4_096;
-/// Requests of one group.
-const BATCH: usize = 512;

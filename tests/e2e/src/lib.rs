@@ -150,4 +150,4 @@ pub fn text(path: &Path) -> String {
 }
 
 /// Long enough for a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);

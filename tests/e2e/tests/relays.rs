@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Signal, Site, text, until};
+use e2e::{Signal, Site, until};
 use serde_json::Value;
 
 #[test]
-fn a_relay_that_slept_beyond_its_freshness_forwards_nothing_before_a_poll_is_answered() {
-    let mut site = short_freshness();
+fn a_relay_that_slept_for_90_seconds_forwards_nothing_before_a_poll_is_answered() {
+    let mut site = Site::founded();
     site.admit("relay-1", &["--role", "relay"]);
     site.admit("web-1", &[]);
     site.admit("web-2", &[]);
@@ -24,11 +24,11 @@ fn a_relay_that_slept_beyond_its_freshness_forwards_nothing_before_a_poll_is_ans
 
     site.signal("relay-1", Signal::STOP);
     let asleep = Instant::now();
-    site.until(&["relay", "list"], |_| asleep.elapsed() > FRESHNESS);
-    // Its controller can be reached, and holds every answer back; its neighbours send again.
-    site.signal("controller", Signal::STOP);
     site.signal("web-1", Signal::CONT);
     site.signal("web-2", Signal::CONT);
+    site.until(&["relay", "list"], |_| asleep.elapsed() > ASLEEP);
+    // Its controller can be reached, and holds every answer back; its neighbours send again.
+    site.signal("controller", Signal::STOP);
     site.signal("relay-1", Signal::CONT);
     until("frames come to the relay and are refused", || {
         let relay = site.told("relay-1", "/v1/relay");
@@ -47,22 +47,6 @@ fn a_relay_that_slept_beyond_its_freshness_forwards_nothing_before_a_poll_is_ans
     assert_eq!(site.told("relay-1", "/v1/relay")["pause"], Value::Null);
 }
 
-/// A controller whose relays trust what they were told last for less time than they do by themselves.
-fn short_freshness() -> Site {
-    let mut site = Site::default();
-    let data = site.path("controller");
-    let seconds = FRESHNESS.as_secs() - 1;
-    let config = site.private(
-        "controller.toml",
-        &format!("[transport]\nfreshness = \"{seconds}s\"\n"),
-    );
-    site.run(&["controller", "init", "--mode", "dev", "--data-dir", &text(&data)]);
-    site.lead_with(&data, &["--config", &text(&config)]);
-    site.run(&["cluster", "create", "prod"]);
-
-    site
-}
-
 /// Frames that the relay has carried, by its own table.
 fn forwarded(site: &Site) -> u64 {
     sum(site, "forwarded")
@@ -75,8 +59,8 @@ fn sum(site: &Site, member: &str) -> u64 {
     rows.iter().filter_map(|row| row[member].as_u64()).sum()
 }
 
-/// Longer than the relay of this test is fresh, and than a standstill.
-const FRESHNESS: Duration = Duration::from_secs(16);
+/// Longer than what a relay was told last is fresh (60 s), and than a standstill.
+const ASLEEP: Duration = Duration::from_secs(90);
 /// The ends probe more often.
 const QUIET_MS: u64 = 3_000;
 const REFUSALS: u64 = 2;

@@ -60,18 +60,36 @@ fn a_row_that_does_not_decode_stops_its_own_cluster_alone() {
     let node = desk.join("web-1", &["member"]);
     let sound = desk.act(Action::ClusterCreate, json!({ "name": "other" }));
     let sound: ClusterId = sound["id"].as_str().expect("an id").parse().expect("an id");
-    let before = (desk.publications[&broken].rank, desk.publications[&sound].rank);
+    let before = desk.publications.clone();
     let key = [*broken.as_bytes(), *node.as_bytes()].concat();
     desk.tx.put_bytes(Table::Nodes, &key, vec![0xff]).expect("writes");
     desk.publish(&mut Touched::everything());
 
-    assert_eq!(
-        desk.publications[&broken].rank, before.0,
-        "what stands goes on standing"
-    );
-    assert!(desk.publications[&sound].rank > before.1);
+    let (old, new) = (&before[&broken], &desk.publications[&broken]);
+    assert_eq!(new.documents, old.documents, "what stands goes on standing");
+    assert_eq!(new.tree.root(), old.tree.root());
+    assert!(new.rank > old.rank, "under a beacon that keeps its relays fresh");
+    assert!(desk.publications[&sound].rank > before[&sound].rank);
     let findings = desk.read(Action::FindingList, json!({}));
     assert_eq!(findings[0]["name"], "publication_failed", "{findings}");
+}
+
+#[test]
+fn a_revocation_gets_out_of_a_cluster_of_which_nothing_else_can_be_published() {
+    let mut desk = Controller::new(15);
+    let cluster = desk.create_cluster();
+    let (node, thief) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    let before = desk.publications[&cluster].clone();
+    let key = [*cluster.as_bytes(), *node.as_bytes()].concat();
+    desk.tx.put_bytes(Table::Nodes, &key, vec![0xff]).expect("writes");
+    desk.act(
+        Action::NodeRevoke,
+        json!({ "id": thief.to_string(), "reason": "stolen" }),
+    );
+
+    let after = &desk.publications[&cluster];
+    assert_ne!(after.revocations, before.revocations);
+    assert_eq!(after.documents, before.documents);
 }
 
 #[test]
