@@ -24,11 +24,12 @@ fn a_relay_that_slept_for_90_seconds_forwards_nothing_before_a_poll_is_answered(
 
     site.signal("relay-1", Signal::STOP);
     let asleep = Instant::now();
+    site.until(&["relay", "list"], |_| asleep.elapsed() > ASLEEP);
+    // Its controller can be reached, and holds every answer back; its neighbours send again, for they have not heard
+    // either that the relay was given up.
+    site.signal("controller", Signal::STOP);
     site.signal("web-1", Signal::CONT);
     site.signal("web-2", Signal::CONT);
-    site.until(&["relay", "list"], |_| asleep.elapsed() > ASLEEP);
-    // Its controller can be reached, and holds every answer back; its neighbours send again.
-    site.signal("controller", Signal::STOP);
     site.signal("relay-1", Signal::CONT);
     until("frames come to the relay and are refused", || {
         let relay = site.told("relay-1", "/v1/relay");
