@@ -318,12 +318,13 @@ pub fn check_poll(poll: &Poll) -> Result<(), Failure> {
     }
 }
 
-/// How bad a path is: well, missing probes, down.
+/// How bad a path is: well, missing probes, silent, at fault.
 fn badness(misses: u16, drift: Drift) -> u8 {
     match (drift == Drift::None, misses) {
         (true, 0) => 0,
         (true, ..DOWN_MISSES) => 1,
-        (true, _) | (false, _) => 2,
+        (true, _) => 2,
+        (false, _) => 3,
     }
 }
 

@@ -60,7 +60,8 @@ pub enum Change {
     Decided,
 }
 
-/// Decides every route that is wanted, decided or leased.
+/// Decides every route that is wanted, decided or leased: important ones first, and each sees what the ones before it
+/// reserved.
 pub fn decide(input: &Snapshot<'_>, now: Now) -> Vec<Outcome> {
     let wanted = input.wanted.iter().map(|wanted| wanted.route);
     let decided = input
@@ -75,16 +76,6 @@ pub fn decide(input: &Snapshot<'_>, now: Now) -> Vec<Outcome> {
         .map(|lease| lease.route);
     let routes: BTreeSet<RouteId> = wanted.chain(decided).chain(leased).collect();
 
-    run(input, routes, now)
-}
-
-/// Decides some routes, as after a report that touched them.
-pub fn decide_routes(input: &Snapshot<'_>, routes: &[RouteId], now: Now) -> Vec<Outcome> {
-    run(input, routes.iter().copied().collect(), now)
-}
-
-/// Goes through the routes, important ones first; each sees what the ones before it reserved.
-fn run(input: &Snapshot<'_>, routes: BTreeSet<RouteId>, now: Now) -> Vec<Outcome> {
     let mut order: Vec<(Reverse<u8>, RouteId)> = routes
         .into_iter()
         .map(|route| (Reverse(priority(input, route)), route))

@@ -28,14 +28,6 @@ impl Member {
     pub fn can_end_routes(&self) -> bool {
         self.has(NodeRole::Member) && self.state.is_in_force()
     }
-
-    /// The failure domains: equal values fail together, and a missing label is a value like any other.
-    pub fn domain(&self) -> Domain<'_> {
-        Domain {
-            site: self.labels.get("site"),
-            host: self.labels.get("host"),
-        }
-    }
 }
 
 impl Member {
@@ -92,11 +84,4 @@ impl MemberState {
 pub struct Endpoint {
     pub candidate: Candidate,
     pub confirmed: bool,
-}
-
-/// What fails together with a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Domain<'a> {
-    pub site: Option<&'a str>,
-    pub host: Option<&'a str>,
 }

@@ -44,13 +44,13 @@ fn only_what_becomes_worse_asks_for_a_pass_at_once() {
     let cluster = desk.create_cluster();
     let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
     let route = RouteId::between(cluster, a, b);
-    let row = |misses: u16| PathObservation {
+    let row = |misses: u16, drift: Drift| PathObservation {
         route,
         peer: b,
         path: Path::Direct,
         generation: 1,
         active: true,
-        drift: Drift::None,
+        drift,
         expected_hops: Vec::new(),
         observed_hops: Vec::new(),
         rtt_us: None,
@@ -60,20 +60,21 @@ fn only_what_becomes_worse_asks_for_a_pass_at_once() {
         misses,
     };
     let now = desk.world.now.boot;
-    let mut report = |misses: u16| {
+    let mut report = |misses: u16, drift: Drift| {
         let report = Report {
-            paths: vec![row(misses)],
+            paths: vec![row(misses, drift)],
             ..Report::default()
         };
         desk.live.handle_report(cluster, a, &report, now)
     };
 
-    assert_eq!(report(0), []);
-    assert_eq!(report(1), [route], "new and bad");
-    assert_eq!(report(2), [], "as bad as it was");
-    assert_eq!(report(3), [route], "now it is down");
-    assert_eq!(report(900), [], "and stays down");
-    assert_eq!(report(0), [], "good news wait for the next pass");
+    assert_eq!(report(0, Drift::None), []);
+    assert_eq!(report(1, Drift::None), [route], "new and bad");
+    assert_eq!(report(2, Drift::None), [], "as bad as it was");
+    assert_eq!(report(3, Drift::None), [route], "now it is silent");
+    assert_eq!(report(4, Drift::Failure), [route], "and known to be at fault");
+    assert_eq!(report(900, Drift::Failure), [], "and stays down");
+    assert_eq!(report(0, Drift::None), [], "good news wait for the next pass");
 }
 
 #[test]

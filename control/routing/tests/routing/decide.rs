@@ -235,8 +235,8 @@ fn a_local_switch_is_confirmed() {
         ..Report::default()
     };
     world.advance(Duration::from_secs(1));
-    let touched = world.take(a(), &report);
-    world.decide_only(&touched);
+    world.take(a(), &report);
+    world.decide();
 
     let confirmed = world.row(a(), b());
     assert_eq!(confirmed.path, Some(taken));
@@ -416,7 +416,7 @@ fn a_full_relay_is_no_candidate() {
         other.route = protocol::id::RouteId::from_bytes(id);
         world.leases.put(other);
     }
-    let outcomes = world.decide_only(&[request.route]);
+    let outcomes = world.decide();
 
     assert!(outcomes.iter().all(|outcome| outcome.requests.is_empty()));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use control_routing::decide::{Change, Outcome, decide, decide_routes};
+use control_routing::decide::{Change, Outcome, decide};
 use control_routing::lease::{LeaseBook, LeaseState};
 use control_routing::member::MemberState;
 use control_routing::route::{RouteBook, RouteRow, Verdict};
@@ -21,7 +21,7 @@ use crate::world::{World, member, node, observation, relay};
 enum Event {
     Acknowledge(u8),
     Cut(u8, u8),
-    Decide(Vec<u8>),
+    Decide,
     Die(u8),
     Heal,
     Lie { liar: u8, peer: u8, healthy: bool },
@@ -43,7 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => any_node().prop_map(Event::Acknowledge),
         2 => (any_node(), any_node()).prop_map(|(one, other)| Event::Cut(one, other)),
-        2 => prop::collection::vec(any::<u8>(), 0..4).prop_map(Event::Decide),
+        2 => Just(Event::Decide),
         1 => any_node().prop_map(Event::Die),
         1 => Just(Event::Heal),
         2 => (any_node(), any_node(), any::<bool>())
@@ -94,13 +94,8 @@ fn happen(world: &mut World, event: Event) -> Result<(), TestCaseError> {
             let (one, other) = (at(one), at(other));
             world.network.cut.insert((one.min(other), one.max(other)));
         }
-        Event::Decide(picks) => {
-            let all: Vec<RouteId> = world.wanted.iter().map(|wanted| wanted.route).collect();
-            let routes: Vec<RouteId> = picks
-                .iter()
-                .map(|pick| all[usize::from(*pick) % all.len().max(1)])
-                .collect();
-            let outcomes = decide_routes(&world.snapshot(), &routes, world.now);
+        Event::Decide => {
+            let outcomes = decide(&world.snapshot(), world.now);
             judge(world, &outcomes)?;
             world.apply(&outcomes);
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use control_routing::decide::{Change, Outcome, Snapshot, decide, decide_routes};
+use control_routing::decide::{Change, Outcome, Snapshot, decide};
 use control_routing::lease::{LeaseBook, RelayLease, TableVersion};
 use control_routing::member::{Member, MemberState};
 use control_routing::observations::Observations;
@@ -166,13 +166,6 @@ impl World {
     /// One pass over every route, and what the controller does with it.
     pub(crate) fn decide(&mut self) -> Vec<Outcome> {
         let outcomes = decide(&self.snapshot(), self.now);
-        self.apply(&outcomes);
-
-        outcomes
-    }
-
-    pub(crate) fn decide_only(&mut self, routes: &[RouteId]) -> Vec<Outcome> {
-        let outcomes = decide_routes(&self.snapshot(), routes, self.now);
         self.apply(&outcomes);
 
         outcomes
