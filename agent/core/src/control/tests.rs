@@ -12,3 +12,4 @@ mod sessions;
 mod standstills;
 mod unwritten;
 mod welcomes;
+mod witnesses;
