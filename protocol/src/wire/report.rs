@@ -66,6 +66,7 @@ pub struct PathObservation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Drift {
+    /// With three misses or more: the peer is heard on no path, and none is blamed.
     #[default]
     #[n(1)]
     None,
@@ -75,7 +76,8 @@ pub enum Drift {
     /// No link to the first hop.
     #[n(3)]
     Unreachable,
-    /// The first hop is there, and answers do not come.
+    /// The first hop is there, and answers do not come, although the peer answers over another path; or the relay
+    /// refuses.
     #[n(4)]
     Failure,
 }

@@ -8,7 +8,8 @@
 //!                        └───────────────────────────────────────────── Recovering
 //! ```
 //!
-//! An answer that comes after its probe was counted as a miss does not revive a path; but it was no loss.
+//! An answer that comes after its probe was counted as a miss does not revive a path. But it was no loss, and the next
+//! probes are given the time that it took: a path that became slower is up again as soon as that is known.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(super) struct Probe {
     missed_since: Option<Boot>,
     answers: u16,
     round_trip: Option<RoundTrip>,
+    /// What the last answer took that came too late, until the path is up.
+    slow: Option<Duration>,
     window: Window,
     heard_at: Option<Boot>,
     answered_at: Option<Boot>,
@@ -106,6 +109,7 @@ impl Probe {
             missed_since: None,
             answers: 0,
             round_trip: None,
+            slow: None,
             window: Window::default(),
             heard_at: None,
             answered_at: None,
@@ -184,7 +188,8 @@ impl Probe {
     /// `received`: what the responder said it has received.
     pub(super) fn handle_reply(&mut self, id: u64, received: u64, now: Boot) -> Reply {
         let Some(place) = self.in_flight.iter().position(|flight| flight.sent.id == id) else {
-            self.window.answered_late(id, received);
+            let sent_at = self.window.answered_late(id, received);
+            self.slow = sent_at.map(|at| now.since(at)).or(self.slow);
             return Reply::Late;
         };
         let flight = self.in_flight.remove(place).expect("the position was just found");
@@ -205,6 +210,9 @@ impl Probe {
             Health::Down | Health::Recovering => Health::Recovering,
         };
         self.proven = true;
+        if self.health == Health::Up {
+            self.slow = None;
+        }
 
         Reply::Answered
     }
@@ -251,14 +259,17 @@ impl Probe {
         self.answered_at
     }
 
-    /// How long an answer may take: max(interval, srtt + max(clock granularity, 4·rttvar)), RFC 6298 2.
+    /// How long an answer may take: max(interval, srtt + max(clock granularity, 4·rttvar)), RFC 6298 2; and as long as
+    /// the last one that was too late, and a quarter more, while the path is not up.
     pub(super) fn timeout(&self) -> Duration {
         let expected = self.round_trip.map_or(FIRST_TIMEOUT, |round_trip| {
             let variation = (4 * round_trip.variation).max(GRANULARITY_MICROS);
             Duration::from_micros(round_trip.smoothed + variation)
         });
 
-        expected.min(LONGEST_EXPECTED).max(self.interval)
+        let slow = self.slow.map_or(Duration::ZERO, |slow| slow + slow / 4);
+
+        expected.max(slow).min(LONGEST_EXPECTED).max(self.interval)
     }
 
     fn miss(&mut self, flight: Flight, now: Boot) {
@@ -402,6 +413,30 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_became_slow_comes_back_once_its_round_trip_is_known() {
+        for slow in [250, 400, 900, 2_500] {
+            let mut world = World::proven();
+            world.run_answered(slow, 12 * slow);
+
+            assert_eq!(world.probe.health(), Health::Up, "{slow} ms");
+            assert!(world.probe.timeout() >= Duration::from_millis(slow), "{slow} ms");
+        }
+    }
+
+    #[test]
+    fn one_slow_answer_makes_no_path_patient_once_it_is_up() {
+        let mut world = World::proven();
+        world.run_answered(1_500, 1_600);
+        assert_eq!(world.probe.health(), Health::Down);
+        for _ in 0..PROBATION {
+            world.answer_after(5);
+        }
+
+        assert_eq!(world.probe.health(), Health::Up);
+        assert_eq!(world.probe.timeout(), Duration::from_millis(200));
+    }
+
+    #[test]
     fn nothing_is_a_miss_while_this_process_is_late() {
         let mut world = World::proven();
         world.run_silent(1);
@@ -498,6 +533,20 @@ mod tests {
         fn run_silent(&mut self, millis: u64) {
             for _ in 0..millis {
                 self.step();
+            }
+        }
+
+        /// Every probe is answered `rtt` after it went.
+        fn run_answered(&mut self, rtt: u64, millis: u64) {
+            let mut answers = VecDeque::new();
+            for _ in 0..millis {
+                let before = self.sent.len();
+                self.step();
+                answers.extend(self.sent[before..].iter().map(|id| (self.now.0 - 1 + rtt, *id)));
+                while let Some((_, id)) = answers.pop_front_if(|(due, _)| *due <= self.now.0) {
+                    let received = self.sent.len() as u64;
+                    self.probe.handle_reply(id, received, self.now);
+                }
             }
         }
 

@@ -231,6 +231,23 @@ fn a_lower_generation_never_overwrites_and_a_missing_route_is_kept() {
 }
 
 #[test]
+fn a_path_that_became_slow_is_not_taken_for_a_dead_one() {
+    for seed in 0..SEEDS {
+        let mut world = pair_over(seed, Path::Direct, &[via(R, 1)]);
+        settle(&mut world, seed);
+        world.set_latency(A, B, 150);
+        world.run_for(8_000);
+
+        for (from, to) in [(A, B), (B, A)] {
+            assert_eq!(world.active(from, to), Path::Direct, "seed {seed}");
+            let direct = &world.route(from, to).paths[0];
+            assert_eq!(direct.health, Health::Up, "seed {seed}");
+            assert!(direct.rtt > Some(Duration::from_millis(100)), "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_lossy_path_is_left_for_a_better_standby() {
     for seed in 0..SEEDS {
         let mut world = pair_over(seed, Path::Direct, &[via(R, 1), via(S, 1)]);

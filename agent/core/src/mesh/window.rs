@@ -80,12 +80,14 @@ impl Window {
         }
     }
 
-    /// The probe that was given up for missed was answered after all: it was slow, and not lost.
-    pub(super) fn answered_late(&mut self, id: u64, received: u64) {
-        let missed = self.outcomes.iter_mut().find(|outcome| outcome.sent.id == id);
-        if let Some(outcome) = missed {
-            outcome.received.get_or_insert(received);
-        }
+    /// The probe that was given up for missed was answered after all: it was slow, and not lost. Returns when it went,
+    /// unless that was too long ago to be known.
+    pub(super) fn answered_late(&mut self, id: u64, received: u64) -> Option<Boot> {
+        let mut outcomes = self.outcomes.iter_mut();
+        let missed = outcomes.find(|outcome| outcome.sent.id == id)?;
+        missed.received.get_or_insert(received);
+
+        Some(missed.sent.at)
     }
 
     /// `heard_at`: when anything last came from the peer over this path.
