@@ -515,16 +515,26 @@ impl Controller {
         self.live.handle_stored(&changes);
     }
 
+    /// The same of a node that has a link-local address alone.
+    fn heartbeat_from_nowhere(&mut self, cluster: ClusterId, node: NodeId) {
+        let here = SocketAddr::from(([169, 254, 0, 1], 7_444));
+        let heard = self
+            .live
+            .handle_heartbeat((cluster, node), here, &signs(1, Vec::new()), self.world.now);
+        let changes: Vec<Change> = heard.expect("taken").into_iter().collect();
+        let request = Request::Heard {
+            changes: changes.clone(),
+        };
+        self.ask(&Caller::Controller, &request).expect("stored");
+        self.live.handle_stored(&changes);
+    }
+
     /// Takes a heartbeat in, and stores nothing.
     fn hear(&mut self, cluster: ClusterId, node: NodeId, port: u16) -> Option<Change> {
-        let heartbeat = Heartbeat {
-            boot: BootId::from_bytes([port as u8; 16]),
-            candidates: vec![Candidate::new(CandidateKind::Lan, address(port))],
-            epoch: 1,
-            applied: Vec::new(),
-            agent_version: "test".to_owned(),
-            refused: Vec::new(),
-        };
+        let heartbeat = signs(
+            port as u8,
+            vec![Candidate::new(CandidateKind::Lan, address(port))],
+        );
         let change = self
             .live
             .handle_heartbeat((cluster, node), address(port), &heartbeat, self.world.now);
@@ -651,6 +661,17 @@ fn poll(have: Vec<Have>) -> Poll {
         have,
         wait_ms: 0,
         left_out: Vec::new(),
+    }
+}
+
+fn signs(boot: u8, candidates: Vec<Candidate>) -> Heartbeat {
+    Heartbeat {
+        boot: BootId::from_bytes([boot; 16]),
+        candidates,
+        epoch: 1,
+        applied: Vec::new(),
+        agent_version: "test".to_owned(),
+        refused: Vec::new(),
     }
 }
 

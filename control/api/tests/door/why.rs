@@ -91,6 +91,25 @@ fn a_direct_path_that_is_down_without_a_relay_has_no_candidate_and_still_names_t
 }
 
 #[test]
+fn a_direct_path_between_ends_without_an_address_is_not_called_cut() {
+    let mut desk = Controller::new(50);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    for node in [a, b] {
+        desk.heartbeat_from_nowhere(cluster, node);
+    }
+    desk.decide(cluster);
+    desk.cut(cluster, (a, b), Path::Direct, [true, true]);
+
+    let why = desk.why();
+    let told = why["summary"].as_str().unwrap();
+    assert!(
+        told.ends_with("neither a nor b has an address that other hosts can dial"),
+        "{why}"
+    );
+}
+
+#[test]
 fn a_relay_that_was_not_asked_or_has_not_answered_is_told_apart() {
     let (mut desk, cluster, a, b) = pair(47);
     desk.cut(cluster, (a, b), Path::Direct, [true, true]);

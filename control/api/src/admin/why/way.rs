@@ -97,7 +97,8 @@ pub(super) fn path(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
 
             Ok(format!("{how}{rtt}{direct}"))
         }
-        Health::Down => Err(down(inquiry, &how, &sight)),
+        Health::Down if via == Via::Direct && !is_dialable(inquiry) => Err(nowhere(inquiry)),
+        Health::Down => Err(down(inquiry, via, &sight)),
         Health::Stale => {
             let age = sight.stale().unwrap_or_default().as_secs();
 
@@ -131,14 +132,34 @@ fn beside(inquiry: &Inquiry<'_>, via: Via, direct: &Sight<'_>) -> String {
     }
 }
 
-fn down(inquiry: &Inquiry<'_>, how: &str, sight: &Sight<'_>) -> Fault {
+/// Whether an end has an address that the other could dial.
+fn is_dialable(inquiry: &Inquiry<'_>) -> bool {
+    let ends = [inquiry.source, inquiry.target].map(|end| inquiry.scene.fleet.members.get(&end));
+
+    ends.into_iter().flatten().any(|end| !end.endpoints.is_empty())
+}
+
+fn nowhere(inquiry: &Inquiry<'_>) -> Fault {
+    let (one, other) = (inquiry.name(inquiry.source), inquiry.name(inquiry.target));
+
+    Fault::new(
+        "path_down",
+        format!(
+            "the path direct is down: neither {one} nor {other} has an address that other hosts can dial"
+        ),
+        format!("name one in `candidates` of the agent.toml of {one} or {other}"),
+    )
+}
+
+fn down(inquiry: &Inquiry<'_>, via: Via, sight: &Sight<'_>) -> Fault {
+    let how = how(inquiry, via);
     let (one, other) = (inquiry.name(inquiry.source), inquiry.name(inquiry.target));
     let cut = Cut::of(inquiry, sight);
-    let fix = match how {
-        "direct" => {
+    let fix = match via {
+        Via::Direct => {
             format!("let UDP through between {one} and {other}; gabion node show {one} has the addresses")
         }
-        _ => format!("gabion route explain {one} {other}"),
+        Via::Relay(_) => format!("gabion route explain {one} {other}"),
     };
 
     Fault {
