@@ -61,11 +61,18 @@ impl From<ConfigRefused> for Failure {
     fn from(refused: ConfigRefused) -> Self {
         let summary = refused.to_string();
         match refused {
-            ConfigRefused::Invalid { source, .. } => Self::new(Exit::Usage, "config_invalid", summary)
+            ConfigRefused::Invalid { path, source } => Self::new(Exit::Usage, "config_invalid", summary)
                 .because(source.to_string().trim_end())
-                .affecting("nothing was started"),
-            ConfigRefused::Unreadable { source, .. } => {
-                Self::new(Exit::Usage, "config_unreadable", summary).because(source.to_string())
+                .affecting("nothing was started")
+                .fixed_by(format!(
+                    "correct {}    (the file of the package has every setting with its default)",
+                    path.display()
+                )),
+            ConfigRefused::Unreadable { path, source } => {
+                Self::new(Exit::Usage, "config_unreadable", summary)
+                    .because(source.to_string())
+                    .affecting("nothing was started")
+                    .fixed_by(format!("ls -l {}", path.display()))
             }
         }
     }

@@ -111,6 +111,7 @@ fn a_mistake_in_a_configuration_is_shown_with_line_and_key() {
         "{failed}"
     );
     assert!(failed.contains("line 2") && failed.contains("listn"), "{failed}");
+    assert!(failed.contains("fix     correct agent.toml"), "{failed}");
 
     let failed = place.run("agent run --config nowhere.toml").failed(2);
     assert!(failed.contains("nowhere.toml cannot be read"), "{failed}");
