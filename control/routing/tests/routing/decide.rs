@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use control_routing::decide::Change;
-use control_routing::lease::LeaseState;
+use control_routing::lease::{LeaseState, RelayLease};
 use control_routing::member::MemberState;
 use control_routing::policy::{PolicyRow, Selector};
 use control_routing::via::Via;
 use protocol::document::routes::{Action, Cadence, Path, Reason};
-use protocol::id::NodeId;
+use protocol::id::{LeaseId, NodeId, RouteId};
 use protocol::limits::LEASE_ROWS;
 use protocol::node::{Labels, NodeRole};
 use protocol::wire::{Drift, Report};
@@ -408,17 +408,52 @@ fn a_full_relay_is_no_candidate() {
     let request = world.decide()[0].requests[0];
     let offered = *world.leases.on(request.route, request.relay).expect("granted");
     world.leases.remove(offered.lease);
-    for number in 0..LEASE_ROWS {
-        let mut other = offered;
-        let mut id = [0xEE; 16];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        other.lease = protocol::id::LeaseId::from_bytes(id);
-        other.route = protocol::id::RouteId::from_bytes(id);
-        world.leases.put(other);
-    }
+    fill(&mut world, offered, LEASE_ROWS);
     let outcomes = world.decide();
 
     assert!(outcomes.iter().all(|outcome| outcome.requests.is_empty()));
+}
+
+#[test]
+fn one_pass_promises_no_more_rows_than_a_relay_has_left() {
+    let mut world = World::of([member(1), member(2), member(3), relay(11, "fra")]);
+    let asked = world.decide();
+    let requests: Vec<_> = asked.iter().flat_map(|outcome| &outcome.requests).collect();
+    assert_eq!(requests.len(), 3, "one for each pair, as long as there is room");
+    let offered = *world
+        .leases
+        .on(requests[0].route, requests[0].relay)
+        .expect("granted");
+    for request in requests {
+        let granted = world
+            .leases
+            .on(request.route, request.relay)
+            .expect("granted")
+            .lease;
+        world.leases.remove(granted);
+    }
+    fill(&mut world, offered, LEASE_ROWS - 1);
+    let outcomes = world.decide();
+
+    assert_eq!(
+        outcomes
+            .iter()
+            .map(|outcome| outcome.requests.len())
+            .sum::<usize>(),
+        1
+    );
+}
+
+/// Gives the relay of `lease` as many rows of others.
+fn fill(world: &mut World, lease: RelayLease, rows: usize) {
+    for number in 0..rows {
+        let mut other = lease;
+        let mut id = [0xEE; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        other.lease = LeaseId::from_bytes(id);
+        other.route = RouteId::from_bytes(id);
+        world.leases.put(other);
+    }
 }
 
 #[test]
