@@ -1,5 +1,6 @@
 //! The product as its user has it: the real binary, started as processes on loopback, asked by its own command line.
 
+pub mod clock;
 mod fleet;
 pub mod lab;
 mod process;

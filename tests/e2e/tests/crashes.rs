@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::time::Duration;
 
-use e2e::{Signal, Site, strace, text, until, words};
+use e2e::{Signal, Site, clock, strace, text, until, words};
 use serde_json::Value;
 
 #[test]
@@ -29,13 +30,7 @@ fn an_agent_killed_at_any_sync_or_rename_becomes_the_node_that_it_was_to_be() {
     }
     for (name, ..) in &doomed {
         assert_eq!(site.ended(name).signal(), Some(SIGKILL), "{name} was not reached");
-        for file in [
-            "identity",
-            "high-water",
-            "last-good-a",
-            "last-good-b",
-            "controllers",
-        ] {
+        for file in STATE {
             require_whole(&site, &site.path(name).join(file));
         }
         site.run_agent(name);
@@ -45,6 +40,70 @@ fn an_agent_killed_at_any_sync_or_rename_becomes_the_node_that_it_was_to_be() {
         assert!(site.lives(name));
     }
     eprintln!("killed an agent at {} places: {places:?}", places.len());
+}
+
+#[test]
+fn an_agent_killed_at_any_sync_or_rename_of_its_renewal_is_the_same_node_with_a_new_certificate() {
+    let Some(later) = clock::ahead(RENEWAL_DUE) else {
+        return;
+    };
+    if !strace::may_trace() {
+        return;
+    }
+    let mut site = Site::founded();
+    let mut hosts: Vec<String> = (0..=RENEWAL_PLACES)
+        .map(|number| format!("web-{number}"))
+        .collect();
+    for name in &hosts {
+        site.admit(name, &[]);
+    }
+    for name in &hosts {
+        site.stop(name);
+    }
+    site.stop("controller");
+    let lead = site.controller(&site.path("controller"));
+    site.start_under("controller", &later, &words(&lead));
+    site.until(&["status"], |status| status["state"] == "leading");
+
+    let whole = hosts.remove(0);
+    let (run, log) = (site.agent("run", &whole), site.path("calls"));
+    let noting = strace::noting(&["fsync", "rename"], &text(&log));
+    site.start_under(&whole, &[later.as_slice(), &noting].concat(), &words(&run));
+    renewed(&site, &whole);
+    let places = places(&mut site, &whole, &log);
+    assert!((5..=RENEWAL_PLACES).contains(&places.len()), "{places:?}");
+
+    let doomed: Vec<_> = hosts.iter().zip(&places).collect();
+    for (name, (call, nth)) in &doomed {
+        let run = site.agent("run", name);
+        let killing = strace::killing(call, *nth);
+        site.start_under(name, &[later.as_slice(), &killing].concat(), &words(&run));
+    }
+    for (name, place) in &doomed {
+        assert_eq!(
+            site.ended(name).signal(),
+            Some(SIGKILL),
+            "{place:?} was not reached"
+        );
+        for file in STATE {
+            require_whole(&site, &site.path(name).join(file));
+        }
+        let run = site.agent("run", name);
+        site.start_under(name, &later, &words(&run));
+    }
+    for (name, place) in &doomed {
+        renewed(&site, name);
+        assert!(site.lives(name), "{place:?}");
+    }
+    let nodes = site.json(&["node", "list"]);
+    let nodes = nodes.as_array().expect("a list");
+    assert_eq!(nodes.len(), hosts.len() + 1, "nobody became another node");
+    assert_eq!(
+        site.json(&["finding", "list"]),
+        serde_json::json!([]),
+        "nor a clone"
+    );
+    eprintln!("killed a renewing agent at {} places: {places:?}", places.len());
 }
 
 #[test]
@@ -206,14 +265,30 @@ fn agent_places(site: &mut Site) -> Vec<(&'static str, usize)> {
         &words(&run),
     );
     site.served("whole");
-    let pid = site.pid("whole");
-    site.stop("whole");
-    let log = strace::noted(&log, pid);
+
+    places(site, "whole", &log)
+}
+
+/// Every sync and rename of an agent's state, by the log of one that was not disturbed and is stopped now.
+fn places(site: &mut Site, name: &str, log: &Path) -> Vec<(&'static str, usize)> {
+    let pid = site.pid(name);
+    site.stop(name);
+    let log = strace::noted(log, pid);
     // The socket is put in place by another thread than the state.
     let counted = strace::counted(&log, &["fsync", "rename"], |line| !line.contains(".sock"));
 
     let places = |(call, count)| (1..=count).map(move |nth| (call, nth));
     counted.into_iter().flat_map(places).collect()
+}
+
+/// Waits until the agent has a certificate of which hardly anything is over.
+fn renewed(site: &Site, name: &str) {
+    let socket = text(&site.path(&format!("{name}.sock")));
+    let status = site.until(&["agent", "status", "--agent-socket", &socket], |status| {
+        status["certificate_left_ms"].as_u64() > Some(RENEWED_MS) && status["controller"]["connected"] == true
+    });
+    assert_eq!(status["state"], "member", "{name}");
+    assert_eq!(status["refused"], serde_json::json!([]), "{name}");
 }
 
 /// A state file is absent or as it was written.
@@ -369,6 +444,19 @@ const ACTIONS: [(&[&str], &[&str], usize, &str); 3] = [
         "node.joined",
     ),
 ];
+/// What an agent keeps.
+const STATE: [&str; 5] = [
+    "identity",
+    "high-water",
+    "last-good-a",
+    "last-good-b",
+    "controllers",
+];
+/// More than half of the seven days of a certificate, and the tenth by which agents spread their renewals.
+const RENEWAL_DUE: Duration = Duration::from_secs(4 * 24 * 60 * 60 + 12 * 60 * 60);
+const RENEWED_MS: u64 = 6 * 24 * 60 * 60 * 1_000;
+/// Hosts that can be killed, one at each place.
+const RENEWAL_PLACES: usize = 20;
 /// By which SQLite, the engine and the program change what is on disk.
 const CALLS: [&str; 5] = ["fsync", "rename", "unlink", "ftruncate", "pwrite64"];
 /// A commit is many writes and one sync; every place of the store alone is in its own tests.
