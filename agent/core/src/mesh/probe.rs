@@ -9,7 +9,7 @@
 //! ```
 //!
 //! An answer that comes after its probe was counted as a miss does not revive a path. But it was no loss, and the next
-//! probes are given the time that it took: a path that became slower is up again as soon as that is known.
+//! probes of a path that is down are given the time that it took: one that became slower comes back as what it is now.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -260,14 +260,18 @@ impl Probe {
     }
 
     /// How long an answer may take: max(interval, srtt + max(clock granularity, 4·rttvar)), RFC 6298 2; and as long as
-    /// the last one that was too late, and a quarter more, while the path is not up.
+    /// the last one that was too late, and a quarter more, while the path is down.
     pub(super) fn timeout(&self) -> Duration {
         let expected = self.round_trip.map_or(FIRST_TIMEOUT, |round_trip| {
             let variation = (4 * round_trip.variation).max(GRANULARITY_MICROS);
             Duration::from_micros(round_trip.smoothed + variation)
         });
 
-        let slow = self.slow.map_or(Duration::ZERO, |slow| slow + slow / 4);
+        let slow = match self.health {
+            Health::Up | Health::Doubtful => None,
+            Health::Recovering | Health::Unproven | Health::Down => self.slow,
+        };
+        let slow = slow.map_or(Duration::ZERO, |slow| slow + slow / 4);
 
         expected.max(slow).min(LONGEST_EXPECTED).max(self.interval)
     }
