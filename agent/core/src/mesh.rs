@@ -25,6 +25,7 @@ mod flow;
 mod heard;
 pub mod links;
 mod pair;
+mod pairs;
 pub mod probe;
 pub mod queue;
 mod relay;
@@ -55,6 +56,7 @@ use flow::Flow;
 use heard::Heard;
 use links::{LinkEffect, Links, Probing};
 use pair::{Ours, Pair};
+use pairs::Pairs;
 use probe::Health;
 use relay::Relay;
 use route::RouteEffect;
@@ -77,7 +79,7 @@ pub struct Mesh {
     transport: Transport,
     neighbours: BTreeMap<NodeId, u64>,
     revocations: BTreeMap<NodeId, u64>,
-    pairs: BTreeMap<NodeId, Pair>,
+    pairs: Pairs,
     links: Links,
     /// Where handshakes that this node began have reached neighbours that it is connected to.
     reached: BTreeMap<NodeId, SocketAddr>,
@@ -135,7 +137,7 @@ impl Mesh {
             transport,
             neighbours: BTreeMap::new(),
             revocations: BTreeMap::new(),
-            pairs: BTreeMap::new(),
+            pairs: Pairs::default(),
             links: Links::new(identity.node, probing(&transport)),
             reached: BTreeMap::new(),
             routes: RouteTable::new(identity.node),
@@ -303,7 +305,7 @@ impl Mesh {
 
     /// Every neighbour that is needed or connected.
     pub fn links(&self) -> Vec<LinkView> {
-        let proven = |peer| self.pairs.get(&peer).and_then(Pair::proven_boot);
+        let proven = |peer| self.pairs.get(peer).and_then(Pair::proven_boot);
 
         self.links
             .views()
@@ -452,7 +454,7 @@ impl Mesh {
 
     /// The pair with `peer`, its keys derived.
     fn pair(&mut self, peer: NodeId) -> Option<&mut Pair> {
-        let pair = self.pairs.get_mut(&peer)?;
+        let pair = self.pairs.get_mut(peer)?;
         pair.derive_once(
             Ours {
                 cluster: self.cluster,

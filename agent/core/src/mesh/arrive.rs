@@ -190,7 +190,7 @@ impl Mesh {
         let boot = arrival.header.boot;
         let received = self
             .pairs
-            .get_mut(&arrival.sender)
+            .get_mut(arrival.sender)
             .map_or(0, |pair| pair.count_received(boot, path));
         self.answer(
             arrival.sender,
@@ -229,7 +229,7 @@ impl Mesh {
             return Ok(());
         }
         self.stats.probes_answered += 1;
-        if let Some(pair) = self.pairs.get_mut(&sender) {
+        if let Some(pair) = self.pairs.get_mut(sender) {
             pair.prove(arrival.header.boot);
         }
         if self.take_proven(&arrival)? {
@@ -264,7 +264,7 @@ impl Mesh {
 
     /// Whether the frame is the first of its sequence; refused if its sender's run is not proven, which is then asked.
     fn take_proven(&mut self, arrival: &Arrival) -> Result<bool, Refusal> {
-        let Some(pair) = self.pairs.get_mut(&arrival.sender) else {
+        let Some(pair) = self.pairs.get_mut(arrival.sender) else {
             return Err(Refusal::UnknownPeer);
         };
         if !pair.is_proven(arrival.header.boot) {

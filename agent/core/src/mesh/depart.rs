@@ -155,7 +155,7 @@ impl Mesh {
         let link = via.or(in_use).ok_or(NotSent::NoLink)?;
         let class = class(&message);
         let boot = self.boot;
-        let pair = self.pairs.get_mut(&peer).ok_or(NotSent::NoKey)?;
+        let pair = self.pairs.get_mut(peer).ok_or(NotSent::NoKey)?;
         let header = FrameHeader {
             class,
             form: Form::Sealed,

@@ -25,12 +25,11 @@ impl Mesh {
         self.neighbours.clear();
         for neighbour in others {
             self.neighbours.insert(neighbour.node, neighbour.generation);
-            let pair = self.pairs.entry(neighbour.node).or_default();
-            pair.handle_key(neighbour.seal_key);
+            self.pairs.join(neighbour.node).handle_key(neighbour.seal_key);
             candidates.insert(neighbour.node, dialled(&neighbour.candidates, self.dev));
         }
         let neighbours = &self.neighbours;
-        self.pairs.retain(|node, _| neighbours.contains_key(node));
+        self.pairs.part(|node| !neighbours.contains_key(node));
         self.flows.retain(|node, _| neighbours.contains_key(node));
         self.links.handle_candidates(&candidates, now);
         self.apply_revocations(now);

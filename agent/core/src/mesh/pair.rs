@@ -14,6 +14,8 @@ use protocol::key::{SealKey, SealSecret};
 
 use super::effect::Refusal;
 
+/// Sequences, and which of theirs were seen, last as long as this process: a neighbour that comes back goes on with
+/// them. Begun anew they would look like frames played back.
 #[derive(Debug, Default)]
 pub(super) struct Pair {
     /// Ours newest first, and for each theirs newest first. More than one only while a key is being replaced.
@@ -33,6 +35,20 @@ pub(super) struct Pair {
     probes_received: [Option<(BootTag, BTreeMap<PathTag, u64>)>; 2],
 }
 
+/// Where the sequences of a pair begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Floor {
+    sequence: Sequence,
+    number: u64,
+}
+
+impl Floor {
+    pub(super) fn raise(&mut self, other: Self) {
+        self.sequence = self.sequence.max(other.sequence);
+        self.number = self.number.max(other.number);
+    }
+}
+
 #[derive(Debug)]
 struct Key {
     ours: SealKey,
@@ -49,6 +65,30 @@ pub(super) struct Ours<'a> {
 }
 
 impl Pair {
+    /// Begins with a neighbour of whom nothing is remembered, above every sequence that was forgotten.
+    pub(super) fn above(floor: Floor) -> Self {
+        Self {
+            sequence: floor.sequence,
+            number: floor.number,
+            ..Self::default()
+        }
+    }
+
+    /// It is no neighbour any more: nothing is sealed for it, nothing of its opens.
+    pub(super) fn part(&mut self) {
+        self.keys.clear();
+        self.theirs.clear();
+        self.known_to_them.clear();
+    }
+
+    /// How far its sequences went.
+    pub(super) fn floor(&self) -> Floor {
+        Floor {
+            sequence: self.sequence,
+            number: self.number,
+        }
+    }
+
     /// Takes in the neighbour's newest key. The one before stays good for what is under way.
     pub(super) fn handle_key(&mut self, key: SealKey) {
         if self.theirs.first() == Some(&key) {

@@ -1,5 +1,6 @@
 //! Meshes against each other: faults, and what must hold whatever the seed.
 
+mod leaving;
 mod reached;
 mod still;
 mod world;

@@ -326,7 +326,7 @@ impl World {
         }
     }
 
-    fn configure(&mut self, number: u8, nodes: &[u8]) {
+    pub(super) fn configure(&mut self, number: u8, nodes: &[u8]) {
         let neighbours = nodes.iter().filter(|other| **other != number);
         let config = SyntheticConfig {
             name: format!("n{number}"),
