@@ -165,9 +165,16 @@ impl Live {
         worse
     }
 
-    /// Addresses at which `report` says that handshakes reached others, and which are not stored as confirmed yet. Only
-    /// what a node publishes itself counts: nobody can confirm for it what it does not claim.
-    pub fn reached(&self, cluster: ClusterId, report: &Report) -> Vec<(NodeId, Address)> {
+    /// Addresses at which `reporter` says that its handshakes reached others, and which are not stored as confirmed yet.
+    /// Only what a node publishes itself counts: nobody can confirm for it what it does not claim. And only whom the
+    /// controller told an address can have dialled it: neither the node itself, nor a friend that it told.
+    pub fn reached(
+        &self,
+        publication: &Publication,
+        reporter: NodeId,
+        report: &Report,
+    ) -> Vec<(NodeId, Address)> {
+        let cluster = publication.cluster;
         let known = |node| {
             let life = self.clusters.get(&cluster)?;
 
@@ -184,8 +191,13 @@ impl Live {
 
             (is_published && !is_known).then_some((link.peer, address))
         });
+        let news: Vec<(NodeId, Address)> = news.collect();
+        if news.is_empty() {
+            return news;
+        }
+        let told = publication.addresses_told(reporter);
 
-        news.collect()
+        news.into_iter().filter(|pair| told.contains(pair)).collect()
     }
 
     /// Notes what a node has in force. Returns the lease table it has, if the store is not known to hold that.

@@ -1,15 +1,17 @@
 //! What a cluster shows the world at one moment: signed documents, one beacon, one tree. Polls read nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control_routing::lease::TableVersion;
 use minicbor::bytes::ByteVec;
 use protocol::document::beacon::BeaconRank;
-use protocol::envelope::Kind;
+use protocol::document::config::SyntheticConfig;
+use protocol::envelope::{Envelope, Expected, Kind, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::key::{Digest, VerifyKey};
 use protocol::merkle::{Entry, Tree};
+use protocol::net::Address;
 use protocol::wire::{Have, Poll, PollReply};
 
 use crate::live;
@@ -120,6 +122,38 @@ impl Publication {
         published
             .any(|document| document.is_or_was(have))
             .then_some(version)
+    }
+
+    /// The addresses of others that one node was told, each with its node.
+    pub fn addresses_told(&self, reader: NodeId) -> BTreeSet<(NodeId, Address)> {
+        let mut configs = self
+            .of(reader)
+            .filter(|document| document.kind == Kind::SyntheticConfig);
+        let opened = configs
+            .next()
+            .and_then(|document| self.open_config(reader, &document.bytes));
+        let neighbours = opened.into_iter().flat_map(|config| config.neighbours);
+
+        neighbours
+            .flat_map(|other| {
+                let candidates = other.candidates.into_iter();
+
+                candidates.map(move |candidate| (other.node, candidate.address.canonical()))
+            })
+            .collect()
+    }
+
+    fn open_config(&self, reader: NodeId, bytes: &[u8]) -> Option<SyntheticConfig> {
+        let expected = Expected {
+            realm: self.cluster.into(),
+            subject: Subject::Node(reader),
+        };
+        let opened = Envelope::parse(bytes)
+            .ok()?
+            .open(&expected, &self.authority)
+            .ok()?;
+
+        Some(opened.body)
     }
 
     /// The documents of one node.

@@ -209,7 +209,7 @@ fn reported(
     if !urgent.is_empty() {
         service.routing.now();
     }
-    reached::submit(service, cluster, report);
+    reached::submit(service, (cluster, node), report);
 
     Ok(NodeReply::Reported)
 }

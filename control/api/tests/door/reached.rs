@@ -8,7 +8,8 @@ use super::*;
 fn a_sixth_neighbour_learns_an_address_that_one_handshake_confirmed() {
     let (mut desk, cluster, nodes) = site(30);
     assert_eq!(desk.told(&nodes), 4, "four try it");
-    desk.dialled(cluster, nodes[1], nodes[0], lan(1));
+    let by = desk.learner(&nodes, lan(1));
+    desk.dialled(cluster, by, nodes[0], lan(1));
 
     assert_eq!(desk.told(&nodes), 6, "all know that it is good");
 }
@@ -16,7 +17,8 @@ fn a_sixth_neighbour_learns_an_address_that_one_handshake_confirmed() {
 #[test]
 fn what_is_stored_as_confirmed_stays_so_after_a_restart_and_is_not_stored_again() {
     let (mut desk, cluster, nodes) = site(31);
-    desk.dialled(cluster, nodes[1], nodes[0], lan(1));
+    let by = desk.learner(&nodes, lan(1));
+    desk.dialled(cluster, by, nodes[0], lan(1));
     desk.live = Live::new(Addresses::AlsoLoopback);
     desk.publications = Publications::new();
     desk.publish(&mut Touched::everything());
@@ -25,29 +27,47 @@ fn what_is_stored_as_confirmed_stays_so_after_a_restart_and_is_not_stored_again(
         desk.beat(cluster, *node, number);
     }
 
-    assert_eq!(desk.news(cluster, nodes[0], lan(1)), []);
+    assert_eq!(desk.news(cluster, nodes[1], nodes[0], lan(1)), []);
 }
 
 #[test]
 fn nobody_confirms_an_address_that_its_node_does_not_publish() {
     let (desk, cluster, nodes) = site(32);
+    let by = desk.learner(&nodes, lan(1));
 
-    assert_eq!(desk.news(cluster, nodes[0], lan(99)), []);
+    assert_eq!(desk.news(cluster, by, nodes[0], lan(99)), []);
     let clothed: SocketAddr = "[::ffff:10.0.0.1]:7444".parse().unwrap();
     assert_eq!(
-        desk.news(cluster, nodes[0], clothed),
+        desk.news(cluster, by, nodes[0], clothed),
         [(nodes[0], Address(lan(1)))],
         "a dual-stack socket shows IPv4 in IPv6 clothes"
     );
 }
 
 #[test]
+fn neither_the_node_itself_nor_one_that_was_not_told_confirms_an_address() {
+    let (desk, cluster, nodes) = site(34);
+    let told = |node: &&NodeId| desk.knows(**node, nodes[0], lan(1));
+    let (told, untold): (Vec<_>, Vec<_>) = nodes[1..].iter().partition(told);
+
+    assert_eq!((told.len(), untold.len()), (4, 2));
+    for by in untold.into_iter().chain([&nodes[0]]) {
+        assert_eq!(desk.news(cluster, *by, nodes[0], lan(1)), []);
+    }
+    for by in told {
+        assert_eq!(desk.news(cluster, *by, nodes[0], lan(1)).len(), 1);
+    }
+}
+
+#[test]
 fn an_address_that_a_node_gave_up_has_to_be_confirmed_anew() {
     let (mut desk, cluster, nodes) = site(33);
-    desk.dialled(cluster, nodes[1], nodes[0], lan(1));
+    let by = desk.learner(&nodes, lan(1));
+    desk.dialled(cluster, by, nodes[0], lan(1));
     desk.beat(cluster, nodes[0], 50);
     assert_eq!(desk.told_of(&nodes, lan(50)), 4, "the new one is unknown");
-    desk.dialled(cluster, nodes[1], nodes[0], lan(50));
+    let by = desk.learner(&nodes, lan(50));
+    desk.dialled(cluster, by, nodes[0], lan(50));
     desk.beat(cluster, nodes[0], 1);
 
     assert_eq!(desk.told_of(&nodes, lan(1)), 4, "and so is the old one by now");
@@ -90,7 +110,7 @@ impl Controller {
             .expect("stored");
     }
 
-    fn news(&self, cluster: ClusterId, peer: NodeId, at: SocketAddr) -> Vec<(NodeId, Address)> {
+    fn news(&self, cluster: ClusterId, by: NodeId, peer: NodeId, at: SocketAddr) -> Vec<(NodeId, Address)> {
         let link = LinkObservation {
             peer,
             connected: true,
@@ -102,13 +122,12 @@ impl Controller {
             ..Report::default()
         };
 
-        self.live.reached(cluster, &report)
+        self.live.reached(&self.publications[&cluster], by, &report)
     }
 
     /// `by` says that it reached `node` at an address, and the controller does what follows.
     fn dialled(&mut self, cluster: ClusterId, by: NodeId, node: NodeId, at: SocketAddr) {
-        assert_ne!(by, node);
-        let reached = self.news(cluster, node, at);
+        let reached = self.news(cluster, by, node, at);
         self.ask(&Caller::Controller, &Request::Confirm { cluster, reached })
             .expect("stored");
     }
@@ -119,13 +138,24 @@ impl Controller {
     }
 
     fn told_of(&self, nodes: &[NodeId], address: SocketAddr) -> usize {
-        let knows = |reader: &&NodeId| {
-            let config: SyntheticConfig = self.document(**reader, Kind::SyntheticConfig);
-            let of_first = config.neighbours.iter().find(|other| other.node == nodes[0]);
-
-            of_first.is_some_and(|other| other.candidates.iter().any(|found| found.address.0 == address))
-        };
+        let knows = |reader: &&NodeId| self.knows(**reader, nodes[0], address);
 
         nodes[1..].iter().filter(knows).count()
+    }
+
+    /// One of the others that is told this address of the first.
+    fn learner(&self, nodes: &[NodeId], address: SocketAddr) -> NodeId {
+        let mut others = nodes[1..].iter().copied();
+
+        others
+            .find(|reader| self.knows(*reader, nodes[0], address))
+            .expect("somebody is told")
+    }
+
+    fn knows(&self, reader: NodeId, node: NodeId, address: SocketAddr) -> bool {
+        let config: SyntheticConfig = self.document(reader, Kind::SyntheticConfig);
+        let found = config.neighbours.iter().find(|other| other.node == node);
+
+        found.is_some_and(|other| other.candidates.iter().any(|found| found.address.0 == address))
     }
 }
