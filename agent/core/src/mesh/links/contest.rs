@@ -52,14 +52,12 @@ impl Contest {
         self.answered.contains(&link)
     }
 
-    /// Whether the answer is to one of our questions.
-    pub(super) fn handle_reply(&mut self, probe: u64) -> bool {
-        let Some(link) = self.asked.remove(&probe) else {
-            return false;
-        };
+    /// The connection over which the answered question was asked, if it is one of ours.
+    pub(super) fn handle_reply(&mut self, probe: u64) -> Option<LinkId> {
+        let link = self.asked.remove(&probe)?;
         self.answered.push(link);
 
-        true
+        Some(link)
     }
 
     /// `links`: the connections that are up.

@@ -1,7 +1,7 @@
 //! One neighbour: its connections, which of them is in use, and the probing and dialling that keep one alive.
 //!
-//! When a second connection comes up, a contest decides which one stays. Meanwhile the newest is used: its dialler had
-//! a reason.
+//! When a second connection comes up, a contest decides which one stays. Meanwhile the one in use stays in use until
+//! another answers and it does not: whoever has an old certificate of the neighbour can connect, and cannot answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -143,7 +143,7 @@ impl Neighbour {
             rtt: None,
         };
         self.connections.insert(link, connection);
-        self.current = Some(link);
+        self.current.get_or_insert(link);
         self.unwanted_since = (!self.want.link).then_some(now);
         if let Some(probe) = &mut self.probe {
             probe.hurry(now);
@@ -162,7 +162,7 @@ impl Neighbour {
             self.contest = Some(Contest::begin(chance.first_probe, now));
         }
         if self.connections.len() > LIVE
-            && let Some(loser) = self.loser()
+            && let Some(loser) = self.loser(link)
         {
             self.connections.remove(&loser);
             let why = CloseReason::Duplicate;
@@ -170,13 +170,13 @@ impl Neighbour {
         }
     }
 
-    /// The one that would lose a contest over all but the newest.
-    fn loser(&self) -> Option<LinkId> {
+    /// The one that would lose a contest over all but the newest and the one in use.
+    fn loser(&self, newest: LinkId) -> Option<LinkId> {
         let others = self
             .connections
             .keys()
-            .filter(|link| Some(**link) != self.current);
-        let has_answered = |link| {
+            .filter(|link| ![Some(newest), self.current].contains(&Some(**link)));
+        let has_answered = |link: LinkId| {
             self.contest
                 .as_ref()
                 .is_some_and(|contest| contest.has_answered(link))
@@ -240,8 +240,12 @@ impl Neighbour {
         if reply.path != PathTag::Direct {
             return Reply::Late;
         }
-        let contest = self.contest.as_mut();
-        if contest.is_some_and(|contest| contest.handle_reply(reply.probe)) {
+        if let Some(contest) = &mut self.contest
+            && let Some(link) = contest.handle_reply(reply.probe)
+        {
+            if !self.current.is_some_and(|current| contest.has_answered(current)) {
+                self.current = Some(link);
+            }
             self.hold_contest(now);
             return Reply::Answered;
         }

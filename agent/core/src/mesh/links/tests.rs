@@ -94,6 +94,38 @@ fn a_connection_that_answers_beats_one_that_does_not() {
 }
 
 #[test]
+fn a_newcomer_is_not_used_before_it_answers_what_the_one_in_use_does_not() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    bench.up(1, true);
+    bench.up(2, false);
+    assert_eq!(
+        bench.links.current(PEER),
+        Some(LinkId(1)),
+        "anyone may have connected"
+    );
+    bench.answer_all_but(1);
+
+    assert_eq!(bench.links.current(PEER), Some(LinkId(2)), "at its first answer");
+}
+
+#[test]
+fn who_connects_with_an_old_certificate_and_cannot_answer_never_gets_a_frame() {
+    let mut bench = Bench::wanting();
+    bench.take();
+    bench.up(1, true);
+    for stranger in 2..20 {
+        bench.up(stranger, false);
+        assert_eq!(bench.links.current(PEER), Some(LinkId(1)));
+        bench.answer_all_but(stranger);
+        bench.run_to(stranger * 1_500);
+        bench.asked.clear();
+        assert_eq!(bench.closed(), [close(stranger, CloseReason::Duplicate)]);
+        assert_eq!(bench.links.current(PEER), Some(LinkId(1)));
+    }
+}
+
+#[test]
 fn of_two_that_answer_the_lower_nodes_stays_and_of_one_dialler_the_later() {
     for (ours, kept) in [
         ([true, false], 1),
@@ -189,7 +221,7 @@ fn a_fourth_connection_closes_the_oldest_loser_at_once() {
     bench.up(4, false);
 
     assert_eq!(bench.closed(), [close(2, CloseReason::Duplicate)]);
-    assert_eq!(bench.links.current(PEER), Some(LinkId(4)), "the newest is in use");
+    assert_eq!(bench.links.current(PEER), Some(LinkId(1)), "none has answered");
 }
 
 #[test]
