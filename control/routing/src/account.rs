@@ -71,7 +71,8 @@ pub(crate) fn considered(candidates: &[Candidate], chosen: &Candidate, standbys:
 }
 
 /// What makes a path be left, rather than another one be preferred.
-const GRAVE: [Reason; 6] = [
+const GRAVE: [Reason; 7] = [
+    Reason::Damped,
     Reason::DirectDown,
     Reason::StaleExactRelay,
     Reason::RelayOffline,

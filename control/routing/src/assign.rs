@@ -10,7 +10,7 @@ use protocol::time::Now;
 
 use crate::account;
 use crate::candidate::{Candidate, Reservations, Standing, appraise};
-use crate::choose::{self, HOLD, Primary, Standbys, WARM_UP};
+use crate::choose::{self, Primary, Standbys, WARM_UP};
 use crate::decide::{Assigned, Change, Snapshot};
 use crate::evidence::Ends;
 use crate::lease::LeaseRequest;
@@ -18,7 +18,7 @@ use crate::observations::FRESH;
 use crate::policy::WantedRoute;
 use crate::route::RouteRow;
 use crate::score::{LossClass, Tier, margin_us};
-use crate::trend::{Aspect, Trend};
+use crate::trend::{Aspect, HOLD, Trend};
 use crate::via::Via;
 
 /// Decides one wanted route and reserves what it takes.
@@ -80,8 +80,12 @@ struct Desk<'a> {
 impl Desk<'_> {
     fn assign(&self, decided: Option<Via>) -> Assigned {
         let current = self.switched(decided).or(decided);
-        let lasting = |via| self.lasting(Aspect::Better, via);
-        let primary = choose::primary(self.candidates, current, self.is_warm, lasting);
+        let hold = self.trend.hold(self.now.boot);
+        let is_mature = |via| {
+            self.lasting(Aspect::Better, via)
+                .is_some_and(|lasting| lasting >= hold)
+        };
+        let primary = choose::primary(self.candidates, current, self.is_warm, is_mature);
         let needed = self.needed(primary);
         let requests = self.requests(&needed);
         let (change, row) = match primary {
@@ -97,7 +101,27 @@ impl Desk<'_> {
             requests,
             needed,
             holding: self.holding(current),
+            paths: self.paths(),
+            improves: change == Change::Decided && self.improves(primary, current),
         }
+    }
+
+    /// Whether this leaves a path that works.
+    fn improves(&self, primary: Primary, current: Option<Via>) -> bool {
+        let taken = match primary {
+            Primary::Take(via) => Some(via),
+            Primary::Stuck | Primary::Nothing => None,
+        };
+        let left = current.filter(|via| taken.is_some_and(|taken| taken != *via));
+
+        left.and_then(|via| self.find(via))
+            .is_some_and(Candidate::is_open)
+    }
+
+    fn paths(&self) -> Vec<(Via, bool)> {
+        let paths = self.candidates.iter();
+
+        paths.map(|found| (found.via, found.evidence.is_down())).collect()
     }
 
     /// The path that an end has moved its traffic to by itself, under the decision that stands. If the ends moved to

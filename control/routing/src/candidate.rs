@@ -142,6 +142,12 @@ pub fn appraise(
     reserved: &Reservations,
     now: Now,
 ) -> Vec<Candidate> {
+    let trend = input.trends.of(ends.route);
+    let is_damped = |via| {
+        trend
+            .damping(via)
+            .is_some_and(|damping| damping.is_suppressed(now.boot))
+    };
     let from = input.routes.find(ends.route).map_or(0, RouteRow::evident_from);
     let relays = input
         .relays
@@ -161,6 +167,7 @@ pub fn appraise(
             standing: Some(relay.standing),
             sticky,
             reserved: load,
+            is_damped: is_damped(Via::Relay(relay.node)),
         };
         let path = lease
             .filter(|lease| lease.state == LeaseState::Active)
@@ -174,6 +181,7 @@ pub fn appraise(
         standing: None,
         sticky: Stickiness::Leased,
         reserved: 0,
+        is_damped: is_damped(Via::Direct),
     };
     let mut candidates: Vec<Candidate> = relayed
         .chain([(direct, Standing::Granted, Some(Path::Direct), None)])

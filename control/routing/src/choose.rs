@@ -21,15 +21,16 @@ pub enum Primary {
 
 /// Chooses the path.
 ///
-/// `current` is left at once for the best open candidate when it is down or has lost its lease; a working one whose
-/// relay drains only for one that is probed; a good one only for what has been better for `lasting(via)` ≥ [`HOLD`].
+/// `current` is left at once for the best open candidate when it is down or has lost its lease; a working one that
+/// is damped or whose relay drains only for one that is probed and sound; a good one only for what is `mature`: better
+/// for long enough.
 /// Without a window of reports (`is_warm` false) whatever has a lease stays. Where nothing is in force, the best
 /// candidate is taken even if it is called down: only what is decided is probed, so only a decision can clear it.
 pub fn primary(
     candidates: &[Candidate],
     current: Option<Via>,
     is_warm: bool,
-    lasting: impl Fn(Via) -> Option<Duration>,
+    is_mature: impl Fn(Via) -> bool,
 ) -> Primary {
     let best = |fits: &dyn Fn(&Candidate) -> bool| {
         let mut open = candidates.iter().filter(|candidate| candidate.is_open());
@@ -51,15 +52,13 @@ pub fn primary(
     if !is_warm {
         return Primary::Take(via);
     }
-    if held.is_draining() {
+    if held.is_draining() || held.score.class.tier == Tier::Damped {
         return Primary::Take(best(&|other| other.score.class.tier == Tier::Usable).unwrap_or(via));
     }
     if held.score.class.tier == Tier::Stale {
         return best(&|_| true).map_or(Primary::Stuck, Primary::Take);
     }
-    let matured = best(&|other| {
-        is_improvement(other, held) && lasting(other.via).is_some_and(|lasting| lasting >= HOLD)
-    });
+    let matured = best(&|other| is_improvement(other, held) && is_mature(other.via));
 
     Primary::Take(matured.unwrap_or(via))
 }
@@ -197,7 +196,5 @@ enum Place {
     New,
 }
 
-/// Three windows of 10 s (DESIGN 5): how long something must be better before a good path is left for it.
-pub const HOLD: Duration = Duration::from_secs(30);
 /// One window: how long reports must have come in before they move anything.
 pub const WARM_UP: Duration = Duration::from_secs(10);

@@ -21,7 +21,8 @@ use crate::policy::Wanted;
 use crate::pool::RelayPool;
 use crate::retire::retire;
 use crate::route::{RouteBook, RouteRow};
-use crate::trend::{Trend, Trends};
+use crate::trend::{Aspect, Trend, Trends};
+use crate::via::Via;
 
 /// Everything that decisions are made from.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +107,12 @@ fn outcome(input: &Snapshot<'_>, route: RouteId, reserved: &mut Reservations, no
     };
     let (idle, withdrawals) = retire(input, ends, &assigned, now);
     let before = input.trends.of(route);
-    let trend = before.carried_on(assigned.holding.into_iter().chain(idle), now.boot);
+    let mut trend = before
+        .carried_on(assigned.holding.into_iter().chain(idle), now.boot)
+        .with_paths(assigned.paths, now.boot);
+    if assigned.improves {
+        trend = trend.with_improvement(now.boot);
+    }
     let outcome = Outcome {
         route,
         change: assigned.change,
@@ -159,7 +165,11 @@ pub(crate) struct Assigned {
     pub(crate) requests: Vec<LeaseRequest>,
     /// Relays that the route is to have besides those in its row.
     pub(crate) needed: BTreeSet<NodeId>,
-    pub(crate) holding: Vec<(crate::trend::Aspect, crate::via::Via)>,
+    pub(crate) holding: Vec<(Aspect, Via)>,
+    /// Every candidate, and whether it is down.
+    pub(crate) paths: Vec<(Via, bool)>,
+    /// Whether a path that works is left for a better one.
+    pub(crate) improves: bool,
 }
 
 impl Assigned {
@@ -170,6 +180,8 @@ impl Assigned {
             requests: Vec::new(),
             needed: BTreeSet::new(),
             holding: Vec::new(),
+            paths: Vec::new(),
+            improves: false,
         }
     }
 

@@ -49,6 +49,11 @@ pub enum LinkState {
 }
 
 impl Evidence {
+    /// Whether it cannot carry, as far as is known: called down, or without a link that it needs.
+    pub fn is_down(&self) -> bool {
+        self.down || (!self.probed && self.link == LinkState::Down)
+    }
+
     /// Gathers what the ends reported of `via` under route generations that are not below `from`.
     pub fn gather(observations: &Observations, ends: Ends, via: Via, from: u64, now: Boot) -> Self {
         let probes = ends

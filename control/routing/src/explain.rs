@@ -25,6 +25,8 @@ pub struct Explanation {
     pub wanted: bool,
     /// None until there is one.
     pub decision: Option<DecisionView>,
+    /// How long a path must be better now before a good one is left for it.
+    pub hold_ms: u64,
     /// As they stand now, best first.
     pub candidates: Vec<CandidateView>,
     pub leases: Vec<LeaseView>,
@@ -77,6 +79,10 @@ pub struct CandidateView {
     pub link: &'static str,
     /// For how long it has been better than the path in force.
     pub better_for_ms: Option<u64>,
+    /// What is left of the penalty for its failures (RFC 2439); 0 if it has none.
+    pub penalty: u32,
+    /// For how long it is damped yet, if it does not fail again.
+    pub damped_for_ms: Option<u64>,
     pub evidence: Vec<SightingView>,
 }
 
@@ -148,6 +154,7 @@ pub fn explain(
             .map(ToString::to_string),
         wanted: wanted.is_some(),
         decision: row.map(|row| desk.decision(row)),
+        hold_ms: age(input.trends.of(route).hold(now.boot)),
         candidates: desk.candidates(row),
         leases: desk.leases(),
     })
@@ -252,6 +259,7 @@ impl Desk<'_> {
         };
         let trend = self.input.trends.of(self.route);
         let better = trend.lasting(crate::trend::Aspect::Better, found.via, self.now.boot);
+        let damping = trend.damping(found.via);
         let judged = Considered::of(found, verdict);
 
         CandidateView {
@@ -263,6 +271,10 @@ impl Desk<'_> {
                 LinkState::Down => "down",
             },
             better_for_ms: better.map(protocol::time::millis),
+            penalty: damping.map_or(0, |damping| damping.penalty(self.now.boot)),
+            damped_for_ms: damping
+                .and_then(|damping| damping.suppressed_for(self.now.boot))
+                .map(age),
             evidence: [self.source, self.target].into_iter().filter_map(seen).collect(),
         }
     }

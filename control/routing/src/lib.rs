@@ -15,6 +15,7 @@ mod assign;
 pub mod candidate;
 pub mod choose;
 pub mod compile;
+pub mod damping;
 pub mod decide;
 pub mod evidence;
 pub mod explain;

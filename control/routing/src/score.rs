@@ -42,6 +42,9 @@ pub enum Tier {
     /// Its own probes were answered lately.
     #[n(1)]
     Usable,
+    /// They were answered, and it failed so often of late that it is to wait.
+    #[n(4)]
+    Damped,
     /// Not measured, or not lately.
     #[n(2)]
     Suspect,
@@ -54,6 +57,7 @@ impl Tier {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Usable => "usable",
+            Self::Damped => "damped",
             Self::Suspect => "suspect",
             Self::Stale => "stale",
         }
@@ -154,6 +158,8 @@ pub struct Subject {
     pub standing: Option<RelayStanding>,
     pub sticky: Stickiness,
     pub reserved: u32,
+    /// Whether it failed so often of late that it is to wait.
+    pub is_damped: bool,
 }
 
 impl Score {
@@ -195,6 +201,7 @@ fn tier(subject: &Subject, evidence: &Evidence, reasons: &mut BTreeSet<Reason>) 
     let (tier, reason) = match (evidence.down, evidence.probed, evidence.link) {
         (true, ..) if is_direct => (Tier::Stale, Some(Reason::DirectDown)),
         (true, ..) => (Tier::Stale, Some(Reason::StaleExactRelay)),
+        (false, true, _) if subject.is_damped => (Tier::Damped, Some(Reason::Damped)),
         (false, true, _) => (Tier::Usable, None),
         (false, false, LinkState::Down) if is_direct => (Tier::Stale, Some(Reason::DirectDown)),
         (false, false, LinkState::Down) => (Tier::Stale, Some(Reason::LinkDown)),
@@ -210,7 +217,7 @@ fn tier(subject: &Subject, evidence: &Evidence, reasons: &mut BTreeSet<Reason>) 
         }
         Some(RelayStanding::Offline) => {
             reasons.insert(Reason::RelayOffline);
-            let still_carries = tier == Tier::Usable;
+            let still_carries = matches!(tier, Tier::Usable | Tier::Damped);
             if still_carries { Tier::Suspect } else { Tier::Stale }
         }
     }
@@ -374,6 +381,7 @@ mod tests {
             standing,
             sticky: Stickiness::New,
             reserved: 0,
+            is_damped: false,
         }
     }
 }

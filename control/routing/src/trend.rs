@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::id::RouteId;
 use protocol::time::Boot;
 
+use crate::damping::Damping;
 use crate::via::Via;
 
 /// What can be so for a while.
@@ -21,23 +22,73 @@ pub enum Aspect {
 
 /// The running trends of one route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trend(BTreeMap<(Aspect, Via), Boot>);
+pub struct Trend {
+    since: BTreeMap<(Aspect, Via), Boot>,
+    damping: BTreeMap<Via, Damping>,
+    /// When a path that worked was left for a better one, within the last [`BRAKED`].
+    improved: Vec<Boot>,
+}
 
 impl Trend {
-    /// This trend carried on: what still holds keeps its start, what is new starts now, the rest ends.
+    /// This trend carried on: what still holds keeps its start, what is new starts now, the rest ends. Penalties and
+    /// improvements stay until they are told anew.
     pub fn carried_on(&self, holding: impl IntoIterator<Item = (Aspect, Via)>, now: Boot) -> Self {
-        let since = |key: &(Aspect, Via)| self.0.get(key).copied().unwrap_or(now);
+        let since = |key: &(Aspect, Via)| self.since.get(key).copied().unwrap_or(now);
 
-        Self(holding.into_iter().map(|key| (key, since(&key))).collect())
+        Self {
+            since: holding.into_iter().map(|key| (key, since(&key))).collect(),
+            damping: self.damping.clone(),
+            improved: self.improvements(now).collect(),
+        }
+    }
+
+    /// Notes which of the paths are down.
+    #[must_use]
+    pub fn with_paths(mut self, paths: impl IntoIterator<Item = (Via, bool)>, now: Boot) -> Self {
+        let carried = paths.into_iter().filter_map(|(via, is_down)| {
+            let before = self.damping.get(&via).copied();
+
+            Damping::carried_on(before, is_down, now).map(|damping| (via, damping))
+        });
+        self.damping = carried.collect();
+
+        self
+    }
+
+    /// Notes that a path that worked was left for a better one.
+    #[must_use]
+    pub fn with_improvement(mut self, now: Boot) -> Self {
+        self.improved.push(now);
+
+        self
+    }
+
+    /// What a path has to its debit.
+    pub fn damping(&self, via: Via) -> Option<&Damping> {
+        self.damping.get(&via)
+    }
+
+    /// How long a path must be better before a good one is left for it: [`HOLD`], doubled by every such move of the last
+    /// hour. A path that fails every few minutes draws the route back a few times, and then not any more.
+    pub fn hold(&self, now: Boot) -> Duration {
+        let moves = u32::try_from(self.improvements(now).count()).unwrap_or(DOUBLINGS);
+
+        HOLD * (1 << moves.min(DOUBLINGS))
+    }
+
+    fn improvements(&self, now: Boot) -> impl Iterator<Item = Boot> {
+        let is_recent = move |at: &Boot| now.since(*at) < BRAKED;
+
+        self.improved.iter().copied().filter(is_recent)
     }
 
     /// How long it has been so; none if it is not.
     pub fn lasting(&self, aspect: Aspect, via: Via, now: Boot) -> Option<Duration> {
-        self.0.get(&(aspect, via)).map(|since| now.since(*since))
+        self.since.get(&(aspect, via)).map(|since| now.since(*since))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.since.is_empty() && self.damping.is_empty() && self.improved.is_empty()
     }
 }
 
@@ -59,4 +110,15 @@ impl Trends {
     }
 }
 
-static NONE: Trend = Trend(BTreeMap::new());
+static NONE: Trend = Trend {
+    since: BTreeMap::new(),
+    damping: BTreeMap::new(),
+    improved: Vec::new(),
+};
+
+/// Three windows of 10 s (DESIGN 5): how long something must be better before a good path is left for it.
+pub const HOLD: Duration = Duration::from_secs(30);
+/// How long a move counts.
+pub const BRAKED: Duration = Duration::from_hours(1);
+/// At most 32 times [`HOLD`], a quarter of an hour: about as long as a damped path waits.
+const DOUBLINGS: u32 = 5;

@@ -169,6 +169,9 @@ pub enum Reason {
     /// A link that the path needs is down, as one end of that link says.
     #[n(20)]
     LinkDown,
+    /// It failed so often of late that it waits (RFC 2439).
+    #[n(21)]
+    Damped,
 }
 
 impl Reason {
@@ -194,6 +197,7 @@ impl Reason {
             Self::SlowerThanChosen => "slower_than_chosen",
             Self::HeldBack => "held_back",
             Self::LinkDown => "link_down",
+            Self::Damped => "rh_damped",
         }
     }
 }

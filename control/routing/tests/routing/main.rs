@@ -1,6 +1,7 @@
 //! The rules of routing, judged from outside: a cluster in memory whose agents tell the truth, or lie.
 
 mod compile;
+mod damping;
 mod decide;
 mod explain;
 mod policy;

@@ -1,0 +1,124 @@
+//! Paths that come and go.
+
+use control_routing::trend::HOLD;
+use control_routing::via::Via;
+use protocol::document::routes::Reason;
+use protocol::id::NodeId;
+
+use crate::explain::explained;
+use crate::world::{World, member, node, relay};
+
+#[test]
+fn a_relay_that_comes_and_goes_moves_a_route_at_most_ten_times_an_hour() {
+    // The acceptance of the issue, as whole cycles and as halves, and what lies between.
+    for half in [5, 10, 15, 30, 45, 60, 90, 120, 150, 200, 300, 420] {
+        let mut world = on_the_faster_of_two();
+        let mut switches = 0;
+        let mut flaps = 0;
+        let mut at = world.via(node(1), node(2));
+        for second in (0..3_600).step_by(5) {
+            if second % half == 0 {
+                flaps += u64::from(world.flip());
+            }
+            world.run(5);
+            let now = world.via(node(1), node(2));
+            switches += u64::from(now != at);
+            at = now;
+        }
+
+        assert_eq!(flaps, 3_600_u64.div_ceil(2 * half), "the relay did fail");
+        assert!((1..=10).contains(&switches), "{switches} switches at {half} s");
+    }
+}
+
+#[test]
+fn a_damped_path_is_left_for_a_sound_one_and_taken_when_there_is_no_other() {
+    let mut world = on_the_faster_of_two();
+    for _ in 0..10 {
+        world.flip();
+        world.run(10);
+    }
+    assert_eq!(world.via(node(1), node(2)), Via::Relay(slow()));
+    let told = explained(&world, node(1), node(2)).expect("decided");
+    let damped = told.candidates.iter().find(|found| found.judged.tier == "damped");
+    let damped = damped.expect("the flapping relay is damped");
+    assert_eq!(damped.judged.via, "n11");
+    assert!(damped.penalty >= 3_000, "{}", damped.penalty);
+    assert!(damped.damped_for_ms > Some(600_000), "{:?}", damped.damped_for_ms);
+    world.network.dead.insert(slow());
+    world.run(10);
+    assert_eq!(
+        world.via(node(1), node(2)),
+        Via::Relay(fast()),
+        "never the last path: damped is better than down"
+    );
+    world.network.dead.remove(&slow());
+    world.run(10);
+    assert_eq!(
+        world.via(node(1), node(2)),
+        Via::Relay(slow()),
+        "and left at once"
+    );
+    let row = world.row(node(1), node(2));
+    assert!(row.reasons.contains(&Reason::Damped), "{:?}", row.reasons);
+
+    world.run(16 * 60);
+    assert_eq!(
+        world.via(node(1), node(2)),
+        Via::Relay(fast()),
+        "after a quarter of an hour without a failure it is as good as any"
+    );
+}
+
+#[test]
+fn repair_waits_for_nothing_however_often_a_route_moved() {
+    let mut world = on_the_faster_of_two();
+    for _ in 0..20 {
+        world.flip();
+        world.run(10);
+        world.flip();
+        world.run(60);
+        let dead = world.via(node(1), node(2)).relay().expect("direct is cut");
+        world.network.dead.insert(dead);
+        world.run(5);
+        assert_ne!(world.via(node(1), node(2)).relay(), Some(dead), "at once");
+        world.network.dead.clear();
+        world.run(5);
+    }
+}
+
+/// Two nodes without a direct path, on the relay that is clearly the faster one.
+fn on_the_faster_of_two() -> World {
+    let mut world = World::of([member(1), member(2), relay(11, "fra"), relay(12, "ber")]);
+    for (relay, rtt) in [(fast(), 10_000), (slow(), 60_000)] {
+        for end in [node(1), node(2)] {
+            world.network.rtt.insert((end.min(relay), end.max(relay)), rtt);
+        }
+    }
+    let (one, other) = (node(1), node(2));
+    world.network.cut.insert((one.min(other), one.max(other)));
+    world.run(120 + HOLD.as_secs());
+    assert_eq!(world.via(one, other), Via::Relay(fast()));
+
+    world
+}
+
+impl World {
+    /// The faster relay dies, or comes back. Says whether it died.
+    fn flip(&mut self) -> bool {
+        let died = self.network.dead.insert(fast());
+        if !died {
+            self.network.dead.remove(&fast());
+        }
+
+        died
+    }
+}
+
+fn fast() -> NodeId {
+    node(11)
+}
+
+fn slow() -> NodeId {
+    node(12)
+}
