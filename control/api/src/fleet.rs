@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use control_core::node::{self, NodeRow, Presence, Tenure};
-use control_core::store::{Rows, StoreError, View};
+use control_core::node::{NodeRow, Presence, Tenure};
+use control_core::store::{Rows, StoreError, UnreadableRow, View};
 use control_routing::decide::Snapshot;
 use control_routing::lease::{LeaseBook, RelayLease};
 use control_routing::member::{Endpoint, Member, MemberState};
@@ -26,11 +26,18 @@ pub struct Fleet {
     pub wanted: Wanted,
     pub leases: LeaseBook,
     pub routes: RouteBook,
+    /// Rows of nodes, leases and routes that are left out because they do not decode.
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 impl Fleet {
+    /// Leaves out single rows that cannot be read, but no policy: without one, every pair that it selects would go.
     pub fn read(view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
-        let members: BTreeMap<NodeId, Member> = node::list(view, cluster)?
+        let nodes = view.scan_readable::<NodeRow>(cluster.as_bytes())?;
+        let leases = view.scan_readable::<RelayLease>(cluster.as_bytes())?;
+        let routes = view.scan_readable::<RouteRow>(cluster.as_bytes())?;
+        let members: BTreeMap<NodeId, Member> = nodes
+            .rows
             .into_iter()
             .map(member)
             .map(|member| (member.node, member))
@@ -41,9 +48,10 @@ impl Fleet {
             cluster,
             relays: RelayPool::of(&members),
             wanted: Wanted::select(cluster, &policies, &members),
-            leases: view.scan::<RelayLease>(cluster.as_bytes())?.into_iter().collect(),
-            routes: view.scan::<RouteRow>(cluster.as_bytes())?.into_iter().collect(),
+            leases: leases.rows.into_iter().collect(),
+            routes: routes.rows.into_iter().collect(),
             members,
+            unreadable: [nodes.unreadable, leases.unreadable, routes.unreadable].concat(),
         })
     }
 

@@ -14,7 +14,7 @@ use control_core::desk::Desk;
 use control_core::finding::{self, Finding, FindingKind, Severity};
 use control_core::signer::Signer;
 use control_core::store::Tx;
-use control_core::{behind, cluster};
+use control_core::{behind, cluster, damage};
 use protocol::id::ClusterId;
 use protocol::time::Now;
 
@@ -144,10 +144,12 @@ impl Task<'_> {
         let bench = pen.bench;
         let mut work = None;
         at_desk(pen, transactions, &mut |desk| {
-            work = Some(Work::of(desk, bench, self.cluster, self.standing, self.touched)?);
+            let new = Work::of(desk, bench, self.cluster, self.standing, self.touched)?;
             if self.touched.is_whole(self.cluster) {
                 finding::clear(desk, &trouble(self.cluster, ""))?;
+                damage::watch(desk, self.cluster, new.unreadable())?;
             }
+            work = Some(new);
 
             Ok(())
         })?;

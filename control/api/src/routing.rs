@@ -71,7 +71,8 @@ pub fn apply(
 ) -> Result<(), Failure> {
     let mut leases: LeaseBook = desk
         .tx
-        .scan::<RelayLease>(cluster.as_bytes())?
+        .scan_readable::<RelayLease>(cluster.as_bytes())?
+        .rows
         .into_iter()
         .collect();
     for outcome in outcomes {
@@ -110,7 +111,7 @@ pub fn acknowledge(
     relay: NodeId,
     table: TableVersion,
 ) -> Result<(), StoreError> {
-    for mut lease in tx.scan::<RelayLease>(cluster.as_bytes())? {
+    for mut lease in tx.scan_readable::<RelayLease>(cluster.as_bytes())?.rows {
         let offered = lease.relay == relay && lease.state == LeaseState::Offered;
         if offered && lease.acknowledge(table) {
             tx.put(&lease)?;
@@ -120,11 +121,14 @@ pub fn acknowledge(
     Ok(())
 }
 
-/// Whether `row` is the successor of what the store has now.
+/// Whether `row` is the successor of what the store has now. Nothing follows a row that cannot be read: its generation
+/// would be given twice.
 fn follows(desk: &Desk<'_>, row: &RouteRow) -> Result<bool, StoreError> {
-    let known = desk
-        .tx
-        .get::<RouteRow>(&RouteRow::key_of(row.cluster, row.route))?;
+    let known = match desk.tx.get::<RouteRow>(&RouteRow::key_of(row.cluster, row.route)) {
+        Ok(known) => known,
+        Err(StoreError::Corrupt { .. }) => return Ok(false),
+        Err(error @ (StoreError::TooLarge | StoreError::Unreadable(_))) => return Err(error),
+    };
     let generation = known.map_or(0, |known| known.generation);
 
     Ok(row.generation == generation || row.generation == generation + 1)

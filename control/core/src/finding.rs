@@ -68,6 +68,8 @@ impl FindingKind {
     pub const ROLE_MISSING: Self = Self::named("role_missing");
     /// A row of the role table that no signature stands for.
     pub const ROLE_UNSIGNED: Self = Self::named("role_unsigned");
+    /// A row that does not decode: see [`crate::damage`].
+    pub const ROW_UNREADABLE: Self = Self::named("row_unreadable");
 
     pub const fn named(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod authority;
 pub mod behind;
 pub mod cluster;
+pub mod damage;
 pub mod desk;
 pub mod doorkeeper;
 pub mod failure;

@@ -238,9 +238,10 @@ pub fn find(view: &dyn View, cluster: ClusterId, name: &Name) -> Result<Option<N
     }
 }
 
-/// Every node of a cluster, revoked ones included, by id.
+/// Every node of a cluster, revoked ones included, by id. One whose row cannot be read is left out, so that it spoils
+/// no other.
 pub fn list(view: &dyn View, cluster: ClusterId) -> Result<Vec<NodeRow>, StoreError> {
-    view.scan(cluster.as_bytes())
+    Ok(view.scan_readable(cluster.as_bytes())?.rows)
 }
 
 /// Sets some labels and takes others away.
@@ -301,10 +302,10 @@ pub fn enable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<Nod
     set_tenure(desk, (cluster, id), Tenure::Enabled, (Action::NODE_ENABLED, ""))
 }
 
-/// Stores what the liveness machine has noticed. A node that has ended meanwhile stays as it is.
+/// Stores what the liveness machine has noticed. A node that has ended meanwhile, or whose row cannot be read, stays as
+/// it is.
 pub fn record_change(tx: &mut dyn Tx, change: &Change) -> Result<(), StoreError> {
-    let known: Option<NodeRow> = tx.get(&key(change.cluster, change.node))?;
-    let Some(mut row) = known.filter(|row| row.tenure != Tenure::Revoked) else {
+    let Some(mut row) = changeable(tx, change.cluster, change.node)? else {
         return Ok(());
     };
     let before = row.clone();
@@ -334,8 +335,7 @@ pub fn confirm(
     id: NodeId,
     address: Address,
 ) -> Result<bool, StoreError> {
-    let known: Option<NodeRow> = tx.get(&key(cluster, id))?;
-    let Some(mut row) = known.filter(|row| row.tenure != Tenure::Revoked) else {
+    let Some(mut row) = changeable(tx, cluster, id)? else {
         return Ok(false);
     };
     let published = |address: &Address| {
@@ -408,6 +408,15 @@ fn set_tenure(
     }
 
     Ok(row)
+}
+
+/// A node that has not ended, for what is written of many nodes at once: a row that cannot be read holds up no other.
+fn changeable(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
+    match get(view, cluster, id) {
+        Ok(row) => Ok(row.filter(|row| row.tenure != Tenure::Revoked)),
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        Err(error @ (StoreError::TooLarge | StoreError::Unreadable(_))) => Err(error),
+    }
 }
 
 /// A node that has not ended.

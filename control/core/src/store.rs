@@ -71,6 +71,20 @@ pub trait View {
 /// A key within its table, and the bytes of its row.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
+/// What can be read of some rows, and which cannot.
+#[derive(Clone, Debug)]
+pub struct Scanned<R> {
+    pub rows: Vec<R>,
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// A row that does not decode: the file was damaged, or written by a newer version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnreadableRow {
+    pub table: Table,
+    pub key: Vec<u8>,
+}
+
 /// An open write transaction: reads see its own writes, and nothing is kept unless the request succeeds.
 pub trait Tx: View {
     fn put_bytes(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> Result<(), StoreError>;
@@ -89,6 +103,22 @@ pub trait Rows: View {
     /// Every row whose key starts with `prefix`, in key order.
     fn scan<R: Row>(&self, prefix: &[u8]) -> Result<Vec<R>, StoreError> {
         self.page(prefix, None, usize::MAX)
+    }
+
+    /// As [`scan`](Self::scan), but leaves out single rows that do not decode, and names them.
+    fn scan_readable<R: Row>(&self, prefix: &[u8]) -> Result<Scanned<R>, StoreError> {
+        let mut scanned = Scanned {
+            rows: Vec::new(),
+            unreadable: Vec::new(),
+        };
+        for (key, bytes) in self.scan_bytes(R::TABLE, prefix, None, usize::MAX)? {
+            match decode(R::TABLE, &bytes) {
+                Ok(row) => scanned.rows.push(row),
+                Err(_) => scanned.unreadable.push(UnreadableRow { table: R::TABLE, key }),
+            }
+        }
+
+        Ok(scanned)
     }
 
     /// At most `limit` rows whose key starts with `prefix` and comes after `after`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use control_core::authority::{self, OpenAuthority};
 use control_core::desk::Desk;
 use control_core::publish::{self as kernel, BeaconInput, PublishedDocument};
-use control_core::store::RowsMut;
+use control_core::store::{RowsMut, UnreadableRow};
 use control_core::{issuing, node};
 use control_routing::compile::{self, Settings};
 use control_routing::lease::{RelayLease, TableVersion};
@@ -89,7 +89,8 @@ impl<'a> Work<'a> {
         Ok(work)
     }
 
-    /// Lists what is to be compiled, and takes the documents of nodes that have none any more out of the tree.
+    /// Lists what is to be compiled, and takes the documents of nodes that have none any more out of the tree. A node
+    /// whose row cannot be read keeps its leaf.
     fn plan(&mut self, is_whole: bool, touched: &Touched) {
         let Some(Records { fleet, .. }) = &self.records else {
             return;
@@ -119,6 +120,13 @@ impl<'a> Work<'a> {
             self.documents.remove(&id);
             self.tree.remove(id);
         }
+    }
+
+    /// Rows that were left out, if the records were read.
+    pub(super) fn unreadable(&self) -> &[UnreadableRow] {
+        let records = self.records.as_ref();
+
+        records.map_or(&[], |records| records.fleet.unreadable.as_slice())
     }
 
     pub(super) fn has_more(&self) -> bool {

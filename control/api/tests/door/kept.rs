@@ -54,15 +54,74 @@ fn what_changed_while_a_change_was_being_stored_is_offered_next() {
 }
 
 #[test]
-fn a_row_that_does_not_decode_stops_its_own_cluster_alone() {
+fn an_unreadable_node_row_spoils_its_own_node_alone() {
+    let mut desk = Controller::new(14);
+    let cluster = desk.create_cluster();
+    let (bad, good) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    let sound = desk.document::<SyntheticConfig>(good, Kind::SyntheticConfig);
+    assert_eq!(sound.neighbours.len(), 1);
+    let before = desk.publications[&cluster].clone();
+    desk.spoil(Table::Nodes, &[cluster.as_bytes(), bad.as_bytes()]);
+    desk.publish(&mut Touched::everything());
+
+    let standing = &desk.publications[&cluster];
+    assert_eq!(
+        standing.documents[&bad], before.documents[&bad],
+        "its leaf is kept"
+    );
+    assert!(standing.tree.leaf(bad).is_some());
+    desk.reopen(2);
+    let restarted = &desk.publications[&cluster];
+    assert!(
+        restarted.documents.contains_key(&good),
+        "others get their documents"
+    );
+    assert!(!restarted.documents.contains_key(&bad));
+    let listed = desk.read(Action::NodeList, json!({}));
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    desk.read(Action::StatusShow, json!({}));
+    let findings = desk.read(Action::FindingList, json!({}));
+    assert_eq!(findings.as_array().map(Vec::len), Some(1), "{findings}");
+    assert_eq!(findings[0]["name"], "row_unreadable", "{findings}");
+    assert_eq!(findings[0]["subject"], format!("Nodes {bad}"), "{findings}");
+
+    desk.tx
+        .delete_bytes(Table::Nodes, &[*cluster.as_bytes(), *bad.as_bytes()].concat())
+        .expect("writes");
+    desk.publish(&mut Touched::everything());
+    let findings = desk.read(Action::FindingList, json!({}));
+    assert_eq!(findings[0]["state"], "resolved", "{findings}");
+}
+
+#[test]
+fn an_unreadable_route_or_lease_holds_up_no_other() {
+    let mut desk = Controller::new(16);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    for (node, port) in [(a, 1), (b, 2)] {
+        desk.heartbeat(cluster, node, port);
+    }
+    for table in [Table::Routes, Table::Leases] {
+        desk.spoil(table, &[cluster.as_bytes(), &[7; 16]]);
+    }
+    desk.decide(cluster);
+    desk.reopen(2);
+
+    let routes: Routes = desk.document(a, Kind::Routes);
+    assert_eq!(routes.decisions.len(), 1, "the pair is decided all the same");
+    let findings = desk.read(Action::FindingList, json!({}));
+    assert_eq!(findings.as_array().map(Vec::len), Some(2), "{findings}");
+}
+
+#[test]
+fn a_policy_that_does_not_decode_stops_its_own_cluster_alone() {
     let mut desk = Controller::new(14);
     let broken = desk.create_cluster();
-    let node = desk.join("web-1", &["member"]);
+    desk.join("web-1", &["member"]);
     let sound = desk.act(Action::ClusterCreate, json!({ "name": "other" }));
     let sound: ClusterId = sound["id"].as_str().expect("an id").parse().expect("an id");
     let before = desk.publications.clone();
-    let key = [*broken.as_bytes(), *node.as_bytes()].concat();
-    desk.tx.put_bytes(Table::Nodes, &key, vec![0xff]).expect("writes");
+    desk.spoil(Table::Policies, &[broken.as_bytes(), b"all"]);
     desk.publish(&mut Touched::everything());
 
     let (old, new) = (&before[&broken], &desk.publications[&broken]);
@@ -78,10 +137,9 @@ fn a_row_that_does_not_decode_stops_its_own_cluster_alone() {
 fn a_revocation_gets_out_of_a_cluster_of_which_nothing_else_can_be_published() {
     let mut desk = Controller::new(15);
     let cluster = desk.create_cluster();
-    let (node, thief) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    let (_, thief) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
     let before = desk.publications[&cluster].clone();
-    let key = [*cluster.as_bytes(), *node.as_bytes()].concat();
-    desk.tx.put_bytes(Table::Nodes, &key, vec![0xff]).expect("writes");
+    desk.spoil(Table::Policies, &[cluster.as_bytes(), b"all"]);
     desk.act(
         Action::NodeRevoke,
         json!({ "id": thief.to_string(), "reason": "stolen" }),
@@ -171,4 +229,13 @@ fn what_a_revoked_node_said_is_forgotten() {
     assert!(desk.live.last_poll(cluster, b).is_none());
     let life = desk.live.of(cluster).expect("a cluster");
     assert_eq!(life.observations.links().count(), 0);
+}
+
+impl Controller {
+    /// Puts what is no row under a key.
+    fn spoil(&mut self, table: Table, key: &[&[u8]]) {
+        self.tx
+            .put_bytes(table, &key.concat(), vec![0xff])
+            .expect("writes");
+    }
 }
