@@ -10,6 +10,7 @@ mod trust;
 mod why;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use control_core::desk::Desk;
 use control_core::store::View;
@@ -39,6 +40,8 @@ pub struct Reading<'a> {
     pub revision: u64,
     /// Why nothing is written at the moment.
     pub read_only: Option<String>,
+    /// How long the writer has stood, if it does.
+    pub writer_stood: Option<Duration>,
 }
 
 /// Takes a writing action.

@@ -239,6 +239,8 @@ pub struct StatusView {
     pub revision: u64,
     pub read_only: Option<String>,
     pub warning: Option<String>,
+    /// How long the writer has stood, if it does: nothing is written meanwhile.
+    pub writer_stood_seconds: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -452,6 +452,7 @@ impl Controller {
             now: self.world.now,
             revision: 1,
             read_only: None,
+            writer_stood: None,
         };
 
         admin::read(&reading, None, action, input)

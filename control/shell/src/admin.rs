@@ -145,14 +145,16 @@ fn read(admin: &Admin, operator: Option<OperatorId>, action: Action, input: Valu
     let board = &admin.service.board;
     let snapshot = board.snapshot();
     let publications = board.watch().borrow().clone();
+    let now = admin.service.clock.now();
     let reading = Reading {
         view: &snapshot,
         live: &board.live(),
         publications: &publications,
         bench: &admin.bench,
-        now: admin.service.clock.now(),
+        now,
         revision: snapshot.revision().get(),
         read_only: board.read_only(),
+        writer_stood: board.pulse().stood(now.boot),
     };
 
     admin::read(&reading, operator, action, input)

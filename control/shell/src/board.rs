@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::leaves::Leaves;
+use crate::pulse::Pulse;
 
 /// Written by the writer alone, after each commit.
 pub struct Board {
@@ -36,6 +37,7 @@ pub struct Board {
     /// What an agent has shown that this store never made. Nothing takes it away but another store.
     behind: RwLock<Option<BehindRow>>,
     runtime: Option<Handle>,
+    pulse: Pulse,
 }
 
 /// A live connection, and what it was admitted as.
@@ -45,7 +47,7 @@ struct Connected {
 }
 
 impl Board {
-    pub fn new(reader: StoreReader, live: Live, trust: Trust, leaves: Leaves) -> Self {
+    pub fn new(reader: StoreReader, live: Live, trust: Trust, leaves: Leaves, pulse: Pulse) -> Self {
         Self {
             publications: watch::Sender::new(Publications::default()),
             reader,
@@ -56,6 +58,7 @@ impl Board {
             origins: RwLock::default(),
             behind: RwLock::default(),
             runtime: Handle::try_current().ok(),
+            pulse,
         }
     }
 
@@ -69,6 +72,11 @@ impl Board {
 
     pub fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the writer turns.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub fn trust(&self) -> &Trust {

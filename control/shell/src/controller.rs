@@ -34,6 +34,7 @@ use crate::admin::{self, Admin};
 use crate::board::Board;
 use crate::leaves::Leaves;
 use crate::listen::{self, Service};
+use crate::pulse::{Pulse, Seen, Watch};
 use crate::queue::{self, Waiting};
 use crate::timers::{self, Nudge};
 use crate::writer::{Backlog, Writer};
@@ -94,6 +95,7 @@ pub struct Controller {
     writer: oneshot::Receiver<()>,
     admin: Admin,
     supervisor: Arc<dyn Supervisor>,
+    watch: Watch,
 }
 
 impl Controller {
@@ -119,7 +121,7 @@ impl Controller {
                 () = &mut shutdown => break Ok(()),
                 _ = self.tasks.join_next() => break Err(ControllerFailed::PartEnded),
                 _ = &mut self.writer => break Err(ControllerFailed::WriterEnded),
-                _ = work.tick() => self.supervisor.worked(),
+                _ = work.tick() => self.look_after_writer(),
             }
         };
         self.endpoint.close(VarInt::from_u32(0), b"stopping");
@@ -133,6 +135,21 @@ impl Controller {
         }
 
         outcome
+    }
+
+    /// Feeds the supervisor from the writer's turns: a process whose writer stands only looks alive.
+    fn look_after_writer(&mut self) {
+        let Service { board, clock, .. } = &self.admin.service;
+        match self.watch.look(board.pulse(), clock.now().boot) {
+            Seen::Turned => self.supervisor.worked(),
+            Seen::Waits => {}
+            Seen::Stands(stood) => {
+                tracing::warn!(
+                    seconds = stood.as_secs(),
+                    "the writer has stood: nothing is written"
+                );
+            }
+        }
     }
 }
 
@@ -149,7 +166,8 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
     };
     let trust = Trust::default().timed_by(parts.clock.clone());
     let leaves = Leaves::new(parts.controller, parts.key.clone());
-    let board = board(&store, installed.mode, trust, leaves.clone())?;
+    let pulse = Pulse::new(parts.clock.now().boot);
+    let board = board(&store, installed.mode, (trust, leaves.clone(), pulse))?;
     let endpoint = listen_on(&board, leaves, parts.socket, parts.runtime, &mut rng)?;
     let mut writer = Writer {
         store,
@@ -198,6 +216,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         writer,
         admin,
         supervisor: parts.supervisor,
+        watch: Watch::default(),
     })
 }
 
@@ -205,14 +224,13 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
 fn board<E: Engine>(
     store: &Store<E>,
     mode: Mode,
-    trust: Trust,
-    leaves: Leaves,
+    (trust, leaves, pulse): (Trust, Leaves, Pulse),
 ) -> Result<Arc<Board>, ControllerFailed> {
     let addresses = match mode {
         Mode::Dev => Addresses::AlsoLoopback,
         Mode::Strict => Addresses::Routable,
     };
-    let board = Board::new(store.reader(), Live::new(addresses), trust, leaves);
+    let board = Board::new(store.reader(), Live::new(addresses), trust, leaves, pulse);
     board.set_origins(Origins::open(&store.snapshot())?);
     if let Some(row) = behind::find(&store.snapshot())? {
         tracing::warn!(why = row.why(), "this controller is read-only");
@@ -325,5 +343,5 @@ pub enum ControllerFailed {
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
 /// For the last commits and the closing of the database.
 const WRITER_END: std::time::Duration = std::time::Duration::from_secs(10);
-/// How often the supervisor hears that work goes on.
+/// How often the writer is looked after.
 const WORK: std::time::Duration = std::time::Duration::from_secs(1);

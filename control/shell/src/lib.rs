@@ -6,6 +6,7 @@ pub mod controller;
 pub mod init;
 pub mod leaves;
 pub mod listen;
+pub mod pulse;
 pub mod queue;
 pub mod timers;
 pub mod writer;

@@ -25,6 +25,7 @@ use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 use crate::board::Board;
+use crate::pulse::IDLE;
 use crate::queue::{Job, Waiting};
 
 /// A request that was decided, and whose answer waits for the commit.
@@ -117,20 +118,18 @@ impl<E: Engine> Writer<E> {
     /// Runs until every door is dropped.
     pub async fn run(mut self, mut waiting: Waiting) {
         loop {
-            let first = match self.due_in() {
-                None => waiting.next().await,
-                Some(wait) => match tokio::time::timeout(wait, waiting.next()).await {
-                    Ok(first) => first,
-                    // Nobody came, and what was held back is due.
-                    Err(_) => match self.take(None, &mut waiting) {
-                        Ok(()) => continue,
-                        Err(Spent) => break,
-                    },
-                },
+            let wait = self.due_in().map_or(IDLE, |due| due.min(IDLE));
+            let first = match tokio::time::timeout(wait, waiting.next()).await {
+                Ok(None) => break,
+                Ok(first) => first,
+                // Nobody came. What was held back may be due.
+                Err(_) => None,
             };
-            if first.is_none() || self.take(first, &mut waiting).is_err() {
+            let is_idle = first.is_none() && self.due_in().is_none();
+            if !is_idle && self.take(first, &mut waiting).is_err() {
                 break;
             }
+            self.board.pulse().turned(self.clock.now().boot);
         }
         // What is not published yet is published by the next start.
         self.release();

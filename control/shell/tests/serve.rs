@@ -17,6 +17,7 @@ use bytes::Bytes;
 use control_core::doorkeeper::Limits;
 use control_shell::controller::{self, ControllerConfig, Parts, Writing};
 use control_shell::init::{self, InitConfig, Root};
+use control_store::Engine;
 use control_store::sqlite::SqliteEngine;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -45,6 +46,8 @@ use tokio::sync::oneshot;
 mod connections;
 #[path = "serve/heard.rs"]
 mod heard;
+#[path = "serve/hung.rs"]
+mod hung;
 #[path = "serve/restored.rs"]
 mod restored;
 
@@ -419,6 +422,15 @@ impl Running {
     }
 
     async fn open_within(dir: tempfile::TempDir, limits: Limits) -> Self {
+        Self::open_as(dir, limits, |parts| parts).await
+    }
+
+    /// In a world of which some parts are replaced.
+    async fn open_as<E: Engine>(
+        dir: tempfile::TempDir,
+        limits: Limits,
+        world: impl FnOnce(Parts<SqliteEngine>) -> Parts<E>,
+    ) -> Self {
         let data = dir.path().join("data");
         let keys = init::read_keys(&data, None).expect("keys");
         let bound = quic::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
@@ -446,7 +458,7 @@ impl Running {
         };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap_or(()) };
-        let task = tokio::spawn(controller::run(config, parts, shutdown));
+        let task = tokio::spawn(controller::run(config, world(parts), shutdown));
         let client = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("an endpoint");
         let running = Self {
             dir,

@@ -7,7 +7,7 @@ use control_core::authority;
 use control_core::cluster::{self, ClusterRow};
 use control_core::desk::Desk;
 use control_core::finding::{self, FindingRow, FindingState};
-use control_core::installation;
+use control_core::installation::{self, InstallationRow};
 use control_core::join::{self, RequestState};
 use control_core::node;
 use data_encoding::HEXLOWER;
@@ -33,12 +33,7 @@ pub(super) fn status(reading: &Reading<'_>) -> Result<Value, Failure> {
     show(&StatusView {
         id: reading.bench.controller.to_string(),
         name: "controller".to_owned(),
-        state: if reading.read_only.is_some() {
-            "read_only"
-        } else {
-            "leading"
-        }
-        .to_owned(),
+        state: state(reading).to_owned(),
         version: reading.bench.version.to_owned(),
         mode: mode.to_owned(),
         activated: installation
@@ -47,8 +42,32 @@ pub(super) fn status(reading: &Reading<'_>) -> Result<Value, Failure> {
         clusters,
         revision: reading.revision,
         read_only: reading.read_only.clone(),
-        warning: installation.as_ref().and_then(trust::warning),
+        warning: warning(reading, installation.as_ref()),
+        writer_stood_seconds: reading.writer_stood.map(|stood| stood.as_secs()),
     })
+}
+
+fn state(reading: &Reading<'_>) -> &'static str {
+    match (&reading.read_only, reading.writer_stood) {
+        (Some(_), _) => "read_only",
+        (None, Some(_)) => "writer_stands",
+        (None, None) => "leading",
+    }
+}
+
+fn warning(reading: &Reading<'_>, installation: Option<&InstallationRow>) -> Option<String> {
+    let stands = reading.writer_stood.map(|stood| {
+        format!(
+            "the writer has stood for {} s, so nothing is written; its disk may hang",
+            stood.as_secs()
+        )
+    });
+    let told: Vec<String> = stands
+        .into_iter()
+        .chain(installation.and_then(trust::warning))
+        .collect();
+
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 fn cluster_status(reading: &Reading<'_>, row: &ClusterRow) -> Result<ClusterStatus, Failure> {
