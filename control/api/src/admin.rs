@@ -28,6 +28,7 @@ use crate::answer::Bench;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::publish::Publications;
+use crate::request::effective;
 
 /// What a reading action may look at.
 pub struct Reading<'a> {
@@ -198,13 +199,7 @@ fn roles_of(
     cluster: Option<ClusterId>,
     now: Wall,
 ) -> Result<BTreeSet<Role>, Failure> {
-    let first = || installation::find(view).map(|row| row.and_then(|row| row.first_owner));
-    let operator = match operator {
-        Some(operator) => Some(operator),
-        None => first()?,
-    };
-
-    Ok(match operator {
+    Ok(match effective(view, operator)? {
         Some(operator) => roles::effective_roles(view, operator, cluster, now)?,
         None => BTreeSet::new(),
     })

@@ -1,6 +1,6 @@
 //! The door: one request, one open transaction, one answer. `Err` means that nothing of it is kept.
 
-use control_core::audit::{self, Entry, Outcome, Target};
+use control_core::audit::{self, Actor, Entry, Outcome, Target};
 use control_core::desk::Desk;
 use control_core::join::{self, Enrolled, JoinCaller};
 use control_core::node::{self, NodeCaller};
@@ -54,6 +54,7 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
         rng,
         touched,
     } = call;
+    let (actor, uid) = (caller.actor(tx)?, caller.uid());
     let mut noted = Touched::default();
     let mut tracked = Tracked {
         tx,
@@ -64,13 +65,14 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
         signer,
         now,
         rng,
-        actor: caller.actor(),
+        actor,
+        uid,
     };
     let mut routed = Touched::default();
     let reply = match caller {
         Caller::Joiner(joiner) => of_joiner(&mut desk, joiner, request),
         Caller::Node(node) => of_node(&mut desk, node, request),
-        Caller::Local { operator } => of_operator(&mut desk, bench, *operator, request),
+        Caller::Local { operator, .. } => of_operator(&mut desk, bench, *operator, request),
         Caller::Controller => of_controller(&mut desk, bench, request, &mut routed),
     }?;
     touched.absorb(noted);
@@ -86,7 +88,8 @@ pub fn open(call: Call<'_>) -> Result<(), Failure> {
         signer: call.signer,
         now: call.now,
         rng: call.rng,
-        actor: Caller::Controller.actor(),
+        actor: Actor::Controller,
+        uid: None,
     };
     roles::restore_floors(&mut desk)?;
     roles::raise_findings(&mut desk)?;
@@ -114,7 +117,8 @@ pub fn note_refused(
         None => failure.message.clone(),
     };
     let entry = Entry {
-        actor: caller.actor(),
+        actor: caller.actor(tx)?,
+        uid: caller.uid(),
         action: audit::Action::ACTION_REFUSED,
         target: Target::Named(action.name().to_owned()),
         outcome: Outcome::refused(failure.code),

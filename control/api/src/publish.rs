@@ -182,6 +182,7 @@ fn at_desk(
             now,
             rng: &mut *rng,
             actor: Actor::Controller,
+            uid: None,
         })
     })
 }

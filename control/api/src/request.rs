@@ -1,10 +1,12 @@
 //! What the door takes and gives.
 
-use control_core::audit::Actor;
+use control_core::audit::{Actor, Uid};
 use control_core::behind::BehindRow;
+use control_core::installation;
 use control_core::join::JoinCaller;
 use control_core::liveness::Change;
 use control_core::node::NodeCaller;
+use control_core::store::{StoreError, View};
 use control_routing::decide::Outcome;
 use control_routing::lease::TableVersion;
 use protocol::id::{ClusterId, ControllerId, NodeId, OperatorId};
@@ -24,23 +26,43 @@ pub enum Caller {
     /// A node whose certificate was admitted on this very connection.
     Node(NodeCaller),
     /// Whoever opened the local socket; with an operator chosen, or as the first owner.
-    Local { operator: Option<OperatorId> },
+    Local {
+        operator: Option<OperatorId>,
+        /// Whom the socket's kernel names.
+        uid: Option<Uid>,
+    },
     /// This controller, on its own timers.
     Controller,
 }
 
 impl Caller {
-    /// How the audit names it.
-    pub fn actor(&self) -> Actor {
-        match self {
+    /// How the audit names it: an operator by its id, also the first owner in whose name an unnamed one acts.
+    pub fn actor(&self, view: &dyn View) -> Result<Actor, StoreError> {
+        Ok(match self {
             Self::Joiner(_) => Actor::Joiner,
             Self::Node(caller) => Actor::Node(caller.node),
-            Self::Local {
-                operator: Some(operator),
-            } => Actor::Operator(*operator),
-            Self::Local { operator: None } => Actor::Local,
+            Self::Local { operator, .. } => effective(view, *operator)?.map_or(Actor::Local, Actor::Operator),
             Self::Controller => Actor::Controller,
+        })
+    }
+
+    /// The user of this host that it is, if it is one.
+    pub const fn uid(&self) -> Option<Uid> {
+        match self {
+            Self::Local { uid, .. } => *uid,
+            Self::Joiner(_) | Self::Node(_) | Self::Controller => None,
         }
+    }
+}
+
+/// In whose name an operator acts: its own, or the first owner's when none is named. None before the activation.
+pub(crate) fn effective(
+    view: &dyn View,
+    operator: Option<OperatorId>,
+) -> Result<Option<OperatorId>, StoreError> {
+    match operator {
+        Some(operator) => Ok(Some(operator)),
+        None => Ok(installation::find(view)?.and_then(|row| row.first_owner)),
     }
 }
 

@@ -215,6 +215,8 @@ pub struct AuditView {
     pub outcome: String,
     pub detail: String,
     pub hash: String,
+    /// The user of the controller's host who asked, if one did.
+    pub uid: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

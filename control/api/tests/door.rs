@@ -156,6 +156,7 @@ fn an_operator_without_a_role_is_refused_and_nothing_is_kept() {
     let refused = desk.ask(
         &Caller::Local {
             operator: Some(stranger),
+            uid: None,
         },
         &request,
     );
@@ -176,6 +177,7 @@ fn what_an_operator_was_refused_is_in_the_audit_and_what_a_stranger_was_is_not()
     };
     let operator = Caller::Local {
         operator: Some(stranger),
+        uid: None,
     };
     let joiner = Caller::Joiner(JoinCaller {
         cluster,
@@ -430,7 +432,13 @@ impl Controller {
     fn act(&mut self, action: Action, input: Value) -> Value {
         let request = Request::Act { action, input };
         let reply = self
-            .ask(&Caller::Local { operator: None }, &request)
+            .ask(
+                &Caller::Local {
+                    operator: None,
+                    uid: None,
+                },
+                &request,
+            )
             .expect("the owner may");
         let Reply::View(view) = reply else {
             panic!("not a view: {reply:?}")

@@ -30,6 +30,8 @@ pub use verify::{FirstBad, Progress, Verification, VerifyFailure, Why, verify};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub actor: Actor,
+    /// As whom the host's kernel knows who asked, if it was somebody on this host.
+    pub uid: Option<Uid>,
     pub action: Action,
     pub target: Target,
     pub outcome: Outcome,
@@ -59,6 +61,8 @@ pub struct Record {
     pub outcome: Outcome,
     #[n(7)]
     pub detail: String,
+    #[n(8)]
+    pub uid: Option<Uid>,
 }
 
 impl Record {
@@ -78,7 +82,7 @@ impl Row for Record {
 /// On whose behalf something was done.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Actor {
-    /// Whoever may run the controller's own commands on its host.
+    /// Whoever may run the controller's own commands on its host, before there is an owner.
     #[n(0)]
     Local,
     #[n(1)]
@@ -92,6 +96,11 @@ pub enum Actor {
     #[n(4)]
     Controller,
 }
+
+/// A user of this host, by the number that its kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Uid(#[n(0)] pub u32);
 
 /// What something was done to.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -222,6 +231,7 @@ pub fn append(tx: &mut dyn Tx, entry: Entry, at: Wall) -> Result<Record, StoreEr
         target: entry.target,
         outcome: entry.outcome,
         detail: cut(entry.detail),
+        uid: entry.uid,
     };
     tx.put(&record)?;
     tx.put(&Head {

@@ -2,7 +2,7 @@
 
 use protocol::time::Now;
 
-use crate::audit::{self, Action, Actor, Entry, Outcome, Target};
+use crate::audit::{self, Action, Actor, Entry, Outcome, Target, Uid};
 use crate::signer::Signer;
 use crate::store::{StoreError, Tx};
 
@@ -14,6 +14,8 @@ pub struct Desk<'a> {
     pub rng: &'a mut dyn rand::CryptoRng,
     /// Who the audit says did it.
     pub actor: Actor,
+    /// The user of this host who asked for it, if one did.
+    pub uid: Option<Uid>,
 }
 
 impl Desk<'_> {
@@ -26,6 +28,7 @@ impl Desk<'_> {
     ) -> Result<(), StoreError> {
         let entry = Entry {
             actor: self.actor.clone(),
+            uid: self.uid,
             action,
             target,
             outcome: Outcome::Done,

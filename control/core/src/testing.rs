@@ -168,6 +168,7 @@ impl World {
             now: self.now,
             rng: &mut self.rng,
             actor,
+            uid: None,
         });
         if result.is_err() {
             self.tx = before;

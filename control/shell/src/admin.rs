@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use control_api::action::{Action, Effect};
 use control_api::admin::{self, Reading};
 use control_api::answer::Bench;
 use control_api::failure::Failure;
 use control_api::request::{Caller, Reply, Request};
+use control_core::audit::Uid;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use protocol::error::Code;
@@ -36,11 +37,21 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Takes the action that `name` names, in the name of `operator`, or of the first owner.
+    /// Takes the action that `name` names, in the name of `operator`, or of the first owner, for somebody in this
+    /// process.
     pub async fn answer(
         &self,
         name: &str,
         operator: Option<OperatorId>,
+        input: Value,
+    ) -> Result<Value, Failure> {
+        self.answer_to(name, (operator, None), input).await
+    }
+
+    async fn answer_to(
+        &self,
+        name: &str,
+        (operator, uid): (Option<OperatorId>, Option<Uid>),
         input: Value,
     ) -> Result<Value, Failure> {
         let action = Action::parse(name).ok_or_else(|| {
@@ -51,7 +62,7 @@ impl Admin {
         match action.effect() {
             Effect::Read => read(self, operator, action, input),
             Effect::Write => {
-                let caller = Caller::Local { operator };
+                let caller = Caller::Local { operator, uid };
                 match nodes::write(&self.service, caller, Request::Act { action, input }).await? {
                     Reply::View(view) => Ok(view),
                     Reply::Join(_) | Reply::Node(_) | Reply::Done | Reply::Refused(_) => Ok(Value::Null),
@@ -61,7 +72,12 @@ impl Admin {
         }
     }
 
-    async fn take(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Result<Value, Failure> {
+    async fn take(
+        &self,
+        name: &str,
+        uid: Uid,
+        (headers, body): (&HeaderMap, &[u8]),
+    ) -> Result<Value, Failure> {
         let operator = operator(headers)?;
         let input = match body.is_empty() {
             true => json!({}),
@@ -70,7 +86,7 @@ impl Admin {
             })?,
         };
 
-        self.answer(name, operator, input).await
+        self.answer_to(name, (operator, Some(uid)), input).await
     }
 }
 
@@ -95,11 +111,11 @@ pub async fn serve(listener: UnixListener, admin: Admin) {
                 continue;
             }
         };
-        if !is_trusted(&stream) {
+        let Some(uid) = trusted(&stream) else {
             tracing::warn!("refused a user who is neither root nor the service's own");
             continue;
-        }
-        let service = TowerToHyperService::new(router.clone());
+        };
+        let service = TowerToHyperService::new(router.clone().layer(Extension(uid)));
         connections.spawn(async move {
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -110,13 +126,12 @@ pub async fn serve(listener: UnixListener, admin: Admin) {
     }
 }
 
-/// Whether the kernel says that root or our own user is at the other end.
-fn is_trusted(stream: &UnixStream) -> bool {
+/// Whom the kernel names at the other end, if that is root or our own user.
+fn trusted(stream: &UnixStream) -> Option<Uid> {
     let own = rustix::process::geteuid().as_raw();
+    let uid = stream.peer_cred().ok()?.uid();
 
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+    (uid == 0 || uid == own).then_some(Uid(uid))
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
@@ -125,12 +140,13 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn take(
     State(admin): State<Admin>,
+    Extension(uid): Extension<Uid>,
     UrlPath((noun, verb)): UrlPath<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let name = format!("{noun}/{verb}");
-    match admin.take(&name, &headers, &body).await {
+    match admin.take(&name, uid, (&headers, &body)).await {
         Ok(view) => axum::Json(view).into_response(),
         Err(failure) => {
             let status =

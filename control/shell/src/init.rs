@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use control_api::failure::Failure;
-use control_core::audit::Actor;
+use control_core::audit::{Actor, Uid};
 use control_core::desk::Desk;
 use control_core::installation::{self, InitialiseError, InstallationRow, Mode, ProductRoot};
 use control_core::store::StoreError;
@@ -76,6 +76,7 @@ pub fn init(config: &InitConfig, now: Now, rng: &mut dyn rand::CryptoRng) -> Res
             now,
             rng,
             actor: Actor::Local,
+            uid: Some(Uid(rustix::process::geteuid().as_raw())),
         };
         let row = installation::initialise(&mut desk, mode, root).map_err(InitFailed::Initialise)?;
         match &dev_root {

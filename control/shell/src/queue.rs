@@ -165,7 +165,13 @@ mod tests {
             refused, LANES[STRANGE].waiting,
             "the others are told to come again"
         );
-        let mut operator = pin!(door.call(Caller::Local { operator: None }, Request::Tick));
+        let mut operator = pin!(door.call(
+            Caller::Local {
+                operator: None,
+                uid: None
+            },
+            Request::Tick
+        ));
         let mut own = pin!(door.call(Caller::Controller, Request::Tick));
         assert!(!is_over(operator.as_mut()) && !is_over(own.as_mut()), "they wait");
         let group = waiting.group(None);

@@ -104,11 +104,12 @@ fn offline(path: &Path) -> Result<AuditVerdict, Failure> {
     })
 }
 
-pub(super) const COLUMNS: [Column; 8] = [
+pub(super) const COLUMNS: [Column; 9] = [
     column("ID", "id"),
     column("AT", "at").whole(),
     column("WHAT", "name").whole(),
     brief("ACTOR", "actor"),
+    column("UID", "uid").wide(),
     brief("TARGET", "target"),
     column("OUTCOME", "outcome").wide(),
     column("DETAIL", "detail").wide(),

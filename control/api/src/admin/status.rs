@@ -161,6 +161,7 @@ fn audit_view(record: &Record) -> AuditView {
         outcome,
         detail: record.detail.clone(),
         hash: record.hash().to_string(),
+        uid: record.uid.map(|uid| uid.0),
     }
 }
 

@@ -17,7 +17,10 @@ fn a_request_is_approved_only_with_the_fingerprint_that_was_compared() {
         action: Action::RequestApprove,
         input: json!({ "id": "web-1", "fingerprint": fingerprint }),
     };
-    let owner = Caller::Local { operator: None };
+    let owner = Caller::Local {
+        operator: None,
+        uid: None,
+    };
     let other = desk.ask(&owner, &approve("SHA256:another"));
 
     let refused = other.map(|_| ()).expect_err("another key");
@@ -95,6 +98,7 @@ fn a_role_in_one_cluster_is_enough_there_and_nowhere_else() {
     desk.grant(&grant);
     let caller = Caller::Local {
         operator: Some(operator),
+        uid: None,
     };
     let create = |input: Value| Request::Act {
         action: Action::TokenCreate,
@@ -146,4 +150,32 @@ impl Controller {
         let text = data_encoding::BASE64URL_NOPAD.encode(&document);
         self.act(Action::RoleGrant, json!({ "grant": text }));
     }
+}
+
+#[test]
+fn the_audit_names_the_operator_that_acted_and_the_user_of_the_host() {
+    let mut desk = Controller::new(34);
+    let before = audit::head(&desk.tx).expect("reads").count;
+    let unnamed = Caller::Local {
+        operator: None,
+        uid: Some(audit::Uid(1_000)),
+    };
+    let create = Request::Act {
+        action: Action::ClusterCreate,
+        input: json!({ "name": "prod" }),
+    };
+    desk.ask(&unnamed, &create).expect("the first owner may");
+    desk.ask(&unnamed, &create).expect_err("the name is taken");
+
+    let records = audit::list(&desk.tx, before, 10).expect("reads");
+    let (owner, last) = (desk.world.owner, records.len() - 1);
+    assert_eq!(records[last].action, audit::Action::ACTION_REFUSED);
+    for record in [&records[0], &records[last]] {
+        assert_eq!(record.actor, Actor::Operator(owner), "the first owner by its id");
+        assert_eq!(record.uid, Some(audit::Uid(1_000)));
+    }
+    let listed = desk.read(Action::AuditList, json!({ "after": before }));
+    assert_eq!(listed[0]["actor"], format!("operator/{owner}"), "{listed}");
+    assert_eq!(listed[0]["uid"], 1_000, "{listed}");
+    assert_eq!(desk.read(Action::AuditVerify, json!({}))["ok"], true);
 }

@@ -28,6 +28,7 @@ fn who_has_no_role_is_told_which_would_do() {
     };
     let caller = Caller::Local {
         operator: Some(stranger),
+        uid: None,
     };
     let refused = desk.ask(&caller, &request).expect_err("no role");
 
@@ -121,7 +122,13 @@ impl Controller {
         let failure = match action.effect() {
             control_api::action::Effect::Write => {
                 let request = Request::Act { action, input };
-                let answered = self.ask(&Caller::Local { operator: None }, &request);
+                let answered = self.ask(
+                    &Caller::Local {
+                        operator: None,
+                        uid: None,
+                    },
+                    &request,
+                );
                 answered.map(|_| ()).expect_err("refused")
             }
             control_api::action::Effect::Read | control_api::action::Effect::Maintain => {

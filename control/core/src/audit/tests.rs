@@ -212,6 +212,7 @@ fn chain(length: u64) -> MemoryTx {
 fn entry(number: u64) -> Entry {
     Entry {
         actor: Actor::Local,
+        uid: None,
         action: Action::TOKEN_CREATED,
         target: Target::Token(TokenId::from_bytes([1; 16])),
         outcome: Outcome::Done,

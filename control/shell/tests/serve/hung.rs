@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use agent_shell::parts::Supervisor;
+use control_store::Span;
 use control_store::engine::{BackupFailed, ChangeSet, ChangesFailed, CheckFailed, Limits as Room};
 use control_store::engine::{
     Batch, CampaignFailed, CommitFailed, EngineReader, Entry, ReadFailed, RenewFailed, Revision, Term,
 };
-use control_store::Span;
 use protocol::time::{Boot, Now};
 
 use super::*;
@@ -99,7 +99,11 @@ impl World {
         self.is_asked().await;
         let fed = self.fed.load(Ordering::Relaxed);
         self.is_asked().await;
-        assert_eq!(self.fed.load(Ordering::Relaxed), fed, "nothing feeds the watchdog");
+        assert_eq!(
+            self.fed.load(Ordering::Relaxed),
+            fed,
+            "nothing feeds the watchdog"
+        );
     }
 
     async fn is_asked(&self) {

@@ -171,6 +171,7 @@ fn initialise(disk: &MemoryDisk, keys: &Keys, clock: HostClock, rng: &mut StdRng
                 now,
                 rng,
                 actor: Actor::Local,
+                uid: None,
             };
             let roots = ProductRoot::new([root.verify_key()], 1).expect("one key of one");
             let row = installation::initialise(&mut desk, Mode::Strict, roots).map_err(failed)?;
