@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::cmd::{
-    self, agent, audit, cluster, controller, finding, installation, node, policy, relation, role,
+    self, agent, audit, cluster, controller, finding, installation, node, policy, relation, relay, role,
 };
 use crate::cmd::{request, root, route, token};
 use crate::config::span::Span;
@@ -107,7 +107,7 @@ pub(crate) enum Command {
     Route(route::Command),
     /// Relays
     #[command(subcommand)]
-    Relay(relation::RelayCommand),
+    Relay(relay::Command),
     /// Rights of relays to carry a pair
     #[command(subcommand)]
     Lease(relation::LeaseCommand),

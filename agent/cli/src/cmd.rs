@@ -13,6 +13,7 @@ pub(crate) mod node;
 pub(crate) mod ping;
 pub(crate) mod policy;
 pub(crate) mod relation;
+pub(crate) mod relay;
 pub(crate) mod request;
 pub(crate) mod role;
 pub(crate) mod root;
@@ -51,7 +52,7 @@ pub(crate) async fn run(command: Command, globals: Globals) -> Outcome {
         Command::Finding(command) => finding::run(command, &session(globals)?).await,
         Command::Policy(command) => policy::run(command, &session(globals)?).await,
         Command::Route(command) => route::run(command, &session(globals)?).await,
-        Command::Relay(command) => relation::relay(command, &session(globals)?).await,
+        Command::Relay(command) => relay::run(command, &session(globals)?).await,
         Command::Lease(command) => relation::lease(command, &session(globals)?).await,
         Command::Why(pair) => why::run(&pair, &session(globals)?).await,
         Command::Ping(options) => ping::run(options, &session(globals)?).await,

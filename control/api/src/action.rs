@@ -79,7 +79,7 @@ actions! {
     NodeLabel = "node/label", Administer, Write;
     /// Disable a node: it keeps its identity and is nobody's neighbour.
     NodeDisable = "node/disable", Administer, Write;
-    /// Enable a disabled node.
+    /// Enable a disabled or draining node.
     NodeEnable = "node/enable", Administer, Write;
     /// Revoke a node for ever.
     NodeRevoke = "node/revoke", Administer, Write;
@@ -103,6 +103,8 @@ actions! {
     RelayList = "relay/list", Look, Read;
     /// Show one relay.
     RelayShow = "relay/show", Look, Read;
+    /// Drain a relay: its routes move to others first, then its leases end; `node enable` takes it back.
+    RelayDrain = "relay/drain", Administer, Write;
     /// List the relay leases.
     LeaseList = "lease/list", Look, Read;
     /// Show one relay lease.

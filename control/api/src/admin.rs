@@ -68,6 +68,7 @@ pub fn act(
         Action::RequestReject => joining::reject(desk, parse(input)?),
         Action::NodeLabel => joining::label(desk, parse(input)?),
         Action::NodeDisable => joining::disable(desk, parse(input)?),
+        Action::RelayDrain => joining::drain(desk, parse(input)?),
         Action::NodeEnable => joining::enable(desk, parse(input)?),
         Action::NodeRevoke => joining::revoke(desk, parse(input)?),
         Action::FindingAck => status::acknowledge(desk, parse(input)?),

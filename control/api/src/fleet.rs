@@ -86,6 +86,7 @@ fn member(row: NodeRow) -> Member {
     let state = match (row.tenure, row.presence) {
         (Tenure::Revoked, _) => MemberState::Revoked,
         (Tenure::Disabled, _) => MemberState::Disabled,
+        (Tenure::Draining, _) => MemberState::Draining,
         (Tenure::Enabled, Presence::Active) => MemberState::Active,
         (Tenure::Enabled, Presence::Degraded) => MemberState::Degraded,
         (Tenure::Enabled, Presence::Offline) => MemberState::Offline,

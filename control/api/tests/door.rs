@@ -1,5 +1,7 @@
 //! The door from end to end, without a shell: what is asked, what is published, what an agent would accept.
 
+#[path = "door/drain.rs"]
+mod drain;
 #[path = "door/health.rs"]
 mod health;
 #[path = "door/operators.rs"]

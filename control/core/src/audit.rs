@@ -154,6 +154,7 @@ impl Action {
     pub const OPERATOR_REMOVED: Self = Self::named("operator.removed");
     pub const OPERATOR_RESUMED: Self = Self::named("operator.resumed");
     pub const OPERATOR_SUSPENDED: Self = Self::named("operator.suspended");
+    pub const RELAY_DRAINED: Self = Self::named("relay.drained");
     pub const REQUEST_APPROVED: Self = Self::named("request.approved");
     pub const REQUEST_CREATED: Self = Self::named("request.created");
     pub const REQUEST_REJECTED: Self = Self::named("request.rejected");

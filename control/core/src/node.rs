@@ -1,7 +1,7 @@
 //! Nodes: what is known of each, and what an operator or the node itself changes about it.
 //!
 //! ```text
-//! tenure     enabled ⇄ disabled      enabled, disabled ──► revoked
+//! tenure     enabled ⇄ draining      enabled, draining ⇄ disabled      all ──► revoked
 //! presence   active ⇄ degraded ⇄ offline            (stored when it changes; heartbeats live in memory)
 //! ```
 
@@ -51,6 +51,9 @@ pub enum Tenure {
     /// For ever.
     #[n(3)]
     Revoked,
+    /// A relay that keeps what it carries until that is replaced, and is given nothing new.
+    #[n(4)]
+    Draining,
 }
 
 /// What heartbeats say about a node. Declared best first.
@@ -71,6 +74,7 @@ pub enum NodeState {
     Active,
     Degraded,
     Offline,
+    Draining,
     Disabled,
     Revoked,
 }
@@ -81,6 +85,7 @@ impl NodeState {
             Self::Active => "active",
             Self::Degraded => "degraded",
             Self::Offline => "offline",
+            Self::Draining => "draining",
             Self::Disabled => "disabled",
             Self::Revoked => "revoked",
         }
@@ -156,6 +161,7 @@ impl NodeRow {
         match (self.tenure, self.presence) {
             (Tenure::Revoked, _) => NodeState::Revoked,
             (Tenure::Disabled, _) => NodeState::Disabled,
+            (Tenure::Draining, _) => NodeState::Draining,
             (Tenure::Enabled, Presence::Active) => NodeState::Active,
             (Tenure::Enabled, Presence::Degraded) => NodeState::Degraded,
             (Tenure::Enabled, Presence::Offline) => NodeState::Offline,
@@ -217,9 +223,9 @@ pub fn may_ask(
     let row = get(view, caller.cluster, caller.node)?.ok_or(NodeError::Unknown)?;
     match (row.tenure, request) {
         (Tenure::Revoked, _) => Err(NodeError::Revoked),
-        (Tenure::Enabled | Tenure::Disabled, NodeRequest::Renew(_)) => Ok(()),
+        (Tenure::Enabled | Tenure::Draining | Tenure::Disabled, NodeRequest::Renew(_)) => Ok(()),
         (Tenure::Disabled, _) => Err(NodeError::Disabled),
-        (Tenure::Enabled, _) => match row.stands_on(caller.serial, now) {
+        (Tenure::Enabled | Tenure::Draining, _) => match row.stands_on(caller.serial, now) {
             true => Ok(()),
             false => Err(NodeError::Superseded),
         },
@@ -297,7 +303,31 @@ pub fn disable(
     )
 }
 
-/// Lets a disabled node take part again. Repeating it changes nothing.
+/// Takes a relay out of use before it goes: what it carries moves to other relays first, and then its leases end. A
+/// route that has no other path stays. Repeating it changes nothing. `reason` is for the audit.
+pub fn drain(
+    desk: &mut Desk<'_>,
+    cluster: ClusterId,
+    id: NodeId,
+    reason: &str,
+) -> Result<NodeRow, NodeError> {
+    let row = living(desk.tx, cluster, id)?;
+    if !row.roles.contains(&NodeRole::Relay) {
+        return Err(NodeError::NotARelay);
+    }
+    if row.tenure == Tenure::Disabled {
+        return Err(NodeError::Disabled);
+    }
+
+    set_tenure(
+        desk,
+        (cluster, id),
+        Tenure::Draining,
+        (Action::RELAY_DRAINED, reason),
+    )
+}
+
+/// Lets a disabled or draining node take part again. Repeating it changes nothing.
 pub fn enable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<NodeRow, NodeError> {
     set_tenure(desk, (cluster, id), Tenure::Enabled, (Action::NODE_ENABLED, ""))
 }
@@ -423,7 +453,7 @@ fn changeable(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<Option<
 fn living(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<NodeRow, NodeError> {
     let row = get(view, cluster, id)?.ok_or(NodeError::Unknown)?;
     match row.tenure {
-        Tenure::Enabled | Tenure::Disabled => Ok(row),
+        Tenure::Enabled | Tenure::Draining | Tenure::Disabled => Ok(row),
         Tenure::Revoked => Err(NodeError::Revoked),
     }
 }
@@ -442,6 +472,9 @@ pub enum NodeError {
     /// A key or value is no name, or there would be too many.
     #[error("not valid labels: at most 16, of a-z, 0-9, '-', '_' and '.'")]
     InvalidLabels,
+    /// It carries nothing for others, so that there is nothing to drain.
+    #[error("the node is no relay: there is nothing to drain")]
+    NotARelay,
     /// It was revoked, or has left.
     #[error("the node was revoked")]
     Revoked,
@@ -458,7 +491,7 @@ impl NodeError {
         match self {
             Self::Disabled => Code::NodeDisabled,
             Self::Failure(failure) => failure.code(),
-            Self::InvalidLabels => Code::ValidationFailed,
+            Self::InvalidLabels | Self::NotARelay => Code::ValidationFailed,
             Self::Revoked => Code::NodeRevoked,
             Self::Superseded => Code::GenerationStale,
             Self::Unknown => Code::NotFound,

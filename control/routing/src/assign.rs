@@ -188,7 +188,7 @@ impl Desk<'_> {
         let Some((chosen, path)) = self.find(via).and_then(|found| Some((found, found.path?))) else {
             return self.note(BTreeSet::from([Reason::NoCandidate]));
         };
-        let vias = self.pick(via, &self.eligible());
+        let vias = self.pick(via, &self.eligible(needed));
         let found: Vec<&Candidate> = vias.iter().filter_map(|via| self.find(*via)).collect();
         let standbys: Vec<Path> = found.iter().filter_map(|found| found.path).collect();
         let alarms = alarms(&found);
@@ -287,13 +287,23 @@ impl Desk<'_> {
         improvements.chain(faster).collect()
     }
 
-    /// What a decision may name as a standby: open candidates, and those in force as long as nothing replaces them.
-    fn eligible(&self) -> Vec<&Candidate> {
+    /// What a decision may name as a standby: open candidates, and those in force as long as nothing replaces them. One
+    /// whose relay drains is let go once all that could replace it is there, be that nothing.
+    fn eligible(&self, needed: &BTreeSet<NodeId>) -> Vec<&Candidate> {
         let in_force = self.in_force();
+        let is_complete = needed
+            .iter()
+            .filter_map(|relay| self.find(Via::Relay(*relay)))
+            .all(|found| found.path.is_some());
+        let is_kept = |found: &&Candidate| {
+            let is_released = found.reasons.contains(&Reason::RelayDraining) && is_complete;
+
+            found.path.is_some() && in_force.contains(&found.via) && !is_released
+        };
 
         self.candidates
             .iter()
-            .filter(|found| found.is_open() || (found.path.is_some() && in_force.contains(&found.via)))
+            .filter(|found| found.is_open() || is_kept(found))
             .collect()
     }
 

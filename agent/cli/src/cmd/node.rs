@@ -6,6 +6,7 @@ use clap::Subcommand;
 use control_api::action::Action;
 use serde_json::{Map, Value, json};
 
+use crate::cmd::relay;
 use crate::failure::Failure;
 use crate::output::{Column, age, column};
 use crate::session::{Outcome, Session, nothing};
@@ -29,7 +30,9 @@ pub(crate) enum Command {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Enable disabled nodes
+    /// Drain a relay: the same as `gabion relay drain`
+    Drain(relay::Drain),
+    /// Enable disabled or draining nodes
     Enable {
         #[arg(required = true)]
         nodes: Vec<String>,
@@ -69,6 +72,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
                 .each(Action::NodeDisable, inputs.collect(), &CHANGED)
                 .await
         }
+        Command::Drain(asked) => relay::drain(&asked, session).await,
         Command::Enable { nodes } => {
             let inputs = nodes.iter().map(|id| session.scoped(json!({ "id": id })));
             session.each(Action::NodeEnable, inputs.collect(), &CHANGED).await

@@ -1,10 +1,10 @@
-//! Nouns that are only looked at: operators, links, relays, leases.
+//! Nouns that are only looked at: operators, links, leases.
 
 use clap::Subcommand;
 use control_api::action::Action;
 use serde_json::json;
 
-use crate::output::{Column, age, column};
+use crate::output::{Column, column};
 use crate::session::{Outcome, Session, nothing};
 
 #[derive(Debug, Subcommand)]
@@ -17,14 +17,6 @@ pub(crate) enum OperatorCommand {
 pub(crate) enum LinkCommand {
     /// List the links between nodes as their ends report them
     List,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RelayCommand {
-    /// List the relays with their loads
-    List,
-    /// Show one relay
-    Show { node: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,21 +38,6 @@ pub(crate) async fn link(command: LinkCommand, session: &Session) -> Outcome {
         LinkCommand::List => {
             session
                 .list(Action::LinkList, session.scoped(nothing()), &LINKS)
-                .await
-        }
-    }
-}
-
-pub(crate) async fn relay(command: RelayCommand, session: &Session) -> Outcome {
-    match command {
-        RelayCommand::List => {
-            session
-                .list(Action::RelayList, session.scoped(nothing()), &RELAYS)
-                .await
-        }
-        RelayCommand::Show { node } => {
-            session
-                .show(Action::RelayShow, session.scoped(json!({ "id": node })))
                 .await
         }
     }
@@ -101,17 +78,6 @@ pub(super) const LINKS: [Column; 11] = [
     column("EXPECTED", "effective_path").wide(),
     column("OBSERVED", "observed_path").wide(),
     column("AGE MS", "age_ms").wide(),
-];
-
-pub(super) const RELAYS: [Column; 8] = [
-    column("NAME", "name"),
-    column("STATE", "state"),
-    column("ROUTES", "routes"),
-    column("LEASES", "leases"),
-    column("ACTIVE", "active_leases"),
-    column("LABELS", "labels"),
-    age("SEEN", "last_seen"),
-    column("ID", "id").wide(),
 ];
 
 pub(super) const LEASES: [Column; 11] = [

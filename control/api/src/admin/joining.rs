@@ -274,6 +274,13 @@ pub(super) fn disable(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure
     shown(node::disable(desk, cluster.id, id, &input.reason)?)
 }
 
+pub(super) fn drain(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure> {
+    let cluster = resolve::cluster(desk.tx, input.cluster.as_deref())?;
+    let id = resolve::node(desk.tx, cluster.id, &input.id)?.id;
+
+    shown(node::drain(desk, cluster.id, id, &input.reason)?)
+}
+
 pub(super) fn enable(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure> {
     let cluster = resolve::cluster(desk.tx, input.cluster.as_deref())?;
     let id = resolve::node(desk.tx, cluster.id, &input.id)?.id;

@@ -179,7 +179,7 @@ fn identity(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
         let row = node::get(scene.reading.view, scene.fleet.cluster, id)?;
         let name = scene.fleet.name(id);
         let fault = match row.map(|row| row.tenure) {
-            Some(Tenure::Enabled) => continue,
+            Some(Tenure::Enabled | Tenure::Draining) => continue,
             Some(Tenure::Disabled) => Fault::new(
                 "node_disabled",
                 format!("{name} was disabled by an operator"),

@@ -72,7 +72,9 @@ pub fn revoke(
     let row = get(desk.tx, cluster, id)?.ok_or(NodeError::Unknown)?;
     match row.tenure {
         Tenure::Revoked => Ok(row),
-        Tenure::Enabled | Tenure::Disabled => Ok(end(desk, row, Action::NODE_REVOKED, reason)?),
+        Tenure::Enabled | Tenure::Draining | Tenure::Disabled => {
+            Ok(end(desk, row, Action::NODE_REVOKED, reason)?)
+        }
     }
 }
 

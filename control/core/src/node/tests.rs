@@ -110,6 +110,40 @@ fn wrong_renewals_have_their_codes() {
 }
 
 #[test]
+fn only_a_relay_drains_and_a_draining_one_may_ask_everything() {
+    let mut fleet = Fleet::new();
+    let (cluster, id) = (fleet.cluster, fleet.id);
+    let serial = fleet.row().serial;
+    let drained = |fleet: &mut Fleet| {
+        let drained = fleet
+            .world
+            .desk(Actor::Local, |desk| drain(desk, cluster, id, "new disk"));
+
+        drained.map(|row| row.state()).map_err(|refused| refused.code())
+    };
+    assert_eq!(drained(&mut fleet), Err(Code::ValidationFailed), "a member");
+    let mut row = fleet.row();
+    row.roles = vec![NodeRole::Relay];
+    fleet.world.desk(Actor::Local, |desk| desk.tx.put(&row)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(drained(&mut fleet), Ok(NodeState::Draining));
+    }
+    assert_eq!(fleet.may_ask(serial, &NodeRequest::Leave), Ok(()));
+    assert_eq!(fleet.may_ask(serial, &renewal()), Ok(()));
+
+    fleet
+        .world
+        .desk(Actor::Local, |desk| disable(desk, cluster, id, ""))
+        .unwrap();
+    assert_eq!(drained(&mut fleet), Err(Code::NodeDisabled));
+    fleet
+        .world
+        .desk(Actor::Local, |desk| enable(desk, cluster, id))
+        .unwrap();
+    assert_eq!(fleet.row().state(), NodeState::Offline, "never heard");
+}
+
+#[test]
 fn a_disabled_node_keeps_its_identity() {
     let mut fleet = Fleet::new();
     let (cluster, id) = (fleet.cluster, fleet.id);

@@ -403,6 +403,52 @@ fn a_working_path_over_a_draining_relay_waits_until_the_next_one_is_probed() {
 }
 
 #[test]
+fn a_draining_relay_loses_its_leases_also_where_nothing_takes_its_place_as_a_standby() {
+    let mut world = settled();
+    let [one, other] = world.leased();
+    assert_eq!(world.via(a(), b()), Via::Direct);
+    world.set_state(one, MemberState::Draining);
+    world.set_state(other, MemberState::Draining);
+    world.run(90);
+    let left: Vec<RelayLease> = world
+        .leases
+        .iter()
+        .filter(|lease| lease.is_live())
+        .copied()
+        .collect();
+    assert!(
+        left.iter().all(|lease| ![one, other].contains(&lease.relay)),
+        "{left:?}"
+    );
+    assert_eq!(world.via(a(), b()), Via::Direct);
+}
+
+#[test]
+fn a_standby_over_a_draining_relay_stays_until_its_replacement_is_leased() {
+    let mut world = World::of([
+        member(1),
+        member(2),
+        relay(11, "fra"),
+        relay(12, "ber"),
+        relay(13, "ams"),
+    ]);
+    world.settle();
+    let [one, _] = world.leased();
+    world.set_state(one, MemberState::Draining);
+    world.decide();
+    world.decide();
+    assert!(
+        world.standbys(a(), b()).contains(&Via::Relay(one)),
+        "the third relay has not acknowledged yet"
+    );
+    world.acknowledge_all();
+    world.decide();
+
+    assert!(!world.standbys(a(), b()).contains(&Via::Relay(one)));
+    assert_eq!(world.standbys(a(), b()).len(), 2);
+}
+
+#[test]
 fn a_full_relay_is_no_candidate() {
     let mut world = World::of([member(1), member(2), relay(11, "fra")]);
     let request = world.decide()[0].requests[0];

@@ -1,0 +1,99 @@
+//! Taking a relay out of use.
+
+use protocol::wire::PathObservation;
+
+use super::health::answered;
+use super::*;
+
+#[test]
+fn a_draining_relay_ends_without_a_lease_and_comes_back_when_it_is_enabled() {
+    let (mut desk, cluster, nodes) = site(50);
+    desk.go_on(cluster, &nodes, 30);
+    assert_eq!(desk.relay("r1")["leases"], 1, "{}", desk.relay("r1"));
+
+    let no_relay = Request::Act {
+        action: Action::RelayDrain,
+        input: json!({ "id": "a" }),
+    };
+    let caller = Caller::Local {
+        operator: None,
+        uid: None,
+    };
+    let refused = desk.ask(&caller, &no_relay).expect_err("a is no relay");
+    assert_eq!(refused.code, Code::ValidationFailed);
+    let drained = desk.act(Action::RelayDrain, json!({ "id": "r1", "reason": "new disk" }));
+    assert_eq!(drained["state"], "draining");
+    desk.go_on(cluster, &nodes, 90);
+    let relay = desk.relay("r1");
+    assert_eq!(
+        (&relay["state"], &relay["leases"]),
+        (&json!("draining"), &json!(0)),
+        "{relay}"
+    );
+    assert_eq!(desk.relay("r2")["leases"], 1, "the other is not touched");
+
+    desk.act(Action::NodeEnable, json!({ "id": "r1" }));
+    desk.go_on(cluster, &nodes, 30);
+    let relay = desk.relay("r1");
+    assert_eq!(
+        (&relay["state"], &relay["leases"]),
+        (&json!("ready"), &json!(1)),
+        "{relay}"
+    );
+}
+
+/// Two members and two relays that were heard, all linked.
+fn site(seed: u64) -> (Controller, ClusterId, [NodeId; 4]) {
+    let mut desk = Controller::new(seed);
+    let cluster = desk.create_cluster();
+    let [a, b] = ["a", "b"].map(|name| desk.join(name, &["member"]));
+    let [r1, r2] = ["r1", "r2"].map(|name| desk.join(name, &["relay"]));
+
+    (desk, cluster, [a, b, r1, r2])
+}
+
+impl Controller {
+    /// Everybody is heard, both ends probe the direct path, and the relays take their tables, every five seconds.
+    fn go_on(&mut self, cluster: ClusterId, nodes: &[NodeId; 4], seconds: u64) {
+        let [a, b, r1, r2] = *nodes;
+        for _ in 0..seconds / 5 {
+            self.pass(5);
+            for (node, port) in nodes.iter().zip(1..) {
+                self.heartbeat(cluster, *node, port);
+            }
+            self.links(cluster, &[(a, r1), (a, r2), (b, r1), (b, r2)]);
+            let routes = self.read(Action::RouteList, json!({}));
+            let generation = routes[0]["generation"].as_u64().unwrap_or(1);
+            for (from, to) in [(a, b), (b, a)] {
+                let seen = PathObservation {
+                    generation,
+                    ..answered(cluster, from, to)
+                };
+                self.probed(cluster, from, seen);
+            }
+            self.decide(cluster);
+            for relay in [r1, r2] {
+                self.polls(cluster, relay);
+            }
+        }
+    }
+
+    /// The relay shows that it has its newest table.
+    fn polls(&mut self, cluster: ClusterId, relay: NodeId) {
+        let has = poll(self.have(relay));
+        let (publication, now) = (self.publications[&cluster].clone(), self.world.now);
+        if let Some(table) = self.live.handle_poll(&publication, relay, &has, now) {
+            let carried = Request::Carried {
+                cluster,
+                relay,
+                table,
+            };
+            self.ask(&Caller::Controller, &carried).expect("stored");
+            self.live.handle_done(&carried);
+        }
+    }
+
+    fn relay(&self, name: &str) -> Value {
+        self.read(Action::RelayShow, json!({ "id": name }))
+    }
+}
