@@ -157,16 +157,21 @@ mod tests {
     #[test]
     fn every_action_has_its_command() {
         let command = Arguments::command();
-        let bare = ["status/show", "why/show", "store/backup"];
-        for action in Action::ALL.iter().filter(|action| !bare.contains(&action.name())) {
-            let (noun, verb) = action.name().split_once('/').unwrap();
-            let found = command
-                .find_subcommand(noun)
-                .and_then(|noun| noun.find_subcommand(verb));
-            assert!(found.is_some(), "gabion {noun} {verb}");
-        }
-        for bare in ["status", "why", "backup"] {
-            assert!(command.find_subcommand(bare).is_some(), "{bare}");
+        for action in Action::ALL {
+            let mut found = &command;
+            for word in action.command().split(' ') {
+                match word.strip_prefix("--") {
+                    Some(flag) => assert!(
+                        found.get_arguments().any(|known| known.get_long() == Some(flag)),
+                        "gabion {}",
+                        action.command()
+                    ),
+                    None => {
+                        let next = found.find_subcommand(word);
+                        found = next.unwrap_or_else(|| panic!("gabion {}", action.command()));
+                    }
+                }
+            }
         }
     }
 

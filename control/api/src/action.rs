@@ -91,6 +91,8 @@ actions! {
     FindingAck = "finding/ack", Approve, Write;
     /// List the route policies.
     PolicyList = "policy/list", Look, Read;
+    /// Say what a set of route policies would change; nothing is changed.
+    PolicyPlan = "policy/plan", Look, Read;
     /// Put a set of route policies into force.
     PolicyApply = "policy/apply", Administer, Write;
     /// List the routes with their decisions.
@@ -130,6 +132,7 @@ impl Action {
         match self.name() {
             "status/show" | "why/show" => self.noun().to_owned(),
             "store/backup" => "backup".to_owned(),
+            "policy/plan" => "policy apply --dry-run".to_owned(),
             name => name.replace('/', " "),
         }
     }

@@ -3,6 +3,7 @@
 mod input;
 mod joining;
 mod paths;
+mod policy;
 mod resolve;
 mod sight;
 mod status;
@@ -72,7 +73,7 @@ pub fn act(
         Action::NodeEnable => joining::enable(desk, parse(input)?),
         Action::NodeRevoke => joining::revoke(desk, parse(input)?),
         Action::FindingAck => status::acknowledge(desk, parse(input)?),
-        Action::PolicyApply => paths::apply_policies(desk, parse(input)?),
+        Action::PolicyApply => policy::apply(desk, parse(input)?),
         _ => Err(Failure::new(
             Code::InvalidRequest,
             format!("{} does not write", action.name()),
@@ -107,7 +108,8 @@ pub fn read(
         Action::NodeShow => joining::node(reading, parse(input)?),
         Action::LinkList => paths::links(reading, parse(input)?),
         Action::FindingList => status::findings(reading),
-        Action::PolicyList => paths::policies(reading, parse(input)?),
+        Action::PolicyPlan => policy::plan(reading, parse(input)?),
+        Action::PolicyList => policy::list(reading, parse(input)?),
         Action::RouteList => paths::routes(reading, parse(input)?),
         Action::RouteShow => paths::route(reading, parse(input)?),
         Action::RouteExplain => paths::explain(reading, parse(input)?),

@@ -58,6 +58,13 @@ impl Failure {
             .fixed_by(format!("gabion {noun} list"))
     }
 
+    /// Says in what part of the input it lies.
+    #[must_use]
+    pub fn within(mut self, part: impl std::fmt::Display) -> Self {
+        self.message = format!("{part}: {}", self.message);
+        self
+    }
+
     pub fn because(mut self, why: impl Into<String>) -> Self {
         self.why = Some(why.into());
         self

@@ -6,6 +6,8 @@ mod drain;
 mod health;
 #[path = "door/operators.rs"]
 mod operators;
+#[path = "door/policies.rs"]
+mod policies;
 #[path = "door/reached.rs"]
 mod reached;
 #[path = "door/refusals.rs"]

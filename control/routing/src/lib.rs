@@ -19,6 +19,7 @@ pub mod damping;
 pub mod decide;
 pub mod evidence;
 pub mod explain;
+pub mod forecast;
 pub mod lease;
 pub mod member;
 pub mod neighbour;

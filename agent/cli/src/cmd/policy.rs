@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use control_api::action::Action;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::{Column, column};
@@ -23,6 +23,12 @@ pub(crate) enum Command {
         /// TOML with `[[policies]]`, or JSON as `gabion policy list -o json` gives it; `-` is standard input
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Show what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Let a file without policies end all that are in force
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -62,12 +68,59 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
                 .await
         }
         Command::Show { name } => show(&name, session).await,
-        Command::Apply { file } => {
+        Command::Apply { file, dry_run, yes } => {
             let policies = read(&file)?.policies;
+            let is_empty = policies.is_empty();
             let input = session.scoped(json!({ "policies": policies }));
-            session.list(Action::PolicyApply, input, &COLUMNS).await
+            match (dry_run, is_empty && !yes) {
+                (true, _) => plan(input, session).await,
+                (false, true) => Err(no_policies(&file)),
+                (false, false) => session.list(Action::PolicyApply, input, &COLUMNS).await,
+            }
         }
     }
+}
+
+/// Shows the routes that would change; on the side, for people, the sums.
+async fn plan(input: Value, session: &Session) -> Outcome {
+    let plan = session.call(Action::PolicyPlan, input).await?;
+    eprintln!("{}", summary(&plan));
+    let shifts = plan["routes"].as_array().cloned().unwrap_or_default();
+    let told = session
+        .printer
+        .told(&plan, || session.printer.list(&shifts, &SHIFTS));
+
+    session.put(&told)
+}
+
+fn summary(plan: &Value) -> String {
+    let count = |member: &str| plan[member].as_u64().unwrap_or(0);
+    let mut text = format!(
+        "{} routes removed, {} moved, {} lose a standby, {} added, {} retuned; nothing was changed",
+        count("removed"),
+        count("moved"),
+        count("lose_standby"),
+        count("added"),
+        count("retuned"),
+    );
+    let left_out = count("left_out");
+    if left_out > 0 {
+        text.push_str(&format!(
+            "\n{left_out} pairs are selected and left out: an end has no room for more routes"
+        ));
+    }
+
+    text
+}
+
+fn no_policies(file: &Path) -> Failure {
+    Failure::usage(format!("{} holds no policies", file.display()))
+        .because("applying it ends every policy in force, and the default joins every pair")
+        .affecting("nothing was changed")
+        .fixed_by(format!(
+            "gabion policy apply --dry-run {0}    (what would change); gabion policy apply --yes {0}",
+            file.display()
+        ))
 }
 
 async fn show(name: &str, session: &Session) -> Outcome {
@@ -125,9 +178,30 @@ const COLUMNS: [Column; 5] = [
     column("CADENCE", "cadence"),
 ];
 
+const SHIFTS: [Column; 7] = [
+    column("SOURCE", "source"),
+    column("TARGET", "target"),
+    column("CHANGE", "change"),
+    column("FROM", "from"),
+    column("TO", "to"),
+    column("STANDBYS", "standbys_before"),
+    column("AFTER", "standbys_after"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sums_of_a_plan_are_said_in_one_line_and_who_is_left_out_in_another() {
+        let plan =
+            json!({ "removed": 2, "moved": 1, "lose_standby": 3, "added": 0, "retuned": 4, "left_out": 0 });
+        assert_eq!(
+            summary(&plan),
+            "2 routes removed, 1 moved, 3 lose a standby, 0 added, 4 retuned; nothing was changed"
+        );
+        assert!(summary(&json!({ "left_out": 7 })).contains("\n7 pairs are selected and left out"));
+    }
 
     #[test]
     fn toml_json_and_what_the_list_gave_are_one() {

@@ -56,19 +56,25 @@ pub(crate) async fn drain(asked: &Drain, session: &Session) -> Outcome {
     let input = session.scoped(json!({ "id": asked.node, "reason": asked.reason }));
     session.call(Action::RelayDrain, input).await?;
     let input = session.scoped(json!({ "id": asked.node }));
+    if asked.wait {
+        until_empty(asked, &input, session).await?;
+    }
+
+    session.show(Action::RelayShow, input).await
+}
+
+async fn until_empty(asked: &Drain, input: &Value, session: &Session) -> Result<(), Failure> {
     let until = Instant::now() + asked.timeout.get();
-    while asked.wait {
+    loop {
         let relay = session.call(Action::RelayShow, input.clone()).await?;
         if figure(&relay, "leases") == 0 {
-            break;
+            return Ok(());
         }
         if Instant::now() >= until {
             return Err(still_carrying(&asked.node, &relay));
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
-
-    session.show(Action::RelayShow, input).await
 }
 
 fn still_carrying(node: &str, relay: &Value) -> Failure {

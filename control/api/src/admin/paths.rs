@@ -2,22 +2,19 @@
 
 use std::time::Duration;
 
-use control_core::desk::Desk;
-use control_core::store::{Rows, RowsMut};
 use control_routing::explain;
 use control_routing::lease::{LeaseState, RelayLease};
 use control_routing::observations::PathSeen;
-use control_routing::policy::PolicyRow;
 use control_routing::pool::RelayStanding;
 use control_routing::route::RouteRow;
 use control_routing::via::Via;
-use protocol::document::routes::{Cadence, Path};
+use protocol::document::routes::Path;
 use protocol::error::Code;
 use protocol::id::{NodeId, RouteId};
 use protocol::wire::Drift;
 use serde_json::{Value, json};
 
-use super::input::{Item, OfCluster, Pair, Policies};
+use super::input::{Item, OfCluster, Pair};
 use super::sight::{Sight, loss, millis};
 use super::{Reading, joining, resolve, show};
 use crate::failure::Failure;
@@ -126,81 +123,6 @@ fn path_link(scene: &Scene<'_>, row: &RouteRow, source: NodeId, via: Via, seen: 
         rtt_ms: seen.rtt_us.map(millis),
         loss: loss(seen),
         age_ms: age(scene.reading, seen.at),
-    }
-}
-
-pub(super) fn policies(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
-    let cluster = resolve::cluster(reading.view, input.cluster.as_deref())?;
-    let rows = reading.view.scan::<PolicyRow>(cluster.id.as_bytes())?;
-
-    show(&rows.iter().map(policy_view).collect::<Vec<_>>())
-}
-
-fn policy_view(row: &PolicyRow) -> Value {
-    json!({
-        "id": row.name.to_string(),
-        "name": row.name.to_string(),
-        "state": "active",
-        "priority": row.priority,
-        "source": row.source.to_string(),
-        "target": row.target.to_string(),
-        "cadence": cadence_name(row.cadence),
-    })
-}
-
-/// Puts exactly these policies into force; with none, the default holds.
-pub(super) fn apply_policies(desk: &mut Desk<'_>, input: Policies) -> Result<Value, Failure> {
-    let cluster = resolve::cluster(desk.tx, input.cluster.as_deref())?;
-    let rows: Vec<PolicyRow> = input
-        .policies
-        .iter()
-        .map(|policy| {
-            Ok(PolicyRow {
-                cluster: cluster.id,
-                name: resolve::value("the policy's name", &policy.name)?,
-                priority: policy.priority,
-                source: resolve::value("the source", &policy.source)?,
-                target: resolve::value("the target", &policy.target)?,
-                cadence: cadence(policy.cadence.as_deref())?,
-            })
-        })
-        .collect::<Result<_, Failure>>()?;
-    for known in desk.tx.scan::<PolicyRow>(cluster.id.as_bytes())? {
-        desk.tx
-            .delete::<PolicyRow>(&PolicyRow::key_of(cluster.id, &known.name))?;
-    }
-    for row in &rows {
-        desk.tx.put(row)?;
-    }
-    let action = control_core::audit::Action::named("policy.applied");
-    let target = control_core::audit::Target::Cluster(cluster.id);
-    desk.record(action, target, format!("{} policies", rows.len()))?;
-
-    show(&rows.iter().map(policy_view).collect::<Vec<_>>())
-}
-
-fn cadence(text: Option<&str>) -> Result<Cadence, Failure> {
-    match text {
-        None => Ok(Cadence::Auto),
-        Some(text) => [Cadence::Auto, Cadence::Fast, Cadence::Normal, Cadence::Rest]
-            .into_iter()
-            .find(|cadence| cadence_name(*cadence) == text)
-            .ok_or_else(|| {
-                Failure::new(
-                    Code::ValidationFailed,
-                    format!("the cadence {text:?} cannot be used"),
-                )
-                .because("it is auto, fast, normal or rest")
-            }),
-    }
-}
-
-const fn cadence_name(cadence: Cadence) -> &'static str {
-    match cadence {
-        Cadence::Auto => "auto",
-        Cadence::Fast => "fast",
-        Cadence::Normal => "normal",
-        Cadence::Rest => "rest",
     }
 }
 

@@ -4,6 +4,7 @@ mod compile;
 mod damping;
 mod decide;
 mod explain;
+mod forecast;
 mod policy;
 mod properties;
 mod world;
