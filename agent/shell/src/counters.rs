@@ -15,6 +15,8 @@ pub(crate) enum HandshakeRefusal {
     Certificate,
     /// This node has no identity or no trust yet.
     NotReady,
+    /// Too many handshakes of this source are under way.
+    Source,
     /// It did not finish in time.
     Timeout,
     /// TLS failed on either side.
@@ -30,6 +32,7 @@ impl HandshakeRefusal {
         match self {
             Self::Certificate => "certificate",
             Self::NotReady => "not_ready",
+            Self::Source => "source",
             Self::Timeout => "timeout",
             Self::Tls => "tls",
             Self::TooMany => "too_many",

@@ -1,13 +1,13 @@
 //! Letting neighbours in: the handshake, the judgement, and our first word.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
+use agent_core::porch::{Arrival, Porch};
 use protocol::admit::{Admitted, admit};
 use protocol::certificate::{Identity, node_server_name};
 use protocol::error::Code;
 use protocol::id::NodeId;
 use quinn::{Connection, Incoming};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -18,47 +18,64 @@ use crate::station::{Greeting, PATIENCE, Station};
 
 /// Answers everybody who dials, until the endpoint is closed.
 pub(crate) async fn serve(station: Station) {
-    let room = Arc::new(Semaphore::new(HANDSHAKES));
-    let mut guests = JoinSet::new();
-    while let Some(incoming) = station.endpoint.accept().await {
-        while guests.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-            refused_handshake(HandshakeRefusal::TooMany);
-            incoming.refuse();
-            continue;
+    let mut porch = Porch::default();
+    let mut guests: JoinSet<(IpAddr, bool)> = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            Some(over) = guests.join_next() => {
+                if let Ok((source, admitted)) = over {
+                    porch.handle_end(source, admitted);
+                }
+                continue;
+            }
+            incoming = station.endpoint.accept() => incoming,
         };
-        // Under load a source has to show that it is where it says it is.
-        if room.available_permits() < HANDSHAKES / 2 && incoming.may_retry() {
-            let _ = incoming.retry();
-            continue;
+        let Some(incoming) = incoming else {
+            return;
+        };
+        let source = incoming.remote_address().ip();
+        match porch.handle_arrival(source, incoming.remote_address_validated()) {
+            Arrival::Enter => {
+                let station = station.clone();
+                guests.spawn(async move { (source, receive(incoming, &station).await.is_some()) });
+            }
+            Arrival::Prove => {
+                let _ = incoming.retry();
+            }
+            Arrival::Full => turn_away(incoming, HandshakeRefusal::TooMany),
+            Arrival::Share => turn_away(incoming, HandshakeRefusal::Source),
         }
-        let station = station.clone();
-        guests.spawn(async move {
-            receive(incoming, &station).await;
-            drop(place);
-        });
     }
 }
 
-/// One guest, from its first packet until it is admitted and welcomed, or refused.
-async fn receive(incoming: Incoming, station: &Station) {
-    let Ok(connecting) = incoming.accept() else {
-        return;
-    };
+fn turn_away(incoming: Incoming, why: HandshakeRefusal) {
+    refused_handshake(why);
+    incoming.refuse();
+}
+
+/// One guest, from its first packet until it is admitted and welcomed, or refused: then none.
+async fn receive(incoming: Incoming, station: &Station) -> Option<()> {
+    let connecting = incoming.accept().ok()?;
     let connection = match timeout(PATIENCE, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             refused_handshake(HandshakeRefusal::Tls);
-            return tracing::debug!(%error, "a handshake failed");
+            tracing::debug!(%error, "a handshake failed");
+            return None;
         }
-        Err(_) => return refused_handshake(HandshakeRefusal::Timeout),
+        Err(_) => {
+            refused_handshake(HandshakeRefusal::Timeout);
+            return None;
+        }
     };
     let Some(greeting) = station.greeting.borrow().clone() else {
         refused_handshake(HandshakeRefusal::NotReady);
-        return quic::close(&connection, Code::Unavailable);
+        quic::close(&connection, Code::Unavailable);
+        return None;
     };
     let Some((peer, identity)) = judge(&connection, station, &greeting) else {
-        return quic::close(&connection, Code::WrongCertKind);
+        quic::close(&connection, Code::WrongCertKind);
+        return None;
     };
     if welcome(&connection, &greeting).await.is_ok() {
         let established = Established {
@@ -70,6 +87,8 @@ async fn receive(incoming: Incoming, station: &Station) {
         };
         station.tell(Input::LinkUp(Box::new(established))).await;
     }
+
+    Some(())
 }
 
 /// Who the guest is, if it may come in, and meant us. Nothing was read from it before this.
@@ -121,6 +140,3 @@ async fn welcome(connection: &Connection, greeting: &Greeting) -> Result<(), qui
         .await
         .map_err(|_| quic::ExchangeFailed::TimedOut)?
 }
-
-/// Handshakes under way at once: a post-quantum one takes a third of a millisecond of a core and up to 64 KiB.
-const HANDSHAKES: usize = 256;

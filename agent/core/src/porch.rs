@@ -1,0 +1,202 @@
+//! Whose handshake goes on at a node's socket, before anybody has shown a certificate.
+//!
+//! Only what a source must prove counts against it, and no source may fill the place of another: addresses are asked to
+//! show that they are their own before they fill a share, each has a share, and sources from which a neighbour has come
+//! keep half of the room for themselves. Outbound dials need none of this: a node under attack still reaches others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// What becomes of a connection that has just arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The handshake may go on; tell [`Porch::handle_end`] when it is over, whatever came of it.
+    Enter,
+    /// The source must first show that its address is its own (RFC 9000 8.1.2).
+    Prove,
+    /// There is no place for anybody, or for one of whom nothing is known.
+    Full,
+    /// This source has its share.
+    Share,
+}
+
+/// The handshakes under way.
+#[derive(Clone, Debug, Default)]
+pub struct Porch {
+    total: usize,
+    /// Of sources from which no neighbour has come.
+    unknown: usize,
+    under_way: BTreeMap<IpAddr, usize>,
+    /// Sources from which a neighbour has come, the latest last.
+    known: VecDeque<IpAddr>,
+}
+
+impl Porch {
+    /// Somebody has arrived, of whom nothing is known but the address, and whether that was `validated`.
+    pub fn handle_arrival(&mut self, address: IpAddr, validated: bool) -> Arrival {
+        let source = source(address);
+        let of_source = self.under_way.get(&source).copied().unwrap_or(0);
+        let is_known = self.known.contains(&source);
+        let is_pressed = self.total >= HANDSHAKES / 4 || of_source >= RETRY_OF_SOURCE;
+        if is_pressed && !validated {
+            return Arrival::Prove;
+        }
+        if self.total >= HANDSHAKES || (!is_known && self.unknown >= HANDSHAKES / 2) {
+            return Arrival::Full;
+        }
+        if of_source >= OF_SOURCE && !source.is_loopback() {
+            return Arrival::Share;
+        }
+        self.total += 1;
+        self.unknown += usize::from(!is_known);
+        *self.under_way.entry(source).or_default() += 1;
+
+        Arrival::Enter
+    }
+
+    /// A handshake that was let in is over; `admitted`: by a neighbour.
+    pub fn handle_end(&mut self, address: IpAddr, admitted: bool) {
+        let source = source(address);
+        let Some(count) = self.under_way.get_mut(&source) else {
+            return;
+        };
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
+            self.under_way.remove(&source);
+        }
+        self.total = self.total.saturating_sub(1);
+        if !self.known.contains(&source) {
+            self.unknown = self.unknown.saturating_sub(1);
+        }
+        if admitted {
+            self.remember(source);
+        }
+    }
+
+    /// Those of a source that becomes known, or is forgotten, count where it belongs now.
+    fn remember(&mut self, source: IpAddr) {
+        let before = self.known.len();
+        self.known.retain(|known| *known != source);
+        if self.known.len() == before {
+            let of_source = self.under_way.get(&source).copied().unwrap_or(0);
+            self.unknown = self.unknown.saturating_sub(of_source);
+        }
+        self.known.push_back(source);
+        if self.known.len() > KNOWN
+            && let Some(forgotten) = self.known.pop_front()
+        {
+            self.unknown += self.under_way.get(&forgotten).copied().unwrap_or(0);
+        }
+    }
+}
+
+/// What one party can have many addresses of: an IPv4 address, or the /64 of an IPv6 one (RFC 4291 2.5.1).
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(here) if here.is_loopback() => here.into(),
+        IpAddr::V6(address) => Ipv6Addr::from((u128::from(address) >> 64) << 64).into(),
+    }
+}
+
+/// Handshakes under way at once: a post-quantum one takes a third of a millisecond of a core and up to 64 KiB.
+pub const HANDSHAKES: usize = 256;
+/// More than a node has neighbours behind one address; this very host, where a whole fleet is tried, has no share.
+pub const OF_SOURCE: usize = 32;
+/// Handshakes of one source from which on its address must be proven: nobody can fill another's share.
+const RETRY_OF_SOURCE: usize = 4;
+/// Every source of a node's neighbours, roaming ones included.
+const KNOWN: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_source_fills_its_share_and_no_more_and_only_once_it_has_shown_its_address() {
+        let mut porch = Porch::default();
+        let flood: Vec<Arrival> = (0..1_000).map(|_| porch.handle_arrival(at(1), false)).collect();
+        assert_eq!(
+            count(&flood, Arrival::Enter),
+            RETRY_OF_SOURCE,
+            "spoofed ones end here"
+        );
+        let flood: Vec<Arrival> = (0..1_000).map(|_| porch.handle_arrival(at(1), true)).collect();
+        assert_eq!(count(&flood, Arrival::Enter), OF_SOURCE - RETRY_OF_SOURCE);
+        assert_eq!(flood.last(), Some(&Arrival::Share));
+
+        assert_eq!(
+            porch.handle_arrival(at(2), true),
+            Arrival::Enter,
+            "others are not touched"
+        );
+    }
+
+    #[test]
+    fn many_sources_leave_half_of_the_room_to_those_from_which_a_neighbour_came() {
+        let mut porch = Porch::default();
+        assert_eq!(porch.handle_arrival(at(1), false), Arrival::Enter);
+        porch.handle_end(at(1), true);
+        let flood: Vec<Arrival> = (1_000..9_000)
+            .map(|from| porch.handle_arrival(at(from), true))
+            .collect();
+        assert_eq!(count(&flood, Arrival::Enter), HANDSHAKES / 2);
+        assert_eq!(porch.handle_arrival(at(2), true), Arrival::Full, "a stranger");
+
+        assert_eq!(
+            porch.handle_arrival(at(1), true),
+            Arrival::Enter,
+            "a neighbour's host"
+        );
+    }
+
+    #[test]
+    fn addresses_of_one_network_of_ipv6_are_one_source_and_this_host_has_no_share() {
+        let mut porch = Porch::default();
+        let of_network = |host: u128| IpAddr::from(Ipv6Addr::from((0x2001_0db8 << 96) | host));
+        let flood: Vec<Arrival> = (1..500)
+            .map(|host| porch.handle_arrival(of_network(host), true))
+            .collect();
+        assert_eq!(count(&flood, Arrival::Enter), OF_SOURCE);
+
+        let mut porch = Porch::default();
+        let here: Vec<Arrival> = (0..OF_SOURCE + 1)
+            .map(|_| porch.handle_arrival(Ipv6Addr::LOCALHOST.into(), true))
+            .collect();
+        assert_eq!(count(&here, Arrival::Enter), OF_SOURCE + 1);
+    }
+
+    proptest! {
+        /// Whatever order handshakes come and end in, the books are empty when all have ended, and known ones are never
+        /// kept out by unknown ones.
+        #[test]
+        fn the_books_balance(steps in prop::collection::vec((0..40_u32, any::<bool>(), any::<bool>()), 0..600)) {
+            let mut porch = Porch::default();
+            let mut inside: Vec<u32> = Vec::new();
+            for (from, arrives, admitted) in steps {
+                if arrives {
+                    if porch.handle_arrival(at(from), true) == Arrival::Enter {
+                        inside.push(from);
+                    }
+                } else if let Some(gone) = inside.pop() {
+                    porch.handle_end(at(gone), admitted);
+                }
+                prop_assert!(porch.unknown <= HANDSHAKES / 2 && porch.total <= HANDSHAKES);
+                prop_assert_eq!(porch.total, inside.len());
+                let unknown = inside.iter().filter(|from| !porch.known.contains(&at(**from))).count();
+                prop_assert_eq!(porch.unknown, unknown);
+            }
+        }
+    }
+
+    fn count(all: &[Arrival], wanted: Arrival) -> usize {
+        all.iter().filter(|arrival| **arrival == wanted).count()
+    }
+
+    fn at(number: u32) -> IpAddr {
+        std::net::Ipv4Addr::from(0x0A00_0000 + number).into()
+    }
+}
