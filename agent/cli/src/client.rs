@@ -1,5 +1,6 @@
 //! The two doors that commands knock on: the controller's admin API, and the agent's local one.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,6 +41,24 @@ impl Controller {
                 .await
                 .map_err(|no| unanswered(&no, CONTROLLER))?,
         )
+    }
+}
+
+impl Controller {
+    /// Takes an action that is answered with a file.
+    pub(crate) async fn fetch(&self, action: Action, file: &mut File) -> Result<(), Failure> {
+        let (target, nothing) = (format!("/v1/{}", action.name()), Value::Null);
+        let question = Question {
+            socket: &self.socket,
+            method: &Method::POST,
+            target: &target,
+            operator: self.operator.as_deref(),
+            input: &nothing,
+            timeout: self.timeout.max(FILE_TIME),
+        };
+        let answer = http::fetch(question, file).await;
+
+        read(answer.map_err(|no| unanswered(&no, CONTROLLER))?).map(|_| ())
     }
 }
 
@@ -204,6 +223,8 @@ const AGENT: Who = Who {
     flag: "--agent-socket",
 };
 
+/// For a copy of the largest store to be made and checked, and for each piece of it to come.
+const FILE_TIME: Duration = Duration::from_secs(10 * 60);
 /// Where the packages keep a controller's data.
 pub(crate) const DATA_DIR: &str = "/var/lib/gabion/controller";
 /// Where the packages keep an agent's state.

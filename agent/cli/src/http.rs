@@ -1,6 +1,8 @@
 //! One question over HTTP/1 on a unix socket, and its answer.
 
-use std::io;
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ pub(crate) struct Answer {
 /// Asks once.
 pub(crate) async fn ask(question: Question<'_>) -> Result<Answer, NoAnswer> {
     let socket = || question.socket.to_owned();
-    match tokio::time::timeout(question.timeout, exchange(question)).await {
+    match tokio::time::timeout(question.timeout, exchange(question, None)).await {
         Ok(answered) => answered,
         Err(_) => Err(NoAnswer::TimedOut {
             socket: socket(),
@@ -46,7 +48,13 @@ pub(crate) async fn ask(question: Question<'_>) -> Result<Answer, NoAnswer> {
     }
 }
 
-async fn exchange(question: Question<'_>) -> Result<Answer, NoAnswer> {
+/// As [`ask`], but writes the body of an answer that is no refusal into `file`. The timeout is for the answer's head and
+/// for each piece of the body.
+pub(crate) async fn fetch(question: Question<'_>, file: &mut File) -> Result<Answer, NoAnswer> {
+    exchange(question, Some(file)).await
+}
+
+async fn exchange(question: Question<'_>, file: Option<&mut File>) -> Result<Answer, NoAnswer> {
     let socket = || question.socket.to_owned();
     let stream = UnixStream::connect(question.socket)
         .await
@@ -61,14 +69,51 @@ async fn exchange(question: Question<'_>) -> Result<Answer, NoAnswer> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let request = request(question).map_err(|source| NoAnswer::Request { source })?;
     let talk = async move {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        answer(response, question.socket).await
+        let head = in_time(question, sender.send_request(request)).await?;
+        let response = head.map_err(broken)?;
+        match file {
+            Some(file) if response.status().is_success() => save(response, question, file).await,
+            Some(_) | None => answer(response, question.socket).await,
+        }
     };
 
     // The connection ends when `talk` has dropped its sender.
     let (answered, _) = tokio::join!(talk, connection);
 
     answered
+}
+
+async fn in_time<T>(question: Question<'_>, work: impl Future<Output = T>) -> Result<T, NoAnswer> {
+    let done = tokio::time::timeout(question.timeout, work).await;
+
+    done.map_err(|_| NoAnswer::TimedOut {
+        socket: question.socket.to_owned(),
+        after: question.timeout,
+    })
+}
+
+async fn save(
+    response: Response<hyper::body::Incoming>,
+    question: Question<'_>,
+    file: &mut File,
+) -> Result<Answer, NoAnswer> {
+    let status = response.status().as_u16();
+    let cut = |source: Box<dyn std::error::Error + Send + Sync>| NoAnswer::Body {
+        socket: question.socket.to_owned(),
+        source,
+    };
+    let mut body = response.into_body();
+    while let Some(frame) = in_time(question, body.frame()).await? {
+        let frame = frame.map_err(|error| cut(error.into()))?;
+        if let Some(piece) = frame.data_ref() {
+            file.write_all(piece).map_err(|error| cut(error.into()))?;
+        }
+    }
+
+    Ok(Answer {
+        status,
+        body: Bytes::new(),
+    })
 }
 
 fn request(question: Question<'_>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {

@@ -117,7 +117,7 @@ actions! {
     AuditList = "audit/list", Audit, Read;
     /// Verify the audit chain.
     AuditVerify = "audit/verify", Audit, Read;
-    /// Write a consistent copy of the store while it is in use.
+    /// Hand over a consistent copy of the store while it is in use.
     StoreBackup = "store/backup", Administer, Maintain;
 }
 
@@ -197,7 +197,7 @@ pub enum Effect {
     Read,
     /// Runs in the writer, audited in the same transaction.
     Write,
-    /// Carried out by the shell on the engine itself.
+    /// Written down by the writer, then carried out by the shell on the engine itself.
     Maintain,
 }
 

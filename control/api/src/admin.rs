@@ -6,7 +6,7 @@ mod paths;
 mod policy;
 mod resolve;
 mod sight;
-mod status;
+pub(crate) mod status;
 mod trust;
 mod why;
 
@@ -72,6 +72,7 @@ pub fn act(
         Action::RelayDrain => joining::drain(desk, parse(input)?),
         Action::NodeEnable => joining::enable(desk, parse(input)?),
         Action::NodeRevoke => joining::revoke(desk, parse(input)?),
+        Action::StoreBackup => status::start_backup(desk, parse(input)?),
         Action::FindingAck => status::acknowledge(desk, parse(input)?),
         Action::PolicyApply => policy::apply(desk, parse(input)?),
         _ => Err(Failure::new(

@@ -175,6 +175,7 @@ fn of_node(desk: &mut Desk<'_>, caller: &NodeCaller, request: &Request) -> Resul
         }
         Request::Join(_)
         | Request::Act { .. }
+        | Request::BackedUp { .. }
         | Request::Heard { .. }
         | Request::Carried { .. }
         | Request::Confirm { .. }
@@ -194,6 +195,11 @@ fn of_operator(
     match request {
         Request::Act { action, input } => {
             admin::act(desk, bench, operator, *action, input.clone()).map(Reply::View)
+        }
+        Request::BackedUp { failed } => {
+            admin::status::end_backup(desk, *failed)?;
+
+            Ok(Reply::Done)
         }
         Request::Join(_)
         | Request::Renew(_)
@@ -246,7 +252,11 @@ fn of_controller(
             tick(desk, bench)?;
             touched.beacon = true;
         }
-        Request::Join(_) | Request::Renew(_) | Request::Leave | Request::Act { .. } => {
+        Request::Join(_)
+        | Request::Renew(_)
+        | Request::Leave
+        | Request::Act { .. }
+        | Request::BackedUp { .. } => {
             return Err(another_door());
         }
     }

@@ -275,6 +275,7 @@ impl Live {
             | Request::Renew(_)
             | Request::Leave
             | Request::Act { .. }
+            | Request::BackedUp { .. }
             | Request::Confirm { .. }
             | Request::Decide { .. }
             | Request::Serve { .. }

@@ -9,6 +9,7 @@ use control_core::node::NodeCaller;
 use control_core::store::{StoreError, View};
 use control_routing::decide::Outcome;
 use control_routing::lease::TableVersion;
+use protocol::error::Code;
 use protocol::id::{ClusterId, ControllerId, NodeId, OperatorId};
 use protocol::key::VerifyKey;
 use protocol::net::Address;
@@ -75,6 +76,10 @@ pub enum Request {
     Act {
         action: Action,
         input: Value,
+    },
+    /// How the copy ended that [`Action::StoreBackup`] began; with a code if it failed.
+    BackedUp {
+        failed: Option<Code>,
     },
     /// What heartbeats, or their absence, changed about nodes.
     Heard {

@@ -166,6 +166,7 @@ pub fn admit(standing: Option<&BehindRow>, request: &Request) -> Result<(), Fail
         | Request::Renew(_)
         | Request::Leave
         | Request::Act { .. }
+        | Request::BackedUp { .. }
         | Request::Heard { .. }
         | Request::Carried { .. }
         | Request::Confirm { .. }

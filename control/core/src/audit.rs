@@ -137,6 +137,10 @@ pub struct Action(#[n(0)] Cow<'static, str>);
 impl Action {
     /// An operator asked for something and was refused: the target names what.
     pub const ACTION_REFUSED: Self = Self::named("action.refused");
+    /// How a backup ended: its copy was handed over whole, or not.
+    pub const BACKUP_ENDED: Self = Self::named("backup.ended");
+    /// Written before the copy is made.
+    pub const BACKUP_STARTED: Self = Self::named("backup.started");
     pub const CERTIFICATE_RENEWED: Self = Self::named("certificate.renewed");
     pub const CLUSTER_CREATED: Self = Self::named("cluster.created");
     pub const CONTROLLER_CERTIFIED: Self = Self::named("controller.certified");

@@ -1,9 +1,8 @@
 //! The admin API: HTTP on a unix socket that only root and the service's own user may open.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
@@ -25,7 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::listen::Service;
-use crate::nodes;
+use crate::{backup, nodes};
 
 /// What the admin API needs besides the service.
 #[derive(Clone)]
@@ -68,7 +67,10 @@ impl Admin {
                     Reply::Join(_) | Reply::Node(_) | Reply::Done | Reply::Refused(_) => Ok(Value::Null),
                 }
             }
-            Effect::Maintain => backup(self, operator, action, &input).await,
+            Effect::Maintain => Err(Failure::new(
+                Code::InvalidRequest,
+                format!("{name} is answered with a file, over the admin socket alone"),
+            )),
         }
     }
 
@@ -94,6 +96,7 @@ impl Admin {
 pub async fn serve(listener: UnixListener, admin: Admin) {
     let router = Router::new()
         .route("/metrics", get(metrics))
+        .route("/v1/store/backup", post(back_up))
         .route("/v1/{noun}/{verb}", post(take))
         .with_state(admin);
     // Ended with this task: a client that keeps its connection must not keep the controller.
@@ -148,13 +151,25 @@ async fn take(
     let name = format!("{noun}/{verb}");
     match admin.take(&name, uid, (&headers, &body)).await {
         Ok(view) => axum::Json(view).into_response(),
-        Err(failure) => {
-            let status =
-                StatusCode::from_u16(failure.code.number()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let told = failure.told(Action::parse(&name));
-            (status, axum::Json(told)).into_response()
-        }
+        Err(failure) => refused(&failure, Action::parse(&name)),
     }
+}
+
+async fn back_up(State(admin): State<Admin>, Extension(uid): Extension<Uid>, headers: HeaderMap) -> Response {
+    let copied = match operator(&headers) {
+        Ok(operator) => backup::start(&admin.service, operator, uid).await,
+        Err(failure) => Err(failure),
+    };
+    match copied {
+        Ok(copy) => ([(CONTENT_TYPE, FILE)], Body::new(copy)).into_response(),
+        Err(failure) => refused(&failure, Some(Action::StoreBackup)),
+    }
+}
+
+fn refused(failure: &Failure, action: Option<Action>) -> Response {
+    let status = StatusCode::from_u16(failure.code.number()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+
+    (status, axum::Json(failure.told(action))).into_response()
 }
 
 fn read(admin: &Admin, operator: Option<OperatorId>, action: Action, input: Value) -> Result<Value, Failure> {
@@ -176,36 +191,6 @@ fn read(admin: &Admin, operator: Option<OperatorId>, action: Action, input: Valu
     admin::read(&reading, operator, action, input)
 }
 
-/// Copies the store while it is in use.
-async fn backup(
-    admin: &Admin,
-    operator: Option<OperatorId>,
-    action: Action,
-    input: &Value,
-) -> Result<Value, Failure> {
-    let board = admin.service.board.clone();
-    admin::admit(
-        &board.snapshot(),
-        operator,
-        (action, input),
-        admin.service.clock.now().wall,
-    )?;
-    let path = input.get("path").and_then(Value::as_str).map(PathBuf::from);
-    let path = path.filter(|path| path.is_absolute()).ok_or_else(|| {
-        Failure::new(Code::ValidationFailed, "this is no place for a backup")
-            .because("it must be an absolute path on the controller's host")
-    })?;
-    let target = path.clone();
-    let done = tokio::task::spawn_blocking(move || board.reader().backup(&target)).await;
-    match done {
-        Ok(Ok(())) => Ok(json!({ "path": path, "state": "done" })),
-        Ok(Err(error)) => Err(Failure::new(Code::ConflictState, "no backup was made")
-            .because(error.to_string())
-            .fixed_by("gabion backup FILE    (a new file, with room for a copy of the store)")),
-        Err(_) => Err(Failure::new(Code::Internal, "the backup was cut short")),
-    }
-}
-
 fn operator(headers: &HeaderMap) -> Result<Option<OperatorId>, Failure> {
     let Some(value) = headers.get("x-gabion-operator") else {
         return Ok(None);
@@ -219,3 +204,5 @@ fn operator(headers: &HeaderMap) -> Result<Option<OperatorId>, Failure> {
 
 /// The text format of Prometheus, with its version.
 const EXPOSITION: &str = "text/plain; version=0.0.4";
+/// What a copy of the store is sent as.
+const FILE: &str = "application/octet-stream";

@@ -11,6 +11,7 @@ pub mod queue;
 pub mod timers;
 pub mod writer;
 
+mod backup;
 mod lobby;
 mod nodes;
 mod reached;

@@ -317,7 +317,11 @@ fn bound(request: &Request) -> Bound {
         | Request::Tick
         | Request::Behind(_)
         | Request::Serve { .. } => WIDE,
-        Request::Join(_) | Request::Renew(_) | Request::Leave | Request::Act { .. } => Bound::REQUEST,
+        Request::Join(_)
+        | Request::Renew(_)
+        | Request::Leave
+        | Request::Act { .. }
+        | Request::BackedUp { .. } => Bound::REQUEST,
     }
 }
 

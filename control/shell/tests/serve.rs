@@ -323,10 +323,35 @@ async fn a_backup_is_made_while_the_store_is_in_use() {
     let controller = Running::start().await;
     controller.create_cluster().await;
     let copy = controller.dir.path().join("copy.db");
-    controller.act("store/backup", json!({ "path": copy })).await;
+    controller.back_up(&copy).await;
 
     let bytes = std::fs::read(&copy).expect("a copy");
     assert!(bytes.starts_with(b"SQLite format 3\0"));
+    let records = controller.read("audit/list").await;
+    let records = records.as_array().expect("records");
+    let [.., started, ended] = records.as_slice() else {
+        panic!("both are written down")
+    };
+    assert_eq!(
+        (&started["name"], &ended["name"]),
+        (&json!("backup.started"), &json!("backup.ended"))
+    );
+    for record in [started, ended] {
+        assert_eq!(record["outcome"], "done", "{record}");
+        assert_eq!(record["uid"], rustix::process::geteuid().as_raw(), "{record}");
+    }
+    let data = controller.dir.path().join("data");
+    let left = std::fs::read_dir(&data)
+        .expect("reads")
+        .map(|entry| entry.expect("an entry").file_name());
+    let left: Vec<_> = left
+        .filter(|name| name.to_string_lossy().contains("copy"))
+        .collect();
+    assert_eq!(
+        left,
+        Vec::<std::ffi::OsString>::new(),
+        "nothing stays beside the store"
+    );
     controller.stop().await;
 }
 
@@ -531,7 +556,19 @@ impl Running {
         value
     }
 
+    async fn back_up(&self, target: &Path) {
+        let (status, bytes) = self.ask_bytes("store/backup", json!({})).await;
+        assert!(status.is_success(), "{status}");
+        std::fs::write(target, bytes).expect("written");
+    }
+
     async fn ask_admin(&self, action: &str, input: Value) -> (hyper::StatusCode, Value) {
+        let (status, body) = self.ask_bytes(action, input).await;
+
+        (status, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    async fn ask_bytes(&self, action: &str, input: Value) -> (hyper::StatusCode, Bytes) {
         let stream = tokio::net::UnixStream::connect(self.socket())
             .await
             .expect("connects");
@@ -546,9 +583,8 @@ impl Running {
         let response = sender.send_request(request).await.expect("answered");
         let status = response.status();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
-        let value: Value = serde_json::from_slice(&body).expect("JSON");
 
-        (status, value)
+        (status, body)
     }
 
     async fn connect(

@@ -4,6 +4,7 @@
 //! tables or rows; [`crate::Store`] gives it batches and reads them back.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,12 @@ pub trait EngineReader {
 
     /// Writes a consistent copy of the newest commit to the new file `target`, without holding up the writer.
     fn backup(&self, target: &Path) -> Result<(), BackupFailed>;
+
+    /// Makes the same copy in a file without a name, which goes with its last reader. An engine that keeps nothing
+    /// outside this process has none.
+    fn copy(&self) -> Result<File, BackupFailed> {
+        Err(BackupFailed::Unsupported)
+    }
 
     /// Reads everything and says what is damaged.
     fn check(&self) -> Result<(), CheckFailed>;

@@ -1,5 +1,6 @@
 //! What other threads read while the writer works.
 
+use std::fs::File;
 use std::iter;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +51,11 @@ impl StoreReader {
     /// Copies the store to the new file `target`: see [`EngineReader::backup`].
     pub fn backup(&self, target: &Path) -> Result<(), BackupFailed> {
         self.shared.engine.backup(target)
+    }
+
+    /// Copies the store to a file without a name: see [`EngineReader::copy`].
+    pub fn copy(&self) -> Result<File, BackupFailed> {
+        self.shared.engine.copy()
     }
 
     /// Reads everything and says what is damaged.

@@ -3,6 +3,7 @@
 //! Write-ahead log with `synchronous=FULL`: a commit has been synced when it returns, and readers on other connections
 //! do not wait for it. Rows live in `kv`, the newest writes in `changes`, counters in the single row of `meta`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -159,6 +160,10 @@ impl EngineReader for SqliteEngine {
 
     fn backup(&self, target: &Path) -> Result<(), BackupFailed> {
         self.reader.backup(target)
+    }
+
+    fn copy(&self) -> Result<File, BackupFailed> {
+        self.reader.copy()
     }
 
     fn check(&self) -> Result<(), CheckFailed> {

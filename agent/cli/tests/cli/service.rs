@@ -250,9 +250,17 @@ fn the_audit_chain_is_verified_by_the_controller_and_offline() {
     assert_eq!(rest[0]["id"], 2);
 
     place.run("backup copy.db").done();
+    let mode = std::fs::metadata(place.path("copy.db")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    let again = place.run("backup copy.db").failed(6);
+    assert!(again.starts_with("error[file_exists]: "), "{again}");
+    let after = format!("audit list --after {} -o json", verdict["records"]);
+    let records = place.run(&after).json();
+    assert_eq!(records[0]["name"], "backup.started", "{records}");
+    assert_eq!(records[1]["name"], "backup.ended", "{records}");
     assert_eq!(
         place.run("audit verify --data copy.db -o json").json()["head"],
-        verdict["head"]
+        records[0]["hash"]
     );
     let busy = place.run("audit verify --data data").failed(6);
     assert!(

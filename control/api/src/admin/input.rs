@@ -12,6 +12,11 @@ pub(super) struct OfCluster {
     pub(super) cluster: Option<String>,
 }
 
+/// Nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Activate {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use control_core::audit::{self, Actor, Outcome, Record, Target, VerifyFailure};
+use control_core::audit::{self, Actor, Entry, Outcome, Record, Target, VerifyFailure};
 use control_core::authority;
 use control_core::cluster::{self, ClusterRow};
 use control_core::desk::Desk;
@@ -15,7 +15,7 @@ use protocol::error::Code;
 use protocol::key::Digest;
 use serde_json::Value;
 
-use super::input::{Item, Page};
+use super::input::{Item, Nothing, Page};
 use super::paths::{Scene, route_view};
 use super::{Reading, show, trust};
 use crate::failure::Failure;
@@ -136,6 +136,32 @@ pub(super) fn acknowledge(desk: &mut Desk<'_>, input: Item) -> Result<Value, Fai
     let row = finding::acknowledge(desk, &fingerprint)?;
 
     show(&finding_view(&row))
+}
+
+/// Writes down that the store is about to be copied. Without this record there is no copy.
+pub(super) fn start_backup(desk: &mut Desk<'_>, _: Nothing) -> Result<Value, Failure> {
+    desk.record(audit::Action::BACKUP_STARTED, the_store(), "")?;
+
+    Ok(Value::Null)
+}
+
+/// Writes down how the copy ended.
+pub(crate) fn end_backup(desk: &mut Desk<'_>, failed: Option<Code>) -> Result<(), Failure> {
+    let entry = Entry {
+        actor: desk.actor.clone(),
+        uid: desk.uid,
+        action: audit::Action::BACKUP_ENDED,
+        target: the_store(),
+        outcome: failed.map_or(Outcome::Done, Outcome::refused),
+        detail: String::new(),
+    };
+    audit::append(desk.tx, entry, desk.now.wall)?;
+
+    Ok(())
+}
+
+fn the_store() -> Target {
+    Target::Named("store".to_owned())
 }
 
 pub(super) fn audit(reading: &Reading<'_>, page: Page) -> Result<Value, Failure> {

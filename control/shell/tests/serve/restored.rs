@@ -12,7 +12,7 @@ async fn a_restored_store_is_read_only_for_good_once_an_agent_shows_what_it_lack
     let cluster = controller.create_cluster().await;
     let joined = controller.join(cluster, "web-1").await;
     let backup = controller.dir.path().join("old.db");
-    controller.act("store/backup", json!({ "path": backup })).await;
+    controller.back_up(&backup).await;
     // Two beacons more: what a restored store makes by itself at its start is as many.
     for site in ["a", "b"] {
         label(&controller, site).await;

@@ -1,6 +1,6 @@
 //! A consistent copy of the file while the writer goes on.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,24 @@ pub(super) fn backup(source: &Path, target: &Path) -> Result<(), BackupFailed> {
     written?;
 
     files::sync_directory(directory(target)).map_err(|error| from_io(target, error))
+}
+
+/// Copies the database `source` to a file beside it, whose name is taken away before anything is read from it: it needs
+/// room there, and leaves none behind when it is closed.
+pub(super) fn nameless(source: &Path) -> Result<File, BackupFailed> {
+    let target = source.with_extension("copy");
+    // What a copy that was cut short by the end of its process has left.
+    for stale in [&target, &partial(&target)] {
+        match fs::remove_file(stale) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(from_io(stale, error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    backup(source, &target)?;
+    let opened = File::open(&target).map_err(|error| from_io(&target, error));
+    discard(&target);
+
+    opened
 }
 
 /// Copies in one step: the reader's transaction shows one commit, and the writer appends to its log meanwhile. The

@@ -1,6 +1,7 @@
 //! Reads on a connection of their own, beside the writer.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +20,8 @@ use crate::key::{Key, Span};
 pub(super) struct SqliteReader {
     path: PathBuf,
     connection: Mutex<Connection>,
+    /// Copies have one working name beside the file.
+    copying: Mutex<()>,
 }
 
 impl SqliteReader {
@@ -26,6 +29,7 @@ impl SqliteReader {
         Ok(Self {
             path: path.to_owned(),
             connection: Mutex::new(open::read_only(path)?),
+            copying: Mutex::default(),
         })
     }
 
@@ -50,6 +54,12 @@ impl EngineReader for SqliteReader {
 
     fn backup(&self, target: &Path) -> Result<(), BackupFailed> {
         backup::backup(&self.path, target)
+    }
+
+    fn copy(&self) -> Result<File, BackupFailed> {
+        let _alone = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+
+        backup::nameless(&self.path)
     }
 
     fn check(&self) -> Result<(), CheckFailed> {
