@@ -31,6 +31,8 @@ use crate::live::Live;
 use crate::publish::Publications;
 use crate::request::effective;
 
+pub use status::audit_view;
+
 /// What a reading action may look at.
 pub struct Reading<'a> {
     pub view: &'a dyn View,

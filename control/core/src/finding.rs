@@ -230,8 +230,13 @@ pub fn list(view: &dyn View) -> Result<Vec<FindingRow>, StoreError> {
     view.scan(&[])
 }
 
+/// The finding of a fingerprint.
+pub fn find(view: &dyn View, fingerprint: &Digest) -> Result<Option<FindingRow>, StoreError> {
+    view.get(fingerprint.as_bytes())
+}
+
 fn get(view: &dyn View, fingerprint: &Digest) -> Result<FindingRow, FindingError> {
-    view.get(fingerprint.as_bytes())?.ok_or(FindingError::Unknown)
+    find(view, fingerprint)?.ok_or(FindingError::Unknown)
 }
 
 fn change(

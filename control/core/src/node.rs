@@ -156,6 +156,16 @@ pub struct NodeRow {
     pub confirmed: Option<Vec<Address>>,
 }
 
+impl Presence {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Degraded => "degraded",
+            Self::Offline => "offline",
+        }
+    }
+}
+
 impl NodeRow {
     pub const fn state(&self) -> NodeState {
         match (self.tenure, self.presence) {
@@ -335,7 +345,7 @@ pub fn enable(desk: &mut Desk<'_>, cluster: ClusterId, id: NodeId) -> Result<Nod
 /// Stores what the liveness machine has noticed. A node that has ended meanwhile, or whose row cannot be read, stays as
 /// it is.
 pub fn record_change(tx: &mut dyn Tx, change: &Change) -> Result<(), StoreError> {
-    let Some(mut row) = changeable(tx, change.cluster, change.node)? else {
+    let Some(mut row) = find_readable(tx, change.cluster, change.node)? else {
         return Ok(());
     };
     let before = row.clone();
@@ -365,7 +375,7 @@ pub fn confirm(
     id: NodeId,
     address: Address,
 ) -> Result<bool, StoreError> {
-    let Some(mut row) = changeable(tx, cluster, id)? else {
+    let Some(mut row) = find_readable(tx, cluster, id)? else {
         return Ok(false);
     };
     let published = |address: &Address| {
@@ -440,8 +450,8 @@ fn set_tenure(
     Ok(row)
 }
 
-/// A node that has not ended, for what is written of many nodes at once: a row that cannot be read holds up no other.
-fn changeable(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
+/// A node that has not ended, for what concerns many nodes at once: a row that cannot be read holds up no other.
+pub fn find_readable(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
     match get(view, cluster, id) {
         Ok(row) => Ok(row.filter(|row| row.tenure != Tenure::Revoked)),
         Err(StoreError::Corrupt { .. }) => Ok(None),

@@ -14,6 +14,7 @@ use protocol::key::VerifyKey;
 use tokio::sync::Notify;
 
 use crate::controller::Writing;
+use crate::journal::Turn;
 use crate::listen::Service;
 
 /// Wakes the routing loop before its time.
@@ -82,7 +83,12 @@ pub(crate) async fn presence(service: Service) {
 async fn store(service: &Service) -> Result<(), Failure> {
     let unstored = service.board.live().unstored(service.clock.now());
     for request in &unstored {
+        let mut turns = Vec::new();
+        if let Request::Heard { changes } = request {
+            turns = Turn::of(&service.board.snapshot(), changes)?;
+        }
         service.door.call(Caller::Controller, request.clone()).await?;
+        turns.iter().for_each(Turn::tell);
         service.board.live().handle_done(request);
         if matches!(request, Request::Carried { .. }) {
             service.routing.now();

@@ -15,6 +15,7 @@ use control_api::publish::{self, Pen, Place, Publications, Published, Transactio
 use control_api::request::{Reply, Request};
 use control_api::touched::Touched;
 use control_api::witness;
+use control_core::audit;
 use control_core::behind::BehindRow;
 use control_core::signer::Signer;
 use control_core::store::Tx;
@@ -25,6 +26,7 @@ use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 use crate::board::Board;
+use crate::journal;
 use crate::pulse::IDLE;
 use crate::queue::{Job, Waiting};
 
@@ -96,7 +98,7 @@ impl<E: Engine> Writer<E> {
     }
 
     fn inspect(&mut self) -> Result<(), Failure> {
-        let now = self.clock.now();
+        let (now, told) = (self.clock.now(), self.told());
         let (bench, signer, rng) = (&self.bench, self.signer.as_ref(), &mut self.rng);
         let mut group = self.store.begin();
         group.request_within(WIDE, |tx| {
@@ -111,6 +113,7 @@ impl<E: Engine> Writer<E> {
             })
         })?;
         let committed = group.commit();
+        journal::tell(&self.store.snapshot(), told);
 
         committed.map(|_| ()).map_err(|failed| commit_failure(&failed))
     }
@@ -157,7 +160,7 @@ impl<E: Engine> Writer<E> {
 
     /// Decides `jobs` as one group, and publishes if it is time. `opening` publishes whatever stands against it.
     fn process(&mut self, jobs: Vec<Job>, opening: bool) -> Result<(), Failure> {
-        let now = self.clock.now();
+        let (now, told) = (self.clock.now(), self.told());
         let behind = self.board.behind();
         let place = Place {
             term: self.store.term().get(),
@@ -185,6 +188,7 @@ impl<E: Engine> Writer<E> {
             true => Ok(()),
             false => open.0.commit().map(|_| ()),
         };
+        journal::tell(&self.store.snapshot(), told);
         let group = Group {
             answered,
             touched,
@@ -192,6 +196,11 @@ impl<E: Engine> Writer<E> {
         };
 
         self.conclude(committed, group)
+    }
+
+    /// How far the audit is committed, and with it the log.
+    fn told(&self) -> u64 {
+        audit::head(&self.store.snapshot()).map_or(u64::MAX, |head| head.count)
     }
 
     fn conclude(&mut self, committed: Result<(), GroupFailed>, group: Group) -> Result<(), Failure> {

@@ -171,7 +171,8 @@ pub(super) fn audit(reading: &Reading<'_>, page: Page) -> Result<Value, Failure>
     show(&records.iter().map(audit_view).collect::<Vec<_>>())
 }
 
-fn audit_view(record: &Record) -> AuditView {
+/// A record as lists show it.
+pub fn audit_view(record: &Record) -> AuditView {
     let outcome = match &record.outcome {
         Outcome::Done => "done".to_owned(),
         Outcome::Refused(code) => code.clone(),
