@@ -77,6 +77,8 @@ pub enum NodeState {
     Draining,
     Disabled,
     Revoked,
+    /// It gave its identity back.
+    Left,
 }
 
 impl NodeState {
@@ -88,6 +90,7 @@ impl NodeState {
             Self::Draining => "draining",
             Self::Disabled => "disabled",
             Self::Revoked => "revoked",
+            Self::Left => "left",
         }
     }
 }
@@ -154,6 +157,21 @@ pub struct NodeRow {
     /// Those of its candidates at which a neighbour's handshake reached it.
     #[n(24)]
     pub confirmed: Option<Vec<Address>>,
+    /// What ended it. Rows that ended before this was kept have none.
+    #[n(25)]
+    pub ending: Option<Ending>,
+}
+
+/// What ended a node. For the fleet both are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Ending {
+    /// An operator revoked it.
+    #[n(1)]
+    Revoked,
+    /// It gave its identity back.
+    #[n(2)]
+    Left,
 }
 
 impl Presence {
@@ -169,7 +187,10 @@ impl Presence {
 impl NodeRow {
     pub const fn state(&self) -> NodeState {
         match (self.tenure, self.presence) {
-            (Tenure::Revoked, _) => NodeState::Revoked,
+            (Tenure::Revoked, _) => match self.ending {
+                Some(Ending::Left) => NodeState::Left,
+                Some(Ending::Revoked) | None => NodeState::Revoked,
+            },
             (Tenure::Disabled, _) => NodeState::Disabled,
             (Tenure::Draining, _) => NodeState::Draining,
             (Tenure::Enabled, Presence::Active) => NodeState::Active,

@@ -148,7 +148,7 @@ fn an_agent_killed_while_it_leaves_has_left_after_the_next_attempt() {
             let nodes = site.json(&["node", "list"]);
             let mut states = nodes.as_array().expect("a list").iter();
             let ours = states.find(|node| node["name"] == *name);
-            assert_eq!(ours.expect("it was one")["state"], "revoked", "{name}");
+            assert_eq!(ours.expect("it was one")["state"], "left", "{name}");
         }
     }
     eprintln!("killed a leaving agent at {killed} places");

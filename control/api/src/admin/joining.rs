@@ -167,19 +167,23 @@ pub(super) fn reject(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure>
     show(&request_view(desk.tx, &row, desk.now.wall)?)
 }
 
-/// A request by its id, or by the name that exactly one pending request asks for.
+/// A request by its id, or by the name that exactly one pending request asks for; where none does, by the name of the
+/// request that was decided last, so that who comes too late hears how.
 fn request_id(view: &dyn View, cluster: &ClusterRow, named: &str) -> Result<RequestId, Failure> {
     if let Ok(id) = named.parse() {
         return Ok(id);
     }
-    let pending: Vec<RequestId> = join::list(view, cluster.id)?
+    let (pending, decided): (Vec<_>, Vec<_>) = join::list(view, cluster.id)?
         .into_iter()
-        .filter(|row| row.decided == join::RequestState::Pending && row.name.as_str() == named)
-        .map(|row| row.id)
-        .collect();
+        .filter(|row| row.name.as_str() == named)
+        .partition(|row| row.decided == join::RequestState::Pending);
     match pending.as_slice() {
-        [id] => Ok(*id),
-        [] => Err(Failure::not_found("pending request", named)),
+        [row] => Ok(row.id),
+        [] => decided
+            .iter()
+            .max_by_key(|row| (row.decided_at, row.created_at))
+            .map(|row| row.id)
+            .ok_or_else(|| Failure::not_found("pending request", named)),
         several => Err(Failure::new(
             Code::ValidationFailed,
             "several requests ask for that name: give an id",

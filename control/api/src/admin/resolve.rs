@@ -1,7 +1,7 @@
 //! Ids and names to rows.
 
 use control_core::cluster::{self, ClusterRow};
-use control_core::node::{self, NodeRow};
+use control_core::node::{self, NodeRow, Tenure};
 use control_core::store::View;
 use data_encoding::BASE64URL_NOPAD;
 use protocol::error::Code;
@@ -34,20 +34,36 @@ pub(super) fn cluster(view: &dyn View, named: Option<&str>) -> Result<ClusterRow
     }
 }
 
-/// A node by name, or by id: a revoked one has only its id.
+/// A node by id, or by name. A name is first that of the node which has it now, then that of the only one which had it:
+/// whoever asks for a node that has ended should hear that it has.
 pub(super) fn node(view: &dyn View, cluster: ClusterId, named: &str) -> Result<NodeRow, Failure> {
     if let Ok(id) = named.parse::<NodeId>()
         && let Some(row) = node::get(view, cluster, id)?
     {
         return Ok(row);
     }
-    let by_name = named
-        .parse::<Name>()
-        .ok()
-        .map(|name| node::find(view, cluster, &name))
-        .transpose()?;
+    let Ok(name) = named.parse::<Name>() else {
+        return Err(Failure::not_found("node", named));
+    };
+    match node::find(view, cluster, &name)? {
+        Some(row) => Ok(row),
+        None => ended(view, cluster, &name),
+    }
+}
 
-    by_name.flatten().ok_or_else(|| Failure::not_found("node", named))
+fn ended(view: &dyn View, cluster: ClusterId, name: &Name) -> Result<NodeRow, Failure> {
+    let mut had_it = node::list(view, cluster)?;
+    had_it.retain(|row| row.name == *name && row.tenure == Tenure::Revoked);
+    match had_it.len() {
+        0 => Err(Failure::not_found("node", name.as_str())),
+        1 => Ok(had_it.remove(0)),
+        several => Err(Failure::new(
+            Code::ValidationFailed,
+            format!("several nodes were called {:?}: give an id", name.as_str()),
+        )
+        .because(format!("{several} nodes of that name were revoked or have left"))
+        .fixed_by("gabion node list -o wide")),
+    }
 }
 
 /// A value that parses, or a refusal that says which and why.

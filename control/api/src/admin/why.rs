@@ -2,7 +2,7 @@
 
 mod way;
 
-use control_core::node::{self, Tenure};
+use control_core::node::{self, NodeState};
 use control_routing::route::RouteRow;
 use control_routing::via::Via;
 use protocol::id::{NodeId, RouteId};
@@ -178,16 +178,23 @@ fn identity(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
     for id in [inquiry.source, inquiry.target] {
         let row = node::get(scene.reading.view, scene.fleet.cluster, id)?;
         let name = scene.fleet.name(id);
-        let fault = match row.map(|row| row.tenure) {
-            Some(Tenure::Enabled | Tenure::Draining) => continue,
-            Some(Tenure::Disabled) => Fault::new(
+        let fault = match row.map(|row| row.state()) {
+            Some(NodeState::Active | NodeState::Degraded | NodeState::Offline | NodeState::Draining) => {
+                continue;
+            }
+            Some(NodeState::Left) => Fault::new(
+                "node_revoked",
+                format!("{name} has left the cluster"),
+                "gabion token create    (its host joins anew)",
+            ),
+            Some(NodeState::Disabled) => Fault::new(
                 "node_disabled",
                 format!("{name} was disabled by an operator"),
                 format!("gabion node enable {name}"),
             ),
-            Some(Tenure::Revoked) | None => Fault::new(
+            Some(NodeState::Revoked) | None => Fault::new(
                 "node_revoked",
-                format!("{name} was revoked, or has left"),
+                format!("{name} was revoked"),
                 "gabion token create    (a revoked node stays out; its host joins anew)",
             ),
         };

@@ -4,6 +4,8 @@ use control_core::testing::signed_grant;
 use protocol::document::authority::{Role, RoleGrant};
 use protocol::id::OperatorId;
 
+use control_core::node::{self, NodeCaller};
+
 use super::*;
 
 #[test]
@@ -178,4 +180,72 @@ fn the_audit_names_the_operator_that_acted_and_the_user_of_the_host() {
     assert_eq!(listed[0]["actor"], format!("operator/{owner}"), "{listed}");
     assert_eq!(listed[0]["uid"], 1_000, "{listed}");
     assert_eq!(desk.read(Action::AuditVerify, json!({}))["ok"], true);
+}
+
+#[test]
+fn a_node_that_ended_is_found_by_its_name_until_another_has_it() {
+    let mut desk = Controller::new(35);
+    let cluster = desk.create_cluster();
+    let (left, revoked) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    let leaving = Caller::Node(desk.caller(cluster, left));
+    desk.ask(&leaving, &Request::Leave).expect("leaves");
+    desk.act(Action::NodeRevoke, json!({ "id": "web-2", "reason": "stolen" }));
+    for (name, node, state) in [("web-1", left, "left"), ("web-2", revoked, "revoked")] {
+        let shown = desk.read(Action::NodeShow, json!({ "id": name }));
+        assert_eq!(
+            (&shown["id"], &shown["state"]),
+            (&json!(node.to_string()), &json!(state))
+        );
+    }
+
+    let next = desk.join("web-1", &["member"]);
+    let shown = desk.read(Action::NodeShow, json!({ "id": "web-1" }));
+    assert_eq!(
+        shown["id"],
+        next.to_string(),
+        "the name is that of who has it now"
+    );
+    desk.act(Action::NodeRevoke, json!({ "id": "web-1", "reason": "stolen" }));
+    let refused = desk.try_read(Action::NodeShow, json!({ "id": "web-1" }));
+    assert_eq!(refused.expect_err("two had it").code, Code::ValidationFailed);
+}
+
+#[test]
+fn a_request_that_was_decided_is_found_by_its_name_and_said_to_be_decided() {
+    let mut desk = Controller::new(36);
+    desk.create_cluster();
+    let (caller, enroll) = desk.joiner("web-1", json!({}), address(9));
+    desk.ask(&caller, &Request::Join(Box::new(JoinRequest::Enroll(enroll))))
+        .expect("waits for an approval");
+    desk.act(
+        Action::RequestReject,
+        json!({ "id": "web-1", "reason": "not ours" }),
+    );
+
+    let shown = desk.read(Action::RequestShow, json!({ "id": "web-1" }));
+    assert_eq!(shown["state"], "rejected", "{shown}");
+    let approve = Request::Act {
+        action: Action::RequestApprove,
+        input: json!({ "id": "web-1" }),
+    };
+    let owner = Caller::Local {
+        operator: None,
+        uid: None,
+    };
+    let refused = desk.ask(&owner, &approve).expect_err("it was rejected");
+    assert_eq!(refused.code, Code::AlreadyDecided, "{refused:?}");
+}
+
+impl Controller {
+    fn caller(&self, cluster: ClusterId, node: NodeId) -> NodeCaller {
+        let row = node::get(&self.tx, cluster, node)
+            .expect("reads")
+            .expect("a node");
+
+        NodeCaller {
+            cluster,
+            node,
+            serial: row.serial,
+        }
+    }
 }

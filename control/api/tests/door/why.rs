@@ -59,6 +59,11 @@ fn a_node_that_may_not_take_part_is_named() {
     let verdict = desk.read(Action::WhyShow, json!({ "source": "a", "target": b.to_string() }));
 
     assert_eq!(verdict["verdict"], "node_revoked");
+    assert_eq!(
+        desk.why(),
+        verdict,
+        "its name is enough as long as nobody else had it"
+    );
 }
 
 #[test]

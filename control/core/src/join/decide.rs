@@ -137,6 +137,7 @@ fn new_node(desk: &Desk<'_>, row: &JoinRequestRow, id: NodeId, issued: &Issued) 
         joined_at: desk.now.wall,
         ended_at: None,
         confirmed: None,
+        ending: None,
     }
 }
 

@@ -394,6 +394,7 @@ fn row(presence: Presence) -> NodeRow {
         joined_at: Wall(0),
         ended_at: None,
         confirmed: None,
+        ending: None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::names::{self, NameHolder};
 use crate::publish;
 use crate::store::{Row, Rows, RowsMut, StoreError, Table, View};
 
-use super::{EXPIRED_RENEWAL, NodeCaller, NodeError, NodeRow, Presence, Tenure, floor, get, living};
+use super::{EXPIRED_RENEWAL, Ending, NodeCaller, NodeError, NodeRow, Presence, Tenure, floor, get, living};
 
 /// One entry of a cluster's revocation list.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -72,9 +72,7 @@ pub fn revoke(
     let row = get(desk.tx, cluster, id)?.ok_or(NodeError::Unknown)?;
     match row.tenure {
         Tenure::Revoked => Ok(row),
-        Tenure::Enabled | Tenure::Draining | Tenure::Disabled => {
-            Ok(end(desk, row, Action::NODE_REVOKED, reason)?)
-        }
+        Tenure::Enabled | Tenure::Draining | Tenure::Disabled => Ok(end(desk, row, Ending::Revoked, reason)?),
     }
 }
 
@@ -82,7 +80,7 @@ pub fn revoke(
 pub fn leave(desk: &mut Desk<'_>, caller: &NodeCaller) -> Result<NodeRow, NodeError> {
     let row = living(desk.tx, caller.cluster, caller.node)?;
 
-    Ok(end(desk, row, Action::NODE_LEFT, "")?)
+    Ok(end(desk, row, Ending::Left, "")?)
 }
 
 /// Every entry of a cluster's list, in the order of revocation.
@@ -110,7 +108,7 @@ pub fn revocation_list(view: &dyn View, cluster: ClusterId) -> Result<Revocation
     Ok(list)
 }
 
-fn end(desk: &mut Desk<'_>, mut row: NodeRow, action: Action, reason: &str) -> Result<NodeRow, Failure> {
+fn end(desk: &mut Desk<'_>, mut row: NodeRow, ending: Ending, reason: &str) -> Result<NodeRow, Failure> {
     let mut entries = vec![RevocationEntry::Node(RevokedNode {
         node: row.id,
         generation: row.generation,
@@ -126,10 +124,15 @@ fn end(desk: &mut Desk<'_>, mut row: NodeRow, action: Action, reason: &str) -> R
     row.candidates = Vec::new();
     row.confirmed = None;
     row.ended_at = Some(desk.now.wall);
+    row.ending = Some(ending);
     desk.tx.put(&row)?;
     names::free(desk.tx, row.cluster, &row.name, NameHolder::Node(row.id))?;
     publish::withdraw(desk.tx, row.cluster, row.id)?;
     publish::publish_shared(desk, row.cluster)?;
+    let action = match ending {
+        Ending::Revoked => Action::NODE_REVOKED,
+        Ending::Left => Action::NODE_LEFT,
+    };
     desk.record(action, Target::Node(row.id), format!("{} {reason}", row.name))?;
 
     Ok(row)

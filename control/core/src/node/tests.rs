@@ -399,7 +399,7 @@ fn a_node_that_leaves_gives_everything_back() {
         .desk(Actor::Node(fleet.id), |desk| leave(desk, &caller));
 
     assert_eq!(again.unwrap_err().code(), Code::NodeRevoked);
-    assert_eq!(fleet.row().state(), NodeState::Revoked);
+    assert_eq!(fleet.row().state(), NodeState::Left);
     assert_eq!(
         revocation_list(&fleet.world.tx, fleet.cluster)
             .unwrap()
