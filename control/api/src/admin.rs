@@ -31,6 +31,7 @@ use crate::live::Live;
 use crate::publish::Publications;
 use crate::request::effective;
 
+pub use sight::ROUTE_STATES;
 pub use status::audit_view;
 
 /// What a reading action may look at.

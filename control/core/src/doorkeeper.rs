@@ -70,6 +70,14 @@ pub enum Full {
 }
 
 impl Full {
+    pub const ALL: [Self; 5] = [
+        Self::Node,
+        Self::Connections,
+        Self::Handshakes,
+        Self::Source,
+        Self::Strangers,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Node => "node",

@@ -82,6 +82,15 @@ pub enum NodeState {
 }
 
 impl NodeState {
+    pub const ALL: [Self; 6] = [
+        Self::Active,
+        Self::Degraded,
+        Self::Offline,
+        Self::Disabled,
+        Self::Revoked,
+        Self::Left,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",

@@ -24,7 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::listen::Service;
-use crate::{backup, nodes};
+use crate::{backup, figures, nodes};
 
 /// What the admin API needs besides the service.
 #[derive(Clone)]
@@ -138,6 +138,8 @@ fn trusted(stream: &UnixStream) -> Option<Uid> {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    figures::measure(&admin).await;
+
     ([(CONTENT_TYPE, EXPOSITION)], (admin.metrics)())
 }
 

@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::{self, Admin};
 use crate::board::Board;
+use crate::figures;
 use crate::leaves::Leaves;
 use crate::listen::{self, Service};
 use crate::pulse::{Pulse, Seen, Watch};
@@ -154,6 +155,7 @@ impl Controller {
 }
 
 fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Controller, ControllerFailed> {
+    figures::begin();
     let store = Store::open(parts.engine).map_err(ControllerFailed::Store)?;
     let installed = installation::find(&store.snapshot())?.ok_or(ControllerFailed::NotInitialised)?;
     let mut rng = StdRng::from_seed(*parts.seed);

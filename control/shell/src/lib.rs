@@ -12,6 +12,7 @@ pub mod timers;
 pub mod writer;
 
 mod backup;
+mod figures;
 mod journal;
 mod lobby;
 mod nodes;

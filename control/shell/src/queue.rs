@@ -103,6 +103,11 @@ impl Waiting {
     }
 }
 
+/// What the queues are called.
+pub(crate) fn names() -> [&'static str; LANES.len()] {
+    LANES.map(|lane| lane.name)
+}
+
 const fn lane_of(caller: &Caller) -> usize {
     match caller {
         Caller::Controller => OWN,
@@ -112,6 +117,7 @@ const fn lane_of(caller: &Caller) -> usize {
 }
 
 /// One kind of caller.
+#[derive(Clone, Copy)]
 struct Lane {
     name: &'static str,
     /// Requests that may wait.

@@ -26,9 +26,9 @@ use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 use crate::board::Board;
-use crate::journal;
 use crate::pulse::IDLE;
 use crate::queue::{Job, Waiting};
+use crate::{figures, journal};
 
 /// A request that was decided, and whose answer waits for the commit.
 struct Answered {
@@ -210,6 +210,7 @@ impl<E: Engine> Writer<E> {
             published,
         } = group;
         if let Err(failed) = committed {
+            figures::commit_failed(&failed.reason);
             self.spent = matches!(failed.reason, CommitFailed::Io(_) | CommitFailed::TermLost);
             // A part may be durable all the same: what it touched is still to be published.
             self.backlog.touched = touched;

@@ -44,6 +44,8 @@ use tokio::sync::oneshot;
 
 #[path = "serve/connections.rs"]
 mod connections;
+#[path = "serve/figures.rs"]
+mod figures;
 #[path = "serve/heard.rs"]
 mod heard;
 #[path = "serve/hung.rs"]
@@ -569,6 +571,15 @@ impl Running {
     }
 
     async fn ask_bytes(&self, action: &str, input: Value) -> (hyper::StatusCode, Bytes) {
+        let request = hyper::Request::post(format!("/v1/{action}"))
+            .header("host", "localhost")
+            .body(Full::new(Bytes::from(input.to_string())))
+            .expect("a request");
+
+        self.exchange(request).await
+    }
+
+    async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> (hyper::StatusCode, Bytes) {
         let stream = tokio::net::UnixStream::connect(self.socket())
             .await
             .expect("connects");
@@ -576,10 +587,6 @@ impl Running {
             .await
             .expect("speaks HTTP");
         tokio::spawn(connection);
-        let request = hyper::Request::post(format!("/v1/{action}"))
-            .header("host", "localhost")
-            .body(Full::new(Bytes::from(input.to_string())))
-            .expect("a request");
         let response = sender.send_request(request).await.expect("answered");
         let status = response.status();
         let body = response.into_body().collect().await.expect("a body").to_bytes();

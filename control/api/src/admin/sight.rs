@@ -42,6 +42,14 @@ impl Health {
     }
 }
 
+/// The states that a route of a policy can be in.
+pub const ROUTE_STATES: [&str; 4] = [
+    Health::Healthy.name(),
+    Health::Down.name(),
+    Health::Stale.name(),
+    Health::Unmeasured.name(),
+];
+
 impl<'a> Sight<'a> {
     pub(super) fn of(observations: &'a Observations, row: &RouteRow, via: Via, now: Boot) -> Self {
         let counts = |seen: &&PathSeen| seen.generation >= row.evident_from();
