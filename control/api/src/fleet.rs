@@ -33,6 +33,17 @@ pub struct Fleet {
 impl Fleet {
     /// Leaves out single rows that cannot be read, but no policy: without one, every pair that it selects would go.
     pub fn read(view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
+        let policies = view.scan::<PolicyRow>(cluster.as_bytes())?;
+
+        Self::under(&policies, view, cluster)
+    }
+
+    /// For what no policy has a say in: which nodes are in force, and what relays carry for them.
+    pub(crate) fn without_policies(view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
+        Self::under(&[], view, cluster)
+    }
+
+    fn under(policies: &[PolicyRow], view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
         let nodes = view.scan_readable::<NodeRow>(cluster.as_bytes())?;
         let leases = view.scan_readable::<RelayLease>(cluster.as_bytes())?;
         let routes = view.scan_readable::<RouteRow>(cluster.as_bytes())?;
@@ -42,12 +53,11 @@ impl Fleet {
             .map(member)
             .map(|member| (member.node, member))
             .collect();
-        let policies = view.scan::<PolicyRow>(cluster.as_bytes())?;
 
         Ok(Self {
             cluster,
             relays: RelayPool::of(&members),
-            wanted: Wanted::select(cluster, &policies, &members),
+            wanted: Wanted::select(cluster, policies, &members),
             leases: leases.rows.into_iter().collect(),
             routes: routes.rows.into_iter().collect(),
             members,

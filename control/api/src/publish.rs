@@ -93,6 +93,7 @@ pub fn publish(
             standing: standing.map(Arc::as_ref),
             touched,
             place: (!is_behind).then_some(place),
+            withdraws: false,
         };
         match task.carry_out(pen, transactions) {
             Ok(publication) => {
@@ -117,15 +118,19 @@ struct Task<'a> {
     touched: &'a Touched,
     /// None if no beacon may be made.
     place: Option<Place>,
+    /// Whether nothing but what is withdrawn goes out.
+    withdraws: bool,
 }
 
 impl Task<'_> {
-    /// Pins what stands with a new beacon, beside bundle and revocations as they are now.
+    /// Pins what stands with a new beacon, beside bundle and revocations as they are now, and without what was withdrawn:
+    /// a beacon makes whatever it pins fresh.
     fn prolong(&self, pen: &mut Pen<'_>, transactions: &mut dyn Transactions) -> Option<Arc<Publication>> {
         self.standing.and(self.place)?;
         let trust = Touched::trust_of(self.cluster);
         let task = Task {
             touched: &trust,
+            withdraws: true,
             ..*self
         };
         let prolonged = task.carry_out(pen, transactions);
@@ -144,10 +149,13 @@ impl Task<'_> {
         let bench = pen.bench;
         let mut work = None;
         at_desk(pen, transactions, &mut |desk| {
-            let new = Work::of(desk, bench, self.cluster, self.standing, self.touched)?;
+            let mut new = Work::of(desk, bench, self.cluster, self.standing, self.touched)?;
             if self.touched.is_whole(self.cluster) {
                 finding::clear(desk, &trouble(self.cluster, ""))?;
                 damage::watch(desk, self.cluster, new.unreadable())?;
+            }
+            if self.withdraws {
+                new.withdraw(desk, bench)?;
             }
             work = Some(new);
 

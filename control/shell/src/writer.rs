@@ -4,6 +4,7 @@
 //! ten publications are made in a second: what comes sooner is stored at once and goes out with the next one.
 //! Production runs this on a thread of its own; the simulator runs the same loop as a task.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use control_api::answer::{self, Bench, Call};
 use control_api::failure::Failure;
 use control_api::pace::Pace;
 use control_api::publish::{self, Pen, Place, Publications, Published, Transactions};
-use control_api::request::{Reply, Request};
+use control_api::request::{Caller, Reply, Request};
 use control_api::touched::Touched;
 use control_api::witness;
 use control_core::audit;
@@ -22,6 +23,7 @@ use control_core::store::Tx;
 use control_store::engine::CommitFailed;
 use control_store::{Bound, Engine, GroupFailed, Store};
 use protocol::error::Code;
+use protocol::id::ClusterId;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
@@ -34,11 +36,25 @@ use crate::{figures, journal};
 struct Answered {
     reply: oneshot::Sender<Result<Reply, Failure>>,
     result: Result<Reply, Failure>,
-    /// Whether it changed something that is published.
-    publishes: bool,
+    /// What it changed of that which is published.
+    publishes: Touched,
+    /// Whether a person asked, who should know that agents do not have it yet.
+    is_operators: bool,
 }
 
 impl Answered {
+    /// What is answered when `overdue` could not be published.
+    fn beside(self, overdue: &BTreeSet<ClusterId>) -> Self {
+        let concerns = |cluster: &ClusterId| !self.publishes.leaves_alone(*cluster);
+        match self.is_operators && overdue.iter().any(concerns) {
+            true => Self {
+                result: Err(unpublished()),
+                ..self
+            },
+            false => self,
+        }
+    }
+
     fn reply(self) {
         let Self { reply, result, .. } = self;
         // The caller may have gone; its request is done all the same.
@@ -223,6 +239,7 @@ impl<E: Engine> Writer<E> {
             self.release();
             return Err(failure);
         }
+        let mut overdue = BTreeSet::new();
         let outcome = match published {
             None => {
                 self.backlog.touched = touched;
@@ -230,6 +247,7 @@ impl<E: Engine> Writer<E> {
                 return Ok(());
             }
             Some(Ok(Published { publications, owed })) => {
+                overdue.clone_from(&owed.overdue);
                 self.backlog.touched = owed;
                 self.publications = publications.clone();
                 self.board.show(publications, &touched);
@@ -242,7 +260,9 @@ impl<E: Engine> Writer<E> {
             }
         };
         self.backlog.failed = outcome.is_err();
-        self.backlog.held.extend(answered);
+        let held = std::mem::take(&mut self.backlog.held);
+        let told = held.into_iter().chain(answered);
+        self.backlog.held = told.map(|answer| answer.beside(&overdue)).collect();
         self.release();
 
         outcome
@@ -252,8 +272,9 @@ impl<E: Engine> Writer<E> {
     /// at most.
     fn hold(&mut self, answered: Vec<Answered>) {
         let waits = self.due_in().is_some();
-        let (held, free): (Vec<Answered>, Vec<Answered>) =
-            answered.into_iter().partition(|answer| answer.publishes && waits);
+        let (held, free): (Vec<Answered>, Vec<Answered>) = answered
+            .into_iter()
+            .partition(|answer| waits && !answer.publishes.is_empty());
         self.backlog.held.extend(held);
         free.into_iter().for_each(Answered::reply);
         if !waits {
@@ -288,9 +309,12 @@ fn decide<E: Engine>(
         };
         answer::answer(call, &job.caller, &job.request)
     });
-    let publishes = result.is_ok() && !of_job.is_empty();
+    let mut publishes = Touched::default();
     match &result {
-        Ok(_) => touched.absorb(of_job),
+        Ok(_) => {
+            touched.absorb(of_job.clone());
+            publishes = of_job;
+        }
         // Not even a refusal is written down by a store that is behind.
         Err(_) if behind.is_some() => {}
         Err(failure) => {
@@ -305,6 +329,7 @@ fn decide<E: Engine>(
         reply: job.reply,
         result,
         publishes,
+        is_operators: matches!(job.caller, Caller::Local { .. }),
     }
 }
 
@@ -333,6 +358,13 @@ fn bound(request: &Request) -> Bound {
         | Request::Act { .. }
         | Request::BackedUp { .. } => Bound::REQUEST,
     }
+}
+
+fn unpublished() -> Failure {
+    Failure::new(Code::Unavailable, "the change is stored, and not published")
+        .because("nothing new can be published for its cluster; the finding publication_failed says more")
+        .affecting("agents go on with what they have; only revocations and what was withdrawn go out")
+        .fixed_by("gabion finding list    (it is published by itself once that is mended; do not repeat it)")
 }
 
 fn commit_failure(failed: &GroupFailed) -> Failure {

@@ -52,6 +52,8 @@ mod heard;
 mod hung;
 #[path = "serve/restored.rs"]
 mod restored;
+#[path = "serve/unpublished.rs"]
+mod unpublished;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_joins_polls_and_is_cut_off_when_it_is_revoked() {

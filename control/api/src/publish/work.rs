@@ -12,6 +12,7 @@ use control_routing::compile::{self, Settings};
 use control_routing::lease::{RelayLease, TableVersion};
 use control_routing::neighbour::Learners;
 use control_routing::policy::FULL_MESH;
+use protocol::document::config::ControllerAddress;
 use protocol::envelope::{self, Document, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::merkle::{Leaf, Tree};
@@ -120,6 +121,39 @@ impl<'a> Work<'a> {
             self.documents.remove(&id);
             self.tree.remove(id);
         }
+    }
+
+    /// Takes back what is withdrawn although nothing else can be published: the documents of nodes that are not in force
+    /// any more, and the rows for them in the lease tables of relays.
+    pub(super) fn withdraw(&mut self, desk: &mut Desk<'_>, bench: &Bench) -> Result<(), Failure> {
+        let records = Records::of(Fleet::without_policies(desk.tx, self.cluster)?, Vec::new(), bench);
+        let fleet = &records.fleet;
+        let is_over = |id: &NodeId| {
+            let member = fleet.members.get(id);
+
+            member.is_some_and(|member| !member.state.is_in_force())
+        };
+        let over: Vec<NodeId> = fleet.members.keys().copied().filter(is_over).collect();
+        let carries_for = |relay: &NodeId| {
+            let mut carried = fleet.leases.carried_by(*relay);
+
+            carried.any(|lease| is_over(&lease.low) || is_over(&lease.high))
+        };
+        let standing = self.documents.keys().copied();
+        let relays: Vec<NodeId> = standing
+            .filter(|id| !is_over(id) && fleet.relays.find(*id).is_some() && carries_for(id))
+            .collect();
+        for id in over {
+            self.documents.remove(&id);
+            self.tree.remove(id);
+        }
+        self.records = Some(records);
+        for relay in relays {
+            self.lease_table(desk, relay)?;
+            self.plant(relay);
+        }
+
+        Ok(())
     }
 
     /// Rows that were left out, if the records were read.
@@ -301,19 +335,24 @@ impl<'a> Work<'a> {
 
 impl Records {
     fn read(desk: &Desk<'_>, bench: &Bench, cluster: ClusterId) -> Result<Self, Failure> {
-        let (fleet, nothing) = (Fleet::read(desk.tx, cluster)?, ClusterLife::default());
-        let learners = Learners::of(&fleet.snapshot(&nothing));
-        let settings = Settings {
-            controllers: issuing::controllers(desk.tx, cluster)?,
-            transport: bench.transport,
-        };
+        let controllers = issuing::controllers(desk.tx, cluster)?;
 
-        Ok(Self {
+        Ok(Self::of(Fleet::read(desk.tx, cluster)?, controllers, bench))
+    }
+
+    fn of(fleet: Fleet, controllers: Vec<ControllerAddress>, bench: &Bench) -> Self {
+        let nothing = ClusterLife::default();
+        let learners = Learners::of(&fleet.snapshot(&nothing));
+
+        Self {
             fleet,
-            settings,
+            settings: Settings {
+                controllers,
+                transport: bench.transport,
+            },
             learners,
             nothing,
-        })
+        }
     }
 }
 

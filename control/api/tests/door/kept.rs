@@ -137,7 +137,7 @@ fn a_policy_that_does_not_decode_stops_its_own_cluster_alone() {
 fn a_revocation_gets_out_of_a_cluster_of_which_nothing_else_can_be_published() {
     let mut desk = Controller::new(15);
     let cluster = desk.create_cluster();
-    let (_, thief) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    let (other, thief) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
     let before = desk.publications[&cluster].clone();
     desk.spoil(Table::Policies, &[cluster.as_bytes(), b"all"]);
     desk.act(
@@ -147,7 +147,39 @@ fn a_revocation_gets_out_of_a_cluster_of_which_nothing_else_can_be_published() {
 
     let after = &desk.publications[&cluster];
     assert_ne!(after.revocations, before.revocations);
-    assert_eq!(after.documents, before.documents);
+    assert_eq!(after.documents[&other], before.documents[&other]);
+    assert!(
+        after.tree.leaf(thief).is_none(),
+        "it has no part in what is fresh"
+    );
+}
+
+#[test]
+fn a_node_that_is_disabled_loses_what_relays_carry_also_when_nothing_else_can_be_published() {
+    let mut desk = Controller::new(20);
+    let cluster = desk.create_cluster();
+    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
+    let relay = desk.join("r", &["relay"]);
+    for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
+        desk.heartbeat(cluster, node, port);
+    }
+    desk.links(cluster, &[(a, relay), (b, relay)]);
+    desk.decide(cluster);
+    let table: LeaseTable = desk.document(relay, Kind::LeaseTable);
+    assert_eq!(table.rows.len(), 1);
+    let before = desk.publications[&cluster].clone();
+    desk.spoil(Table::Policies, &[cluster.as_bytes(), b"all"]);
+    desk.act(Action::NodeDisable, json!({ "id": "b" }));
+
+    let after = desk.publications[&cluster].clone();
+    assert!(after.rank > before.rank, "relays stay fresh");
+    assert!(after.tree.leaf(b).is_none());
+    assert_eq!(after.documents[&a], before.documents[&a]);
+    let table: LeaseTable = desk.document(relay, Kind::LeaseTable);
+    assert!(
+        table.rows.is_empty(),
+        "and carry nothing for a node that may not take part"
+    );
 }
 
 #[test]
