@@ -87,6 +87,8 @@ actions! {
     LinkList = "link/list", Look, Read;
     /// List the findings.
     FindingList = "finding/list", Look, Read;
+    /// Show one finding.
+    FindingShow = "finding/show", Look, Read;
     /// Acknowledge a finding.
     FindingAck = "finding/ack", Approve, Write;
     /// List the route policies.

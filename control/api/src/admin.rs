@@ -112,6 +112,7 @@ pub fn read(
         Action::NodeShow => joining::node(reading, parse(input)?),
         Action::LinkList => paths::links(reading, parse(input)?),
         Action::FindingList => status::findings(reading),
+        Action::FindingShow => status::finding(reading, parse(input)?),
         Action::PolicyPlan => policy::plan(reading, parse(input)?),
         Action::PolicyList => policy::list(reading, parse(input)?),
         Action::RouteList => paths::routes(reading, parse(input)?),

@@ -241,6 +241,8 @@ pub struct StatusView {
     pub revision: u64,
     pub read_only: Option<String>,
     pub warning: Option<String>,
+    /// Open findings that are about no single cluster.
+    pub findings: usize,
     /// How long the writer has stood, if it does: nothing is written meanwhile.
     pub writer_stood_seconds: Option<u64>,
 }

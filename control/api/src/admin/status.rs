@@ -10,9 +10,9 @@ use control_core::finding::{self, FindingRow, FindingState};
 use control_core::installation::{self, InstallationRow};
 use control_core::join::{self, RequestState};
 use control_core::node;
-use data_encoding::HEXLOWER;
+use control_core::store::View;
 use protocol::error::Code;
-use protocol::key::Digest;
+use protocol::id::ClusterId;
 use serde_json::Value;
 
 use super::input::{Item, Nothing, Page};
@@ -28,6 +28,7 @@ pub(super) fn status(reading: &Reading<'_>) -> Result<Value, Failure> {
         .iter()
         .map(|row| cluster_status(reading, row))
         .collect::<Result<Vec<_>, _>>()?;
+    let findings = open_findings(reading, None)?;
     let mode = installation.as_ref().map_or("none", |row| row.mode.name());
 
     show(&StatusView {
@@ -42,7 +43,8 @@ pub(super) fn status(reading: &Reading<'_>) -> Result<Value, Failure> {
         clusters,
         revision: reading.revision,
         read_only: reading.read_only.clone(),
-        warning: warning(reading, installation.as_ref()),
+        warning: warning(reading, installation.as_ref(), findings),
+        findings,
         writer_stood_seconds: reading.writer_stood.map(|stood| stood.as_secs()),
     })
 }
@@ -55,15 +57,26 @@ fn state(reading: &Reading<'_>) -> &'static str {
     }
 }
 
-fn warning(reading: &Reading<'_>, installation: Option<&InstallationRow>) -> Option<String> {
+/// Findings of one cluster, or of the installation, that wait for a person.
+fn open_findings(reading: &Reading<'_>, cluster: Option<ClusterId>) -> Result<usize, Failure> {
+    let rows = finding::list(reading.view)?;
+    let is_open = |row: &&FindingRow| row.state == FindingState::Open && row.cluster == cluster;
+
+    Ok(rows.iter().filter(is_open).count())
+}
+
+fn warning(reading: &Reading<'_>, installation: Option<&InstallationRow>, findings: usize) -> Option<String> {
     let stands = reading.writer_stood.map(|stood| {
         format!(
             "the writer has stood for {} s, so nothing is written; its disk may hang",
             stood.as_secs()
         )
     });
+    let found = (findings > 0)
+        .then(|| format!("open findings of the installation: {findings}; see gabion finding list"));
     let told: Vec<String> = stands
         .into_iter()
+        .chain(found)
         .chain(installation.and_then(trust::warning))
         .collect();
 
@@ -83,7 +96,6 @@ fn cluster_status(reading: &Reading<'_>, row: &ClusterRow) -> Result<ClusterStat
     }
     let now = reading.now.wall;
     let pending = join::list(reading.view, row.id)?;
-    let findings = finding::list(reading.view)?;
 
     Ok(ClusterStatus {
         name: row.name.to_string(),
@@ -100,10 +112,7 @@ fn cluster_status(reading: &Reading<'_>, row: &ClusterRow) -> Result<ClusterStat
             .iter()
             .filter(|row| row.state(now) == RequestState::Pending)
             .count(),
-        findings: findings
-            .iter()
-            .filter(|row| row.state == FindingState::Open)
-            .count(),
+        findings: open_findings(reading, Some(row.id))?,
     })
 }
 
@@ -125,17 +134,25 @@ fn finding_view(row: &FindingRow) -> FindingView {
     }
 }
 
+pub(super) fn finding(reading: &Reading<'_>, input: Item) -> Result<Value, Failure> {
+    show(&finding_view(&find(reading.view, &input.id)?))
+}
+
 pub(super) fn acknowledge(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure> {
-    let bytes = HEXLOWER
-        .decode(input.id.as_bytes())
-        .ok()
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let fingerprint = bytes
-        .map(Digest::from_bytes)
-        .ok_or_else(|| Failure::not_found("finding", &input.id))?;
+    let fingerprint = find(desk.tx, &input.id)?.fingerprint;
     let row = finding::acknowledge(desk, &fingerprint)?;
 
     show(&finding_view(&row))
+}
+
+/// The finding of an id, or of the only one that begins so: a table shows no more of it.
+fn find(view: &dyn View, named: &str) -> Result<FindingRow, Failure> {
+    let mut rows = finding::list(view)?;
+    rows.retain(|row| named.len() >= ID_BEGINNING && row.fingerprint.to_string().starts_with(named));
+    match rows.len() {
+        1 => Ok(rows.remove(0)),
+        _ => Err(Failure::not_found("finding", named)),
+    }
 }
 
 /// Writes down that the store is about to be copied. Without this record there is no copy.
@@ -240,5 +257,7 @@ pub(super) fn verify_audit(reading: &Reading<'_>) -> Result<Value, Failure> {
     show(&verdict)
 }
 
+/// Characters of an id that name it, as tables cut ids.
+const ID_BEGINNING: usize = 8;
 /// Records of one answer.
 const PAGE: usize = 1_000;

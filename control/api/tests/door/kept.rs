@@ -271,3 +271,37 @@ impl Controller {
             .expect("writes");
     }
 }
+
+#[test]
+fn a_finding_counts_in_its_own_cluster_and_is_shown_by_the_beginning_of_its_id() {
+    let mut desk = Controller::new(21);
+    let cluster = desk.create_cluster();
+    let node = desk.join("web-1", &["member"]);
+    desk.act(Action::ClusterCreate, json!({ "name": "other" }));
+    desk.spoil(Table::Nodes, &[cluster.as_bytes(), node.as_bytes()]);
+    desk.publish(&mut Touched::everything());
+
+    let status = desk.read(Action::StatusShow, json!({}));
+    let counts: Vec<(&str, u64)> = status["clusters"]
+        .as_array()
+        .expect("two")
+        .iter()
+        .map(|row| {
+            (
+                row["name"].as_str().expect("a name"),
+                row["findings"].as_u64().expect("a count"),
+            )
+        })
+        .collect();
+    assert!(
+        counts.contains(&("prod", 1)) && counts.contains(&("other", 0)),
+        "{counts:?}"
+    );
+    assert_eq!(status["findings"], 0, "none is of the installation");
+    let listed = desk.read(Action::FindingList, json!({}));
+    let id = listed[0]["id"].as_str().expect("an id");
+    let shown = desk.read(Action::FindingShow, json!({ "id": &id[..8] }));
+    assert_eq!(shown, listed[0]);
+    let refused = desk.try_read(Action::FindingShow, json!({ "id": "" }));
+    assert_eq!(refused.expect_err("that is nobody's").code, Code::NotFound);
+}
