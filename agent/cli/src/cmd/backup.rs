@@ -61,9 +61,9 @@ fn keep(file: &File, partial: &Path, target: &Path) -> io::Result<()> {
 
 fn refused(path: &Path, error: &io::Error) -> Failure {
     let summary = format!("no backup can be written to {}", path.display());
-    let failure = match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::new(Exit::Conflict, "file_exists", summary),
-        _ => Failure::usage(summary),
+    let failure = match error.kind() == io::ErrorKind::AlreadyExists {
+        true => Failure::new(Exit::Conflict, "file_exists", summary),
+        false => Failure::usage(summary),
     };
 
     failure
