@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use protocol::document::authority::Role;
 
-/// Declares the actions. The name's two words are the CLI's noun and verb and the last two parts of the path.
+/// Declares the actions: name, who may take it, what it does, what it is about. The name's two words are the CLI's noun and verb and the last two parts of the path.
 macro_rules! actions {
-    ($($(#[doc = $summary:literal])* $name:ident = $text:literal, $access:ident, $effect:ident;)*) => {
+    ($($(#[doc = $summary:literal])* $name:ident = $text:literal, $access:ident, $effect:ident, $scope:ident;)*) => {
         /// An administrative action.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Action { $($(#[doc = $summary])* $name,)* }
@@ -28,6 +28,10 @@ macro_rules! actions {
                 match self { $(Self::$name => Effect::$effect,)* }
             }
 
+            pub const fn scope(self) -> Scope {
+                match self { $(Self::$name => Scope::$scope,)* }
+            }
+
             /// One sentence for documentation.
             pub const fn summary(self) -> &'static str {
                 match self { $(Self::$name => concat!($($summary),*),)* }
@@ -38,89 +42,89 @@ macro_rules! actions {
 
 actions! {
     /// Show the installation: mode, product root, activation, first owner.
-    InstallationShow = "installation/show", Local, Read;
+    InstallationShow = "installation/show", Local, Read, Installation;
     /// Consume the activation manifest and make the first owner.
-    InstallationActivate = "installation/activate", Local, Write;
+    InstallationActivate = "installation/activate", Local, Write, Installation;
     /// Show this controller: leadership, store, fleet in numbers.
-    StatusShow = "status/show", Local, Read;
+    StatusShow = "status/show", Local, Read, Installation;
     /// List the operators and their effective roles.
-    OperatorList = "operator/list", Look, Read;
+    OperatorList = "operator/list", Look, Read, Installation;
     /// Put a signed role grant into force, or the one that ends it.
-    RoleGrant = "role/grant", Administer, Write;
+    RoleGrant = "role/grant", Administer, Write, Installation;
     /// List the role grants, and say which of them verify.
-    RoleList = "role/list", Look, Read;
+    RoleList = "role/list", Look, Read, Installation;
     /// Create a cluster with its authority and issuing CAs.
-    ClusterCreate = "cluster/create", Administer, Write;
+    ClusterCreate = "cluster/create", Administer, Write, Installation;
     /// List the clusters.
-    ClusterList = "cluster/list", Look, Read;
+    ClusterList = "cluster/list", Look, Read, Installation;
     /// Show one cluster.
-    ClusterShow = "cluster/show", Look, Read;
+    ClusterShow = "cluster/show", Look, Read, Cluster;
     /// Show a cluster's authority: epoch, key, fingerprint.
-    AuthorityShow = "authority/show", Look, Read;
+    AuthorityShow = "authority/show", Look, Read, Cluster;
     /// Create a join token; its text is in the reply and nowhere else.
-    TokenCreate = "token/create", Administer, Write;
+    TokenCreate = "token/create", Administer, Write, Cluster;
     /// List the join tokens and their states.
-    TokenList = "token/list", Look, Read;
+    TokenList = "token/list", Look, Read, Cluster;
     /// Revoke a join token.
-    TokenRevoke = "token/revoke", Administer, Write;
+    TokenRevoke = "token/revoke", Administer, Write, Cluster;
     /// List the join requests.
-    RequestList = "request/list", Look, Read;
+    RequestList = "request/list", Look, Read, Cluster;
     /// Show one join request with its fingerprint and host facts.
-    RequestShow = "request/show", Look, Read;
+    RequestShow = "request/show", Look, Read, Cluster;
     /// Approve a join request: certificate and contract are signed.
-    RequestApprove = "request/approve", Approve, Write;
+    RequestApprove = "request/approve", Approve, Write, Cluster;
     /// Reject a join request.
-    RequestReject = "request/reject", Approve, Write;
+    RequestReject = "request/reject", Approve, Write, Cluster;
     /// List the nodes.
-    NodeList = "node/list", Look, Read;
+    NodeList = "node/list", Look, Read, Cluster;
     /// Show one node.
-    NodeShow = "node/show", Look, Read;
+    NodeShow = "node/show", Look, Read, Cluster;
     /// Set labels of a node.
-    NodeLabel = "node/label", Administer, Write;
+    NodeLabel = "node/label", Administer, Write, Cluster;
     /// Disable a node: it keeps its identity and is nobody's neighbour.
-    NodeDisable = "node/disable", Administer, Write;
+    NodeDisable = "node/disable", Administer, Write, Cluster;
     /// Enable a disabled or draining node.
-    NodeEnable = "node/enable", Administer, Write;
+    NodeEnable = "node/enable", Administer, Write, Cluster;
     /// Revoke a node for ever.
-    NodeRevoke = "node/revoke", Administer, Write;
+    NodeRevoke = "node/revoke", Administer, Write, Cluster;
     /// List the links between nodes as their ends report them.
-    LinkList = "link/list", Look, Read;
+    LinkList = "link/list", Look, Read, Cluster;
     /// List the findings.
-    FindingList = "finding/list", Look, Read;
+    FindingList = "finding/list", Look, Read, Installation;
     /// Show one finding.
-    FindingShow = "finding/show", Look, Read;
+    FindingShow = "finding/show", Look, Read, Installation;
     /// Acknowledge a finding.
-    FindingAck = "finding/ack", Approve, Write;
+    FindingAck = "finding/ack", Approve, Write, Installation;
     /// List the route policies.
-    PolicyList = "policy/list", Look, Read;
+    PolicyList = "policy/list", Look, Read, Cluster;
     /// Say what a set of route policies would change; nothing is changed.
-    PolicyPlan = "policy/plan", Look, Read;
+    PolicyPlan = "policy/plan", Look, Read, Cluster;
     /// Put a set of route policies into force.
-    PolicyApply = "policy/apply", Administer, Write;
+    PolicyApply = "policy/apply", Administer, Write, Cluster;
     /// List the routes with their decisions.
-    RouteList = "route/list", Look, Read;
+    RouteList = "route/list", Look, Read, Cluster;
     /// Show one route.
-    RouteShow = "route/show", Look, Read;
+    RouteShow = "route/show", Look, Read, Cluster;
     /// Explain one route: evidence, scores, candidates refused and why.
-    RouteExplain = "route/explain", Look, Read;
+    RouteExplain = "route/explain", Look, Read, Cluster;
     /// List the relays with their loads.
-    RelayList = "relay/list", Look, Read;
+    RelayList = "relay/list", Look, Read, Cluster;
     /// Show one relay.
-    RelayShow = "relay/show", Look, Read;
+    RelayShow = "relay/show", Look, Read, Cluster;
     /// Drain a relay: its routes move to others first, then its leases end; `node enable` takes it back.
-    RelayDrain = "relay/drain", Administer, Write;
+    RelayDrain = "relay/drain", Administer, Write, Cluster;
     /// List the relay leases.
-    LeaseList = "lease/list", Look, Read;
+    LeaseList = "lease/list", Look, Read, Cluster;
     /// Show one relay lease.
-    LeaseShow = "lease/show", Look, Read;
+    LeaseShow = "lease/show", Look, Read, Cluster;
     /// Say which step between two nodes fails, and why.
-    WhyShow = "why/show", Look, Read;
+    WhyShow = "why/show", Look, Read, Cluster;
     /// List audit records.
-    AuditList = "audit/list", Audit, Read;
+    AuditList = "audit/list", Audit, Read, Installation;
     /// Verify the audit chain.
-    AuditVerify = "audit/verify", Audit, Read;
+    AuditVerify = "audit/verify", Audit, Read, Installation;
     /// Hand over a consistent copy of the store while it is in use.
-    StoreBackup = "store/backup", Administer, Maintain;
+    StoreBackup = "store/backup", Administer, Maintain, Installation;
 }
 
 impl Action {
@@ -147,15 +151,6 @@ impl Action {
             "status" | "store" => "status".to_owned(),
             "why" => "node list".to_owned(),
             noun => format!("{noun} list"),
-        }
-    }
-
-    /// Whether it is about one cluster, so that a role in that cluster alone is enough.
-    pub fn is_of_cluster(self) -> bool {
-        match self.noun() {
-            "cluster" => self == Self::ClusterShow,
-            "audit" | "finding" | "installation" | "operator" | "role" | "status" | "store" => false,
-            _ => true,
         }
     }
 
@@ -192,6 +187,15 @@ impl Access {
     }
 }
 
+/// What an action is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One cluster, so that a role in that cluster alone is enough.
+    Cluster,
+    /// More than one cluster, or none: it takes a role in all of them.
+    Installation,
+}
+
 /// What an action does to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -213,6 +217,38 @@ mod tests {
             assert_eq!(action.name().split('/').count(), 2, "{action:?}");
             assert_eq!(Action::parse(action.name()), Some(*action));
         }
+    }
+
+    #[test]
+    fn what_is_about_one_cluster_is_declared_action_by_action() {
+        let of_cluster = |action: &&Action| action.scope() == Scope::Cluster;
+        let nouns: BTreeSet<&str> = Action::ALL
+            .iter()
+            .filter(of_cluster)
+            .map(|action| action.noun())
+            .collect();
+        let expected = [
+            "authority",
+            "cluster",
+            "lease",
+            "link",
+            "node",
+            "policy",
+            "relay",
+            "request",
+            "route",
+            "token",
+            "why",
+        ];
+
+        assert_eq!(nouns, BTreeSet::from(expected));
+        assert_eq!(Action::ClusterShow.scope(), Scope::Cluster);
+        assert_eq!(
+            Action::ClusterList.scope(),
+            Scope::Installation,
+            "it shows them all"
+        );
+        assert_eq!(Action::ClusterCreate.scope(), Scope::Installation);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::action::{Access, Action};
+use crate::action::{Access, Action, Scope};
 use crate::answer::Bench;
 use crate::failure::Failure;
 use crate::live::Live;
@@ -195,9 +195,10 @@ fn names(roles: impl Iterator<Item = Role>) -> String {
 /// The cluster that an action is about, if it is about one that is there.
 fn cluster_of(view: &dyn View, action: Action, input: &Value) -> Option<ClusterId> {
     let named = input.get("cluster").and_then(Value::as_str);
-    let row = action.is_of_cluster().then(|| resolve::cluster(view, named))?;
-
-    row.ok().map(|row| row.id)
+    match action.scope() {
+        Scope::Cluster => resolve::cluster(view, named).ok().map(|row| row.id),
+        Scope::Installation => None,
+    }
 }
 
 /// The roles of an operator; of the first owner, when none is named.
