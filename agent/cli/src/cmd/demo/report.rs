@@ -25,8 +25,8 @@ pub(crate) struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// Packets that the underlay cut or that found nobody, and one for the signal that was sent. Of the healing: how
-    /// many directions and processes were brought back.
+    /// Packets of its own that the fault kept or held up on their way, counted from just before it. Of the healing:
+    /// how many directions and processes were brought back.
     pub(crate) fired: u64,
     /// From the fault until it showed: both ends had moved, no relay was fresh any more, or all was well again.
     pub(crate) detect_ms: Option<u64>,
@@ -46,6 +46,8 @@ pub(crate) struct Fault {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) fired: u64,
+    /// Whether this is no fault but the way back, for which there may be nothing to do.
+    pub(crate) is_repair: bool,
     pub(crate) detected: Duration,
     pub(crate) damage: Damage,
     pub(crate) problems: Vec<String>,
@@ -61,7 +63,13 @@ impl Measured {
 }
 
 impl Fault {
-    pub(crate) fn measured(name: &'static str, expected: &'static str, measured: Measured) -> Self {
+    /// Judges what was measured. A fault that touched no packet did not happen, and what it cost means nothing.
+    pub(crate) fn measured(name: &'static str, expected: &'static str, mut measured: Measured) -> Self {
+        let has_happened = measured.is_repair || measured.fired > 0;
+        measured.promise(has_happened, || {
+            "no packet met the fault: it did not happen".to_owned()
+        });
+
         Self {
             name,
             fired: measured.fired,
@@ -197,7 +205,7 @@ mod tests {
 
     #[test]
     fn one_broken_promise_fails_the_walk_and_is_named() {
-        let mut measured = Measured::default();
+        let mut measured = happened();
         measured.promise(false, || "the gap was 9000 ms".to_owned());
         let report = report(vec![Fault::measured(
             "relay_killed",
@@ -214,6 +222,35 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_that_no_packet_met_fails_the_walk() {
+        let idle = Measured::default();
+        let report = report(vec![Fault::measured("relay_killed", "move", idle)]);
+
+        assert_eq!(report.exit(), Exit::Problems);
+        assert_eq!(
+            report.faults[0].problems,
+            ["no packet met the fault: it did not happen"]
+        );
+    }
+
+    #[test]
+    fn one_packet_that_met_a_fault_is_enough() {
+        let report = report(vec![Fault::measured("relay_killed", "move", happened())]);
+
+        assert_eq!(report.exit(), Exit::Done);
+    }
+
+    #[test]
+    fn a_repair_may_have_nothing_to_do() {
+        let idle = Measured {
+            is_repair: true,
+            ..Measured::default()
+        };
+
+        assert!(Fault::measured("heal", "heal", idle).ok);
+    }
+
+    #[test]
     fn what_was_not_measured_is_null_and_not_zero() {
         let report = report(vec![Fault::missed("heal", "heal", vec!["no".to_owned()])]);
 
@@ -224,7 +261,7 @@ mod tests {
 
     #[test]
     fn scripts_get_one_object_with_the_members_they_rely_on() {
-        let report = report(vec![Fault::measured("heal", "heal", Measured::default())]);
+        let report = report(vec![Fault::measured("relay_killed", "move", happened())]);
 
         let object: Value = serde_json::from_str(&report.shown(&printer(Format::Json))).unwrap();
         for member in ["nodes", "enrolled", "audit_ok", "faults"] {
@@ -257,6 +294,13 @@ mod tests {
             .is_ok()
         );
         assert!(!Report { enrolled: 6, ..whole }.is_ok());
+    }
+
+    fn happened() -> Measured {
+        Measured {
+            fired: 1,
+            ..Measured::default()
+        }
     }
 
     fn report(faults: Vec<Fault>) -> Report {

@@ -32,6 +32,7 @@ pub(super) async fn controller_down(world: &mut World) -> Result<Measured, Failu
     let before = ways(world).await?;
     let watch = Watch::begin(world, pairs).await?;
     world.say("killing the controller, until its absence is longer than leases stay fresh: a good minute");
+    let missed_before = world.fleet.unanswered(CONTROLLER_NAME);
     let began = Instant::now();
     world.fleet.kill(CONTROLLER_NAME).await?;
     let look = async |fleet: &Fleet| is_unfresh(fleet).await;
@@ -45,7 +46,7 @@ pub(super) async fn controller_down(world: &mut World) -> Result<Measured, Failu
     ));
     let damage = watch.end(world, GRACE).await?;
     let mut measured = Measured {
-        fired: 1 + world.fleet.unanswered(CONTROLLER_NAME),
+        fired: world.fleet.unanswered(CONTROLLER_NAME) - missed_before,
         detected,
         damage,
         ..Measured::default()
@@ -74,8 +75,10 @@ pub(super) async fn agent_restart(world: &mut World, name: &str) -> Result<Measu
         "killing {name} and starting it again without a controller ({})",
         names.join(", ")
     ));
+    let missed_before = world.fleet.unanswered(name);
     let began = Instant::now();
     world.fleet.kill(name).await?;
+    missed(world, name, missed_before).await?;
     world.fleet.start(name)?;
     resend(world, name).await?;
     for pair in &pairs {
@@ -88,7 +91,7 @@ pub(super) async fn agent_restart(world: &mut World, name: &str) -> Result<Measu
     let detected = began.elapsed();
     let damage = watch.end(world, AFTERMATH).await?;
     let mut measured = Measured {
-        fired: 1 + world.fleet.unanswered(name),
+        fired: world.fleet.unanswered(name) - missed_before,
         detected,
         damage,
         ..Measured::default()
@@ -102,6 +105,16 @@ pub(super) async fn agent_restart(world: &mut World, name: &str) -> Result<Measu
     measured.promise(!pairs.is_empty(), || "no pair was direct".to_owned());
 
     Ok(measured)
+}
+
+/// Waits until something that was sent to a dead node found nobody.
+async fn missed(world: &mut World, name: &str, before: u64) -> Result<(), Failure> {
+    let look = async |fleet: &Fleet| match fleet.unanswered(name) > before {
+        true => Ok(()),
+        false => Err(format!("nothing was sent to {name} since")),
+    };
+
+    world.until("a packet that finds nobody", NEW_LIFE, look).await
 }
 
 /// Brings everything back.
@@ -120,6 +133,7 @@ pub(super) async fn heal(world: &mut World) -> Result<Measured, Failure> {
     let damage = watch.end(world, AFTERMATH).await?;
     let mut measured = Measured {
         fired,
+        is_repair: true,
         detected,
         damage,
         ..Measured::default()

@@ -23,11 +23,12 @@ pub(super) async fn relay_killed(world: &mut World, pair: &Pair) -> Result<Measu
     let relay = relayed(world, pair).await?;
     let watch = Watch::begin(world, vec![pair.clone()]).await?;
     world.say(&format!("killing {relay}, which carries {pair}"));
+    let missed_before = world.fleet.unanswered(&relay);
     let began = Instant::now();
     world.fleet.kill(&relay).await?;
     let mut measured = moved_off(world, pair, &relay, began).await?;
     measured.damage = watch.end(world, AFTERMATH).await?;
-    measured.fired = 1 + world.fleet.unanswered(&relay);
+    measured.fired = world.fleet.unanswered(&relay) - missed_before;
     promise_failover(&mut measured);
 
     Ok(measured)
@@ -38,6 +39,7 @@ pub(super) async fn relay_stopped(world: &mut World, pair: &Pair) -> Result<Meas
     let relay = relayed(world, pair).await?;
     let watch = Watch::begin(world, vec![pair.clone()]).await?;
     world.say(&format!("stopping {relay}, which carries {pair}"));
+    let missed_before = world.fleet.unanswered(&relay);
     let began = Instant::now();
     world.fleet.stop(&relay)?;
     let mut measured = moved_off(world, pair, &relay, began).await?;
@@ -48,7 +50,7 @@ pub(super) async fn relay_stopped(world: &mut World, pair: &Pair) -> Result<Meas
     world
         .until("the relay stands still", STANDSTILL + NOTICING, look)
         .await?;
-    measured.fired = 1 + world.fleet.unanswered(&relay);
+    measured.fired = world.fleet.unanswered(&relay) - missed_before;
     resumed(world, &relay, &mut measured).await?;
     measured.damage = watch.end(world, AFTERMATH).await?;
     promise_failover(&mut measured);
