@@ -10,6 +10,7 @@ mod process;
 mod report;
 mod screen;
 mod sight;
+mod tally;
 mod underlay;
 mod walk;
 mod world;

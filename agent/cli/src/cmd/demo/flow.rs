@@ -147,4 +147,4 @@ async fn generation(world: &mut World, pair: &Pair) -> Result<u64, Failure> {
 
 /// How long frames may take to come after all that had to happen for them has happened.
 const ARRIVAL: Duration = Duration::from_secs(15);
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);

@@ -161,6 +161,17 @@ impl Fleet {
         serde_json::from_value(taken).ok().map(by_sender)
     }
 
+    /// What a node has had to send to each peer since it was told to, with what had no way to go.
+    pub(crate) async fn sent(&self, node: &str) -> Option<Vec<(String, u64)>> {
+        let rows: FlowRows = self.look(node, "/v1/flows").await?;
+        let named = rows
+            .sending
+            .into_iter()
+            .filter_map(|row| Some((row.peer_name?, row.sent + row.refused)));
+
+        Some(named.collect())
+    }
+
     /// Lets a node send frames of class `synthetic` to another. Says whether it does.
     pub(crate) async fn send_frames(&self, from: &str, to: &str) -> bool {
         let start = json!({ "peer": to, "rate_per_s": FRAMES_PER_SECOND, "bytes": FRAME_BYTES });

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::{AFTERMATH, MOVED};
 use crate::cmd::demo::fleet::Fleet;
-use crate::cmd::demo::flow::Watch;
+use crate::cmd::demo::flow::{Damage, Watch, arrived};
 use crate::cmd::demo::plan::{CONTROLLER_NAME, Pair, Role};
 use crate::cmd::demo::report::Measured;
 use crate::cmd::demo::sight::{FRAMES_PER_SECOND, Standing, Way};
+use crate::cmd::demo::tally::Tally;
 use crate::cmd::demo::world::World;
 use crate::failure::Failure;
 use crate::session::nothing;
@@ -76,9 +77,11 @@ pub(super) async fn agent_restart(world: &mut World, name: &str) -> Result<Measu
         names.join(", ")
     ));
     let missed_before = world.fleet.unanswered(name);
+    let mut tally = Tally::begin(world, &pairs, name).await?;
     let began = Instant::now();
     world.fleet.kill(name).await?;
     missed(world, name, missed_before).await?;
+    tally.handle_death(world).await?;
     world.fleet.start(name)?;
     resend(world, name).await?;
     for pair in &pairs {
@@ -89,7 +92,10 @@ pub(super) async fn agent_restart(world: &mut World, name: &str) -> Result<Measu
             .await?;
     }
     let detected = began.elapsed();
-    let damage = watch.end(world, AFTERMATH).await?;
+    arrived(world, &pairs, AFTERMATH).await?;
+    let lost = tally.end(world).await?;
+    let damage = watch.end(world, Duration::ZERO).await?;
+    let damage = Damage { lost, ..damage };
     let mut measured = Measured {
         fired: world.fleet.unanswered(name) - missed_before,
         detected,
