@@ -72,7 +72,7 @@ fn shape(plan: &Plan, underlay: &Underlay) {
     let places: Vec<_> = nodes.chain([controller]).collect();
     for (one, here) in &places {
         for (other, there) in places.iter().filter(|(other, _)| other > one) {
-            underlay.shape((*one, *other), here.latency_to(*there), 0.0);
+            underlay.shape((*one, *other), here.latency_to(*there));
         }
     }
 }

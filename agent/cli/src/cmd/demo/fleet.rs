@@ -150,7 +150,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Ends every cut and lets everything run again. Returns how many lines and units that took.
+    /// Ends every cut, loss and delay, and lets everything run again. Returns how many lines and units that took.
     pub(crate) fn heal(&mut self) -> Result<u64, Failure> {
         let mut healed = self.underlay.mend_all();
         for name in self.units.keys().cloned().collect::<Vec<_>>() {
@@ -216,6 +216,33 @@ impl Fleet {
         if let Some(line) = self.line(pair) {
             self.underlay.mend(line);
         }
+    }
+
+    /// Loses this share of what the first of a pair sends to the other directly.
+    pub(crate) fn lose(&self, pair: &Pair, share: f64) {
+        if let Some(line) = self.line(pair) {
+            self.underlay.lose(line, share);
+        }
+    }
+
+    /// Packets between two machines that were lost by chance, in both directions.
+    pub(crate) fn lost_between(&self, pair: &Pair) -> u64 {
+        self.line(pair).map_or(0, |line| self.underlay.count(line).lost)
+    }
+
+    /// Delivers whatever a machine sends this much later.
+    pub(crate) fn delay(&mut self, name: &str, delay: Duration) -> Result<(), Failure> {
+        let machine = self.unit(name)?.machine;
+        self.underlay.delay(machine, delay);
+
+        Ok(())
+    }
+
+    /// Packets that came late from a machine that was slow.
+    pub(crate) fn delayed(&self, name: &str) -> u64 {
+        let machine = self.units.get(name).map(|unit| unit.machine);
+
+        machine.map_or(0, |machine| self.underlay.delayed(machine))
     }
 
     /// Packets that the cut between two machines stopped.

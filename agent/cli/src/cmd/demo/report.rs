@@ -25,7 +25,7 @@ pub(crate) struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// Packets of its own that the fault kept or held up on their way, counted from just before it. Of the healing:
+    /// Packets that the fault kept or held up on their way, counted from just before it. Of the healing:
     /// how many directions and processes were brought back.
     pub(crate) fired: u64,
     /// From the fault until it showed: both ends had moved, no relay was fresh any more, or all was well again.
@@ -67,7 +67,7 @@ impl Fault {
     pub(crate) fn measured(name: &'static str, expected: &'static str, mut measured: Measured) -> Self {
         let has_happened = measured.is_repair || measured.fired > 0;
         measured.promise(has_happened, || {
-            "no packet met the fault: it did not happen".to_owned()
+            "nothing met the fault: it did not happen".to_owned()
         });
 
         Self {
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(report.exit(), Exit::Problems);
         assert_eq!(
             report.faults[0].problems,
-            ["no packet met the fault: it did not happen"]
+            ["nothing met the fault: it did not happen"]
         );
     }
 

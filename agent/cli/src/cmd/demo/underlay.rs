@@ -113,11 +113,31 @@ impl Underlay {
         self.shared.lines().handle_home(machine, address);
     }
 
-    /// Gives both directions between two machines this latency and loss.
-    pub(crate) fn shape(&self, (one, other): (Machine, Machine), latency: Duration, loss: f64) {
+    /// Gives both directions between two machines this latency.
+    pub(crate) fn shape(&self, (one, other): (Machine, Machine), latency: Duration) {
         let mut lines = self.shared.lines();
-        lines.shape(one, other, latency, loss);
-        lines.shape(other, one, latency, loss);
+        lines.shape(one, other, latency);
+        lines.shape(other, one, latency);
+    }
+
+    /// Loses this share of what goes from one machine to another, and nothing of what comes back.
+    pub(crate) fn lose(&self, (from, to): (Machine, Machine), share: f64) {
+        self.shared.lines().set_loss(from, to, share);
+    }
+
+    /// Delivers whatever a machine sends this much later.
+    pub(crate) fn delay(&self, from: Machine, delay: Duration) {
+        let mut lines = self.shared.lines();
+        for to in self.others(from) {
+            lines.set_delay(from, to, delay);
+        }
+    }
+
+    /// Packets from a machine that came later than they should.
+    pub(crate) fn delayed(&self, from: Machine) -> u64 {
+        let lines = self.shared.lines();
+
+        self.others(from).map(|to| lines.count(from, to).delayed).sum()
     }
 
     /// Drops silently whatever goes between two machines, in both directions.
@@ -130,9 +150,15 @@ impl Underlay {
         self.set_cut(pair, false);
     }
 
-    /// Ends every cut. Returns how many directions were cut.
+    /// Ends every cut, loss and delay. Returns how many directions suffered one.
     pub(crate) fn mend_all(&self) -> u64 {
         self.shared.lines().mend_all()
+    }
+
+    fn others(&self, machine: Machine) -> impl Iterator<Item = Machine> {
+        let count = u8::try_from(self.shared.posts.len()).unwrap_or(u8::MAX);
+
+        (1..=count).map(Machine).filter(move |other| *other != machine)
     }
 
     fn set_cut(&self, (one, other): (Machine, Machine), is_cut: bool) {
@@ -160,6 +186,7 @@ impl Underlay {
             carried: there.carried + back.carried,
             cut: there.cut + back.cut,
             lost: there.lost + back.lost,
+            delayed: there.delayed + back.delayed,
         }
     }
 }

@@ -1,11 +1,15 @@
-//! The walk: one fault after the other, each on a pair of its own, each judged by what the receivers counted.
+//! The walk: one fault after the other, each judged by what the receivers counted.
 //!
 //! ```text
-//!   m1 ─ m2   direct path cut              m3 ─ m4   its relay killed          m1 ─ m4   its relay stopped
-//!   all       controller killed, until no relay is fresh any more; then m3 restarted, seen from m1 and m2
+//!   m1 ─ m2   direct path cut, then its relay comes and goes
+//!   m1 ─ m3   direct path loses everything in one direction, then its relay is slow
+//!   m2 ─ m4   direct path loses 30 %
+//!   m3 ─ m4   its relay killed              m1 ─ m4   its relay stopped
+//!   all       controller killed, until no relay is fresh any more; then m3 restarted, seen from m2
 //!   all       everything healed
 //! ```
 
+mod ailing;
 mod control;
 mod paths;
 mod relays;
@@ -28,6 +32,12 @@ pub(crate) async fn walk(world: &mut World, enrolled: usize) -> Result<Report, F
     let mut faults = Vec::new();
     let measured = paths::direct_cut_silent(world, &Pair::new("m1", "m2")).await;
     faults.push(told(world, "direct_cut_silent", paths::CUT, measured));
+    // Early: a relay that came and went is no standby for most of a minute, and the relays at the end need one.
+    let flapping = ailing::relay_flapping(world, &Pair::new("m1", "m2")).await;
+    faults.push(told(world, "relay_flapping", ailing::FLAPPING, flapping));
+    faults.extend(losses(world).await);
+    let slow = ailing::slow_relay(world, &Pair::new("m1", "m3")).await;
+    faults.push(told(world, "slow_relay", ailing::SLOW, slow));
     let killed = relays::relay_killed(world, &Pair::new("m3", "m4")).await;
     faults.push(told(world, "relay_killed", relays::KILLED, killed));
     let stopped = relays::relay_stopped(world, &Pair::new("m1", "m4")).await;
@@ -52,6 +62,15 @@ pub(crate) async fn walk(world: &mut World, enrolled: usize) -> Result<Report, F
         faults,
         seconds: world.screen.elapsed().as_secs(),
     })
+}
+
+/// Direct paths that lose packets.
+async fn losses(world: &mut World) -> [Fault; 2] {
+    let one_way = paths::one_way_loss(world, &Pair::new("m1", "m3")).await;
+    let one_way = told(world, "one_way_loss", paths::ONE_WAY, one_way);
+    let lossy = paths::loss_30_percent(world, &Pair::new("m2", "m4")).await;
+
+    [one_way, told(world, "loss_30_percent", paths::LOSSY, lossy)]
 }
 
 fn told(

@@ -12,9 +12,11 @@ use super::Machine;
 /// One direction between two machines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Line {
-    pub(crate) latency: Duration,
+    latency: Duration,
     /// Share of the packets that are lost: 0 is none, 1 is all.
-    pub(crate) loss: f64,
+    loss: f64,
+    /// Beyond the latency.
+    delay: Duration,
     is_cut: bool,
     count: Count,
 }
@@ -27,6 +29,8 @@ pub(crate) struct Count {
     pub(crate) cut: u64,
     /// Dropped by chance.
     pub(crate) lost: u64,
+    /// Carried later than the line's latency.
+    pub(crate) delayed: u64,
 }
 
 /// Every line, and where the machines are.
@@ -63,11 +67,12 @@ impl Lines {
             return None;
         }
         line.count.carried += 1;
+        line.count.delayed += u64::from(!line.delay.is_zero());
         if self.absent.contains(&to) {
             *self.unanswered.entry(to).or_default() += 1;
         }
 
-        Some(line.latency)
+        Some(line.latency + line.delay)
     }
 
     /// A machine sent from this address: it is reached there from now on.
@@ -79,20 +84,29 @@ impl Lines {
         self.homes.get(&machine).copied()
     }
 
-    pub(super) fn shape(&mut self, from: Machine, to: Machine, latency: Duration, loss: f64) {
-        let line = self.lines.entry((from, to)).or_default();
-        (line.latency, line.loss) = (latency, loss);
+    pub(super) fn shape(&mut self, from: Machine, to: Machine, latency: Duration) {
+        self.lines.entry((from, to)).or_default().latency = latency;
+    }
+
+    pub(super) fn set_loss(&mut self, from: Machine, to: Machine, loss: f64) {
+        self.lines.entry((from, to)).or_default().loss = loss;
+    }
+
+    pub(super) fn set_delay(&mut self, from: Machine, to: Machine, delay: Duration) {
+        self.lines.entry((from, to)).or_default().delay = delay;
     }
 
     pub(super) fn set_cut(&mut self, from: Machine, to: Machine, is_cut: bool) {
         self.lines.entry((from, to)).or_default().is_cut = is_cut;
     }
 
-    /// Returns how many were cut.
+    /// Ends every cut, loss and delay. Returns how many directions suffered one.
     pub(super) fn mend_all(&mut self) -> u64 {
         let mut ended = 0;
         for line in self.lines.values_mut() {
-            ended += u64::from(std::mem::take(&mut line.is_cut));
+            let was_ill = line.is_cut || line.loss > 0.0 || !line.delay.is_zero();
+            ended += u64::from(was_ill);
+            (line.is_cut, line.loss, line.delay) = (false, 0.0, Duration::ZERO);
         }
 
         ended
@@ -155,10 +169,26 @@ mod tests {
     }
 
     #[test]
+    fn losses_and_delays_end_with_the_cuts_and_the_latency_stays() {
+        let mut lines = Lines::new(1);
+        lines.shape(A, B, Duration::from_millis(5));
+        lines.set_delay(A, B, Duration::from_millis(300));
+        lines.set_loss(B, A, 1.0);
+        assert_eq!(lines.handle_packet(A, B), Some(Duration::from_millis(305)));
+        assert_eq!(lines.handle_packet(B, A), None);
+        assert_eq!((lines.count(A, B).delayed, lines.count(B, A).lost), (1, 1));
+
+        assert_eq!((lines.mend_all(), lines.mend_all()), (2, 0));
+        assert_eq!(lines.handle_packet(A, B), Some(Duration::from_millis(5)));
+        assert!(lines.handle_packet(B, A).is_some());
+        assert_eq!(lines.count(A, B).delayed, 1);
+    }
+
+    #[test]
     fn loss_takes_its_share_and_is_a_function_of_the_seed() {
         let run = |seed| {
             let mut lines = Lines::new(seed);
-            lines.shape(A, B, Duration::ZERO, 0.25);
+            lines.set_loss(A, B, 0.25);
             let fates: Vec<bool> = (0..2_000).map(|_| lines.handle_packet(A, B).is_some()).collect();
             (fates, lines.count(A, B))
         };
@@ -174,7 +204,7 @@ mod tests {
     fn shaping_a_line_does_not_mend_it() {
         let mut lines = Lines::new(1);
         lines.set_cut(A, B, true);
-        lines.shape(A, B, Duration::from_millis(5), 0.0);
+        lines.shape(A, B, Duration::from_millis(5));
 
         assert_eq!(lines.handle_packet(A, B), None);
     }

@@ -20,7 +20,7 @@ async fn a_packet_comes_from_the_address_by_which_its_sender_is_known() {
 #[tokio::test]
 async fn a_packet_is_as_long_under_way_as_its_line_says() {
     let world = World::start().await;
-    world.underlay.shape((ONE, TWO), Duration::from_millis(60), 0.0);
+    world.underlay.shape((ONE, TWO), Duration::from_millis(60));
 
     let sent = Instant::now();
     world.one.send(b"slow", world.underlay.address(TWO)).await;
@@ -36,7 +36,7 @@ async fn a_packet_is_as_long_under_way_as_its_line_says() {
 async fn a_slow_line_does_not_hold_up_a_fast_one() {
     let world = World::start().await;
     let three = Host::of(Machine(3)).await;
-    world.underlay.shape((ONE, TWO), Duration::from_millis(200), 0.0);
+    world.underlay.shape((ONE, TWO), Duration::from_millis(200));
 
     world.one.send(b"slow", world.underlay.address(TWO)).await;
     three.send(b"fast", world.underlay.address(TWO)).await;

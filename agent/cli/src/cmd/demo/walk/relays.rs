@@ -121,7 +121,7 @@ fn refused(row: &RelayRow) -> u64 {
 
 /// Takes the direct path away from a pair, and waits until a relay carries it and another one could. Returns the relay
 /// that does.
-async fn relayed(world: &mut World, pair: &Pair) -> Result<String, Failure> {
+pub(super) async fn relayed(world: &mut World, pair: &Pair) -> Result<String, Failure> {
     world.fleet.cut(pair);
     world.say(&format!("{pair} has no direct path from now on"));
     let look = async |fleet: &Fleet| {
@@ -146,7 +146,13 @@ fn carrier(standings: &[Standing; 2]) -> Option<String> {
     }
 }
 
-async fn moved_off(world: &mut World, pair: &Pair, relay: &str, began: Instant) -> Result<Measured, Failure> {
+/// Waits until both ends use another path than that over `relay`.
+pub(super) async fn moved_off(
+    world: &mut World,
+    pair: &Pair,
+    relay: &str,
+    began: Instant,
+) -> Result<Measured, Failure> {
     let dead = Way::Relay(relay.to_owned());
     let moved = world
         .until_both(pair, "both ends leave the relay", NOTICING, |standing| {
