@@ -25,8 +25,8 @@ pub(crate) struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// Packets that the fault kept or held up on their way, counted from just before it. Of the healing:
-    /// how many directions and processes were brought back.
+    /// Packets that the fault kept or held up on their way, counted from just before it. Of the draining: the leases
+    /// that it ended. Of the healing: how many directions and processes were brought back.
     pub(crate) fired: u64,
     /// From the fault until it showed: both ends had moved, no relay was fresh any more, or all was well again.
     pub(crate) detect_ms: Option<u64>,

@@ -1,10 +1,10 @@
 //! The walk: one fault after the other, each judged by what the receivers counted.
 //!
 //! ```text
-//!   m1 ─ m2   direct path cut, then its relay comes and goes
+//!   m1 ─ m2   direct path cut, then its relay comes and goes, and another one is drained
 //!   m1 ─ m3   direct path loses everything in one direction, then its relay is slow
 //!   m2 ─ m4   direct path loses 30 %
-//!   m3 ─ m4   its relay killed              m1 ─ m4   its relay stopped
+//!   m1 ─ m4   its relay stopped             m3 ─ m4   its relay killed
 //!   all       controller killed, until no relay is fresh any more; then m3 restarted, seen from m2
 //!   all       everything healed
 //! ```
@@ -32,16 +32,15 @@ pub(crate) async fn walk(world: &mut World, enrolled: usize) -> Result<Report, F
     let mut faults = Vec::new();
     let measured = paths::direct_cut_silent(world, &Pair::new("m1", "m2")).await;
     faults.push(told(world, "direct_cut_silent", paths::CUT, measured));
-    // Early: a relay that came and went is no standby for most of a minute, and the relays at the end need one.
+    // Early: a relay that came and went is no standby for most of a minute, and the relay killed at the end needs one.
     let flapping = ailing::relay_flapping(world, &Pair::new("m1", "m2")).await;
     faults.push(told(world, "relay_flapping", ailing::FLAPPING, flapping));
     faults.extend(losses(world).await);
-    let slow = ailing::slow_relay(world, &Pair::new("m1", "m3")).await;
-    faults.push(told(world, "slow_relay", ailing::SLOW, slow));
-    let killed = relays::relay_killed(world, &Pair::new("m3", "m4")).await;
-    faults.push(told(world, "relay_killed", relays::KILLED, killed));
+    faults.extend(ailing(world).await);
     let stopped = relays::relay_stopped(world, &Pair::new("m1", "m4")).await;
     faults.push(told(world, "relay_stopped", relays::STOPPED, stopped));
+    let killed = relays::relay_killed(world, &Pair::new("m3", "m4")).await;
+    faults.push(told(world, "relay_killed", relays::KILLED, killed));
     let down = control::controller_down(world).await;
     faults.push(told(world, "controller_down", control::DOWN, down));
     let restarted = control::agent_restart(world, "m3").await;
@@ -71,6 +70,15 @@ async fn losses(world: &mut World) -> [Fault; 2] {
     let lossy = paths::loss_30_percent(world, &Pair::new("m2", "m4")).await;
 
     [one_way, told(world, "loss_30_percent", paths::LOSSY, lossy)]
+}
+
+/// Relays that still run, under the pairs that have lost their direct paths.
+async fn ailing(world: &mut World) -> [Fault; 2] {
+    let drained = ailing::relay_drain(world, &Pair::new("m1", "m2")).await;
+    let drained = told(world, "relay_drain", ailing::DRAINED, drained);
+    let slow = ailing::slow_relay(world, &Pair::new("m1", "m3")).await;
+
+    [drained, told(world, "slow_relay", ailing::SLOW, slow)]
 }
 
 fn told(

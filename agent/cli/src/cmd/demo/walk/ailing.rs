@@ -1,13 +1,15 @@
-//! Relays that still run: one that is slow, and one that comes and goes.
+//! Relays that still run: one that is drained, one that is slow, and one that comes and goes.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
+use control_api::action::Action;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::relays::{moved_off, relayed};
-use super::{AFTERMATH, NOTICING, promise_failover};
+use super::{AFTERMATH, NOTICING, SETTLING, promise_failover};
 use crate::cmd::demo::fleet::Fleet;
 use crate::cmd::demo::flow::Watch;
 use crate::cmd::demo::plan::Pair;
@@ -16,9 +18,74 @@ use crate::cmd::demo::sight::{Standing, Way};
 use crate::cmd::demo::world::World;
 use crate::failure::Failure;
 
+pub(super) const DRAINED: &str = "move every pair off the relay without losing a frame, with no gap over 600 ms; the \
+                                  relay ends without a lease";
 pub(super) const SLOW: &str = "move to the standby relay within 1500 ms when the relay adds 300 ms";
 pub(super) const FLAPPING: &str = "move to the standby relay within 1500 ms and stay off the relay that comes and goes: \
                                    at most two switches at each end";
+
+/// Drains the relay of a pair that cannot do without one, while traffic flows, and takes it back.
+pub(super) async fn relay_drain(world: &mut World, pair: &Pair) -> Result<Measured, Failure> {
+    let relay = relayed(world, pair).await?;
+    let held = leases(&world.fleet, &relay).await.unwrap_or(0);
+    let watch = Watch::begin(world, vec![pair.clone()]).await?;
+    world.say(&format!("draining {relay}, which carries {pair}"));
+    let began = Instant::now();
+    let asked = json!({ "id": relay, "reason": "the demo" });
+    world.fleet.act(Action::RelayDrain, asked).await?;
+    let mut measured = emptied(world, pair, &relay, began).await?;
+    measured.damage = watch.end(world, AFTERMATH).await?;
+    measured.fired = held;
+    let damage = measured.damage;
+    measured.promise(damage.lost == 0, || format!("{} frames were lost", damage.lost));
+    measured.promise(damage.gap <= FEW_PROBES, || {
+        format!("the largest gap was {} ms", damage.gap.as_millis())
+    });
+    world
+        .fleet
+        .act(Action::NodeEnable, json!({ "id": relay }))
+        .await?;
+
+    Ok(measured)
+}
+
+async fn emptied(world: &mut World, pair: &Pair, relay: &str, began: Instant) -> Result<Measured, Failure> {
+    let drained = Way::Relay(relay.to_owned());
+    let moved = world
+        .until_both(pair, "both ends leave the relay", SETTLING, |standing| {
+            standing.active != drained
+        })
+        .await?;
+    let detected = began.elapsed();
+    world.say(&format!(
+        "{pair} was moved, {} and {}",
+        moved[0].active, moved[1].active
+    ));
+    let look = async |fleet: &Fleet| match leases(fleet, relay).await? {
+        0 => Ok(()),
+        held => Err(format!("{relay} holds {held} leases")),
+    };
+    world.until("the relay holds no lease", SETTLING, look).await?;
+    world.say(&format!(
+        "{relay} is empty after {} ms",
+        began.elapsed().as_millis()
+    ));
+
+    Ok(Measured {
+        detected,
+        ..Measured::default()
+    })
+}
+
+/// What the controller says that a relay holds.
+async fn leases(fleet: &Fleet, relay: &str) -> Result<u64, String> {
+    let shown = fleet.act(Action::RelayShow, json!({ "id": relay })).await;
+    let shown = shown.map_err(|failure| failure.summary)?;
+
+    shown["leases"]
+        .as_u64()
+        .ok_or_else(|| format!("nothing is said of the leases of {relay}"))
+}
 
 /// Lets the relay of a pair deliver everything late.
 pub(super) async fn slow_relay(world: &mut World, pair: &Pair) -> Result<Measured, Failure> {
@@ -47,8 +114,8 @@ pub(super) async fn relay_flapping(world: &mut World, pair: &Pair) -> Result<Mea
     let missed_before = world.fleet.unanswered(&relay);
     let watch = Watch::begin(world, vec![pair.clone()]).await?;
     world.say(&format!(
-        "{relay}, which carries {pair}, stops for {} s and goes on for as long, {FLAPS} times",
-        BEAT.as_secs()
+        "{relay}, which carries {pair}, stops for {} ms and goes on for as long, {FLAPS} times",
+        BEAT.as_millis()
     ));
     let switches = RefCell::new(Switches::of(Way::Relay(relay.clone())));
     for _ in 0..FLAPS {
@@ -144,9 +211,11 @@ impl fmt::Display for Switches {
     }
 }
 
+/// Three probe intervals.
+const FEW_PROBES: Duration = Duration::from_millis(600);
 const SLOWER: Duration = Duration::from_millis(300);
 /// Long enough for a failover, and less than after which a relay loses its trust in itself.
-const BEAT: Duration = Duration::from_secs(2);
+const BEAT: Duration = Duration::from_millis(1_500);
 const FLAPS: usize = 3;
 /// Away by itself, and once more if the controller knows something better.
 const FEW_SWITCHES: u64 = 2;
