@@ -13,7 +13,7 @@ use crate::evidence::{Ends, Evidence};
 use crate::lease::{LeaseState, RelayLease};
 use crate::pool::{Relay, RelayStanding};
 use crate::route::RouteRow;
-use crate::score::{RttClass, Score, Stickiness, Subject, Tier, margin_us};
+use crate::score::{LossClass, RttClass, Score, Stickiness, Subject, Tier, margin_us};
 use crate::via::Via;
 
 /// One way to go, judged.
@@ -26,6 +26,8 @@ pub struct Candidate {
     /// The path to decide for; none while the relay has not acknowledged a lease.
     pub path: Option<Path>,
     pub lease: Standing,
+    /// Whether it failed and has not worked for long enough since.
+    pub on_probation: bool,
 }
 
 /// How far a candidate is with the right to be used.
@@ -57,6 +59,14 @@ impl Candidate {
         };
 
         obtainable && self.score.class.tier != Tier::Stale
+    }
+
+    /// Whether its own probes are answered, nearly all of them, as they have been for a while.
+    pub fn is_sound(&self) -> bool {
+        let class = self.score.class;
+        let is_good = class.tier == Tier::Usable && class.loss != LossClass::High;
+
+        self.is_open() && is_good && !self.on_probation
     }
 
     /// Whether it works and only its relay is leaving: to be replaced, with no hurry.
@@ -200,6 +210,9 @@ pub fn appraise(
                 reasons,
                 path,
                 lease,
+                on_probation: trend
+                    .damping(subject.via)
+                    .is_some_and(|damping| damping.is_on_probation(now.boot)),
             }
         })
         .collect();
@@ -227,7 +240,7 @@ fn mark_healthy(candidates: &mut [Candidate]) {
     let is_healthy = |candidate: &Candidate| {
         let class = candidate.score.class;
 
-        class.tier == Tier::Usable && class.loss == crate::score::LossClass::Clean
+        class.tier == Tier::Usable && class.loss == LossClass::Clean
     };
     let best = candidates
         .iter()

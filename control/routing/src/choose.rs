@@ -21,9 +21,9 @@ pub enum Primary {
 
 /// Chooses the path.
 ///
-/// `current` is left at once for the best open candidate when it is down or has lost its lease; a working one that
-/// is damped or whose relay drains only for one that is probed and sound; a good one only for what is `mature`: better
-/// for long enough.
+/// `current` is left at once when it is down, for the best sound candidate or else the best open one; a working one that
+/// is damped or whose relay drains only for a sound one; a good one only for what is mature (`is_mature`): better for long
+/// enough.
 /// Without a window of reports (`is_warm` false) whatever has a lease stays. Where nothing is in force, the best
 /// candidate is taken even if it is called down: only what is decided is probed, so only a decision can clear it.
 pub fn primary(
@@ -53,10 +53,12 @@ pub fn primary(
         return Primary::Take(via);
     }
     if held.is_draining() || held.score.class.tier == Tier::Damped {
-        return Primary::Take(best(&|other| other.score.class.tier == Tier::Usable).unwrap_or(via));
+        return Primary::Take(best(&Candidate::is_sound).unwrap_or(via));
     }
     if held.score.class.tier == Tier::Stale {
-        return best(&|_| true).map_or(Primary::Stuck, Primary::Take);
+        let repair = best(&Candidate::is_sound).or_else(|| best(&|_| true));
+
+        return repair.map_or(Primary::Stuck, Primary::Take);
     }
     let matured = best(&|other| is_improvement(other, held) && is_mature(other.via));
 

@@ -14,6 +14,8 @@ pub struct Damping {
     penalty: u32,
     at: Boot,
     is_down: bool,
+    /// When it was seen to work again, or to be down last.
+    changed_at: Boot,
     /// Since it failed last with [`SUPPRESS`] or more, until it has come down to [`REUSE`].
     is_suppressed: bool,
 }
@@ -28,8 +30,17 @@ impl Damping {
             return Some(Self::failed(known.penalty(now), known.is_suppressed(now), now));
         }
         let is_worth_keeping = is_down || known.penalty(now) > REUSE / 2;
+        let changed_at = if is_down == known.is_down {
+            known.changed_at
+        } else {
+            now
+        };
 
-        is_worth_keeping.then_some(Self { is_down, ..known })
+        is_worth_keeping.then_some(Self {
+            is_down,
+            changed_at,
+            ..known
+        })
     }
 
     fn failed(faded: u32, was_suppressed: bool, now: Boot) -> Self {
@@ -39,6 +50,7 @@ impl Damping {
             penalty,
             at: now,
             is_down: true,
+            changed_at: now,
             is_suppressed: was_suppressed || penalty >= SUPPRESS,
         }
     }
@@ -55,6 +67,11 @@ impl Damping {
     /// Whether the path is to wait.
     pub fn is_suppressed(&self, now: Boot) -> bool {
         self.is_suppressed && self.penalty(now) > REUSE
+    }
+
+    /// Whether it is down, or has not worked for [`PROBATION`] since it was.
+    pub fn is_on_probation(&self, now: Boot) -> bool {
+        self.is_down || now.since(self.changed_at) < PROBATION
     }
 
     /// For how long it is to wait yet, if it does not fail again: at most 15 min, three halvings from the ceiling.
@@ -102,6 +119,8 @@ pub const CEILING: u32 = 6_000;
 pub const SUPPRESS: u32 = 3_000;
 /// A penalty at which it may come back.
 pub const REUSE: u32 = 750;
+/// How long a path that failed must work before it is chosen where another one would do (DESIGN 5).
+pub const PROBATION: Duration = Duration::from_secs(30);
 /// In which a penalty falls by half.
 pub const HALF_LIFE: Duration = Duration::from_mins(5);
 

@@ -1,5 +1,6 @@
 //! Paths that come and go.
 
+use control_routing::member::MemberState;
 use control_routing::trend::HOLD;
 use control_routing::via::Via;
 use protocol::document::routes::Reason;
@@ -53,11 +54,11 @@ fn a_damped_path_is_left_for_a_sound_one_and_taken_when_there_is_no_other() {
         "never the last path: damped is better than down"
     );
     world.network.dead.remove(&slow());
-    world.run(10);
+    world.run(45);
     assert_eq!(
         world.via(node(1), node(2)),
         Via::Relay(slow()),
-        "and left at once"
+        "and left once the other has worked for 30 s"
     );
     let row = world.row(node(1), node(2));
     assert!(row.reasons.contains(&Reason::Damped), "{:?}", row.reasons);
@@ -67,6 +68,60 @@ fn a_damped_path_is_left_for_a_sound_one_and_taken_when_there_is_no_other() {
         world.via(node(1), node(2)),
         Via::Relay(fast()),
         "after a quarter of an hour without a failure it is as good as any"
+    );
+}
+
+#[test]
+fn a_draining_relay_is_not_left_for_a_path_that_failed_a_moment_ago() {
+    let mut world = on_the_faster_of_two();
+    let (one, other) = (node(1), node(2));
+    world.run(60);
+    world.network.cut.clear();
+    world.run(5);
+    assert_eq!(
+        world.via(one, other),
+        Via::Relay(fast()),
+        "direct is up again, and on probation"
+    );
+    world.set_state(fast(), MemberState::Draining);
+    world.decide();
+    assert_eq!(
+        world.via(one, other),
+        Via::Relay(slow()),
+        "the sound one, though direct is faster"
+    );
+
+    let mut world = on_the_faster_of_two();
+    world.network.cut.clear();
+    world.network.dead.insert(slow());
+    world.run(5);
+    world.set_state(fast(), MemberState::Draining);
+    world.decide();
+    assert_eq!(
+        world.via(one, other),
+        Via::Relay(fast()),
+        "nothing else is sound: no hurry"
+    );
+    world.run(35);
+    assert_eq!(world.via(one, other), Via::Direct, "good for 30 s by now");
+}
+
+#[test]
+fn a_dead_relay_is_left_for_whatever_works_and_for_what_is_not_on_probation_first() {
+    let mut world = on_the_faster_of_two();
+    let (one, other) = (node(1), node(2));
+    world.network.cut.clear();
+    world.run(5);
+    world.network.dead.insert(fast());
+    world.run(5);
+    assert_eq!(world.via(one, other), Via::Relay(slow()));
+    world.network.dead.insert(slow());
+    world.run(5);
+
+    assert_eq!(
+        world.via(one, other),
+        Via::Direct,
+        "repair waits for no probation"
     );
 }
 
