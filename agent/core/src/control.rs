@@ -41,6 +41,7 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod trust;
 mod turn;
 mod welcome;
@@ -52,6 +53,7 @@ pub use event::{Event, JoinFailure, NotLeft, Refusal, RenewalFailure, SessionEnd
 pub use file::FileName;
 pub use input::{Disconnected, Lost, ServerLeaf, WriteFailed};
 pub use status::{JoinStatus, MemberStatus, Status};
+pub use trouble::{Admission, LastFailure};
 pub use trust::SUCCESSIONS;
 
 use std::time::Duration;

@@ -88,6 +88,7 @@ fn of_agent(agent: &Value, text: &mut String) {
             format!("{}, waits for approval", word(&agent["request"])),
         ),
         ("failure", &agent["failure"], word(&agent["failure"])),
+        ("failing", &agent["last_failure"], failing(&agent["last_failure"])),
         (
             "authority",
             &agent["authority"],
@@ -126,6 +127,18 @@ fn of_agent(agent: &Value, text: &mut String) {
             let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
         }
     }
+}
+
+/// Why there is no session with a controller, with the time to the second.
+fn failing(last: &Value) -> String {
+    let word = |key: &str| last[key].as_str().unwrap_or("-");
+    let at = word("at")
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('Z');
+
+    format!("{} from {}, at {at}Z", word("code"), word("endpoint"))
 }
 
 /// A length of time in milliseconds, for people.
@@ -263,6 +276,24 @@ mod tests {
                knows     what was true 17 min ago (beacon 45), STALE: nothing newer comes\n  \
                renews    a certificate that is valid for 6 d more\n  \
                links     2 up, to 3 neighbours\n"
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_turned_away_does_not_read_like_a_healthy_one() {
+        let mut text = String::new();
+        of_agent(
+            &json!({
+                "state": "revoked", "name": "web-01", "links": 0, "neighbours": 3,
+                "last_failure": {"code": "node_revoked", "at": "2026-01-01T10:00:00.25Z", "endpoint": "ctl:7443"},
+            }),
+            &mut text,
+        );
+
+        assert_eq!(
+            text,
+            "AGENT       revoked, web-01\n  \
+               failing   node_revoked from ctl:7443, at 2026-01-01T10:00:00Z\n"
         );
     }
 

@@ -34,6 +34,7 @@ use super::ledger::Ledger;
 use super::outbox::Call;
 use super::renewal::{self, Renewal, Step};
 use super::session::{self, Asked, Session};
+use super::trouble::{Admission, Trouble};
 use super::turn::Turn;
 use adopting::Adopting;
 
@@ -48,6 +49,7 @@ pub(super) struct Membership {
     candidates: Vec<Candidate>,
     observed: Option<Address>,
     adopting: Option<Adopting>,
+    trouble: Trouble,
     /// From the address file.
     remembered: Vec<String>,
     /// Of the last welcome at the join door, which may know newer CAs.
@@ -91,6 +93,7 @@ impl Membership {
             candidates: Vec::new(),
             observed: None,
             adopting: None,
+            trouble: Trouble::default(),
             remembered,
             anchors: None,
             bundle_in_doubt: false,
@@ -121,6 +124,18 @@ impl Membership {
 
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub(super) fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// Whether the controllers take this host for a node.
+    pub(super) fn admission(&self) -> Admission {
+        match self.is_revoked() {
+            true => Admission::Revoked,
+            false => self.trouble.admission(),
+        }
     }
 
     pub(super) fn not_after(&self) -> Wall {

@@ -16,15 +16,19 @@ pub(super) enum Weight {
 impl Weight {
     /// By number, so that codes of later versions are understood.
     pub(super) fn of(error: &WireError) -> Self {
-        let passing = matches!(error.number, 425 | 429 | 500 | 502..);
         let pause = error.retry_after_ms.map_or(PAUSE, Duration::from_millis);
-        match passing {
+        match may_pass(error.number) {
             true => Self::Passing {
                 pause: pause.min(PAUSE_CAP),
             },
             false => Self::ForGood,
         }
     }
+}
+
+/// Whether asking again later may be told something else.
+pub(super) const fn may_pass(number: u16) -> bool {
+    matches!(number, 425 | 429 | 500 | 502..)
 }
 
 /// Pause where the controller names none.

@@ -15,6 +15,7 @@ use super::effect::Door;
 use super::enrol::Joiner;
 use super::event::JoinFailure;
 use super::member::Membership;
+use super::trouble::{Admission, LastFailure};
 
 /// How things stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub struct MemberStatus {
     /// Whether requests can be sent at the node door.
     pub connected: bool,
     pub stale: bool,
+    pub admission: Admission,
+    /// Why the last session failed; none once a controller does what it is asked.
+    pub last_failure: Option<LastFailure>,
     /// Whether the node is giving back what it holds.
     pub leaving: bool,
     pub beacon: Option<BeaconRank>,
@@ -107,6 +111,8 @@ impl MemberStatus {
             endpoint: session.dialler.endpoint().to_owned(),
             connected: session.is_open(Door::Node),
             stale: documents.is_stale(),
+            admission: membership.admission(),
+            last_failure: membership.trouble().last().cloned(),
             leaving: membership.is_leaving(),
             beacon: mark.map(|mark| mark.rank),
             beacon_issued_at: mark.map(|mark| mark.issued_at),

@@ -1,6 +1,6 @@
 //! The facts that the cores tell, as an operator reads them.
 
-use agent_core::control;
+use agent_core::control::{self, WriteFailed};
 use agent_core::mesh::effect as mesh;
 
 pub(super) fn control(event: &control::Event) {
@@ -23,7 +23,8 @@ pub(super) fn control(event: &control::Event) {
         Event::MovedAway { within_ms } => tracing::info!(within_ms, "the controller asks to go elsewhere"),
         Event::NotLeft(why) => tracing::warn!(%why, "did not leave the cluster in time"),
         Event::NoLongerStale => tracing::info!("a newer beacon came again"),
-        Event::Observed(address) => tracing::debug!(?address, "seen by the controller"),
+        Event::Observed(Some(address)) => tracing::debug!(address = %address.0, "seen by the controller"),
+        Event::Observed(None) => tracing::debug!("the controller does not say where it sees this node"),
         Event::Refused {
             kind,
             epoch,
@@ -35,8 +36,14 @@ pub(super) fn control(event: &control::Event) {
             tracing::info!(not_after_ms = not_after.0, "a new certificate is in force")
         }
         Event::Revoked => tracing::warn!("this node is revoked"),
-        Event::SessionClosed { endpoint: _, why } => tracing::info!(?why, "no session with a controller"),
-        Event::SessionOpened { controller, .. } => tracing::info!(?controller, "a controller answered"),
+        Event::SessionClosed { endpoint, why } => match why.refusal() {
+            Some(code) => tracing::warn!(endpoint, code = code.text(), "a controller turned this node away"),
+            None => tracing::info!(endpoint, why = why.code(), "no session with a controller"),
+        },
+        Event::SessionOpened { controller, endpoint } => match controller {
+            Some(controller) => tracing::info!(%controller, endpoint, "a controller answered"),
+            None => tracing::info!(endpoint, "a controller answered"),
+        },
         Event::Stale => tracing::warn!("no newer beacon for too long: something holds the truth back"),
         Event::WelcomeRefused { endpoint: _, why } => {
             tracing::warn!(%why, "a server's welcome does not hold")
@@ -49,9 +56,13 @@ pub(super) fn control(event: &control::Event) {
             );
         }
         Event::WriteFailed { files, why } => {
+            let why = match why {
+                WriteFailed::Full => "no space left",
+                WriteFailed::Io => "input or output failed",
+            };
             tracing::warn!(
                 files = files.len(),
-                ?why,
+                why,
                 "the state directory could not be written"
             );
         }

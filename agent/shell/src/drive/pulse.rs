@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_core::control::Status;
+use agent_core::control::{Admission, Status};
 use protocol::time::{Boot, millis};
 
 use crate::counters;
@@ -66,10 +66,11 @@ fn line(status: &Status, links: usize) -> String {
             None => "joining".to_owned(),
         },
         Status::Member(member) => {
-            let controller = if member.connected {
-                "connected"
-            } else {
-                "no controller"
+            let controller = match (member.admission, member.connected) {
+                (Admission::Revoked, _) => "revoked",
+                (Admission::Refused, _) => "refused by its controller",
+                (Admission::Admitted, true) => "connected",
+                (Admission::Admitted, false) => "no controller",
             };
             let stale = if member.stale { ", stale" } else { "" };
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_core::control::{MemberStatus, Status};
+use agent_core::control::{Admission, LastFailure, MemberStatus, Status};
 use agent_core::mesh::effect::RelayPause;
 use agent_core::mesh::view::{FlowView, LinkView, PathView, RelayView, RouteView, RowView};
 use protocol::document::routes::{Cadence, Path};
@@ -18,7 +18,7 @@ use crate::flows::Flow;
 /// How this agent stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusRow {
-    /// `joining`, `pending`, `member`, `leaving` or `ended`.
+    /// `joining`, `pending`, `member`, `refused`, `revoked`, `leaving` or `ended`.
     pub state: String,
     pub id: Option<NodeId>,
     pub name: Option<String>,
@@ -30,6 +30,9 @@ pub struct StatusRow {
     pub request: Option<RequestId>,
     /// Why this host did not become a node.
     pub failure: Option<String>,
+    /// Why the last session with a controller failed; none once one does what it is asked.
+    #[serde(default)]
+    pub last_failure: Option<FailureRow>,
     pub controller: Option<ControllerRow>,
     pub authority: Option<Authority>,
     pub certificate_left_ms: Option<u64>,
@@ -44,6 +47,16 @@ pub struct StatusRow {
     pub links: usize,
     /// The latest that the loop took up a deadline in the last second.
     pub loop_late_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRow {
+    /// The code that the controller gave, or what was seen here: `unreachable`, `handshake`, `silent`, `closed`, `no_reply`
+    /// or `untrustworthy`.
+    pub code: String,
+    /// RFC 3339, UTC.
+    pub at: String,
+    pub endpoint: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,12 +278,19 @@ impl Viewer<'_> {
         let wall = self.now.wall;
 
         StatusRow {
-            state: if member.leaving { "leaving" } else { "member" }.to_owned(),
+            state: match (member.leaving, member.admission) {
+                (true, _) => "leaving",
+                (false, Admission::Admitted) => "member",
+                (false, Admission::Refused) => "refused",
+                (false, Admission::Revoked) => "revoked",
+            }
+            .to_owned(),
             id: Some(member.node),
             name: Some(member.name.clone()),
             cluster: Some(member.cluster),
             generation: Some(member.generation),
             fingerprint: Some(member.key),
+            last_failure: member.last_failure.as_ref().map(failure),
             controller: Some(ControllerRow {
                 id: member.controller,
                 endpoint: member.endpoint.clone(),
@@ -440,6 +460,18 @@ impl Viewer<'_> {
 
     fn age(&self, at: Option<Boot>) -> Option<u64> {
         at.map(|at| millis(self.now.boot.since(at)))
+    }
+}
+
+fn failure(last: &LastFailure) -> FailureRow {
+    FailureRow {
+        code: last.code.clone(),
+        at: i64::try_from(last.at.0)
+            .ok()
+            .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+            .unwrap_or(jiff::Timestamp::MAX)
+            .to_string(),
+        endpoint: last.endpoint.clone(),
     }
 }
 

@@ -100,7 +100,7 @@ impl Membership {
                 self.write(files, adopting, turn);
             }
         }
-        self.session.dialler.prove();
+        self.prove();
         if let Some(within_ms) = reply.retry_within_ms {
             self.move_away(within_ms, turn);
         }

@@ -125,14 +125,14 @@ impl Membership {
                 self.handle_poll_reply(&reply, sent_at, turn);
             }
             (Asked::Heartbeat { told }, NodeReply::Heard { observed }) => {
-                self.session.dialler.prove();
+                self.prove();
                 self.ledger.told(&told);
                 if self.observed != observed {
                     self.observed = observed;
                     turn.out.event(Event::Observed(observed));
                 }
             }
-            (Asked::Report(_), NodeReply::Reported) => self.session.dialler.prove(),
+            (Asked::Report(_), NodeReply::Reported) => self.prove(),
             (Asked::Renew, NodeReply::Renewed(renewed)) => self.handle_renewed(renewed, turn),
             (Asked::Leave { .. }, NodeReply::Left) => self.forget(turn),
             (
@@ -226,7 +226,7 @@ impl Membership {
     }
 
     fn handle_renewed(&mut self, reply: Renewed, turn: &mut Turn<'_>) {
-        self.session.dialler.prove();
+        self.prove();
         let Some(next) = self.member.renewal.clone() else {
             return;
         };
@@ -427,6 +427,12 @@ impl Membership {
         self.drive(turn);
     }
 
+    /// A controller did what it was asked.
+    pub(super) fn prove(&mut self) {
+        self.session.dialler.prove();
+        self.trouble.end();
+    }
+
     pub(super) fn hang_up(&mut self, why: SessionEnd, turn: &mut Turn<'_>) {
         self.session.dialler.close(turn.out);
         self.end_session(why, turn);
@@ -434,6 +440,12 @@ impl Membership {
 
     fn end_session(&mut self, why: SessionEnd, turn: &mut Turn<'_>) {
         let endpoint = self.session.dialler.endpoint().to_owned();
+        // At the join door anybody can answer: only a welcome that held, or a reply after it, is a controller's.
+        let proven = self.session.door == Door::Node
+            || self.session.is_open(Door::Join)
+            || matches!(why, SessionEnd::Refused(_));
+        self.trouble
+            .note(&why, proven, &endpoint, self.documents.wall(turn.now));
         let doubtful =
             self.session.door == Door::Node && why == SessionEnd::Disconnected(Disconnected::Handshake);
         turn.out.event(Event::SessionClosed { endpoint, why });

@@ -291,10 +291,14 @@ impl Host {
 
     /// Ends every connection.
     pub(super) fn cut(&mut self) {
+        self.cut_with(Disconnected::Silent);
+    }
+
+    /// Ends every connection in this way.
+    pub(super) fn cut_with(&mut self, why: Disconnected) {
         self.parked = None;
         for connection in std::mem::take(&mut self.connections).into_keys() {
-            self.inbox
-                .push_back(Input::Disconnected(connection, Disconnected::Silent));
+            self.inbox.push_back(Input::Disconnected(connection, why));
         }
     }
 

@@ -11,7 +11,7 @@ use protocol::node::NodeRole;
 use protocol::time::{Boot, Wall};
 use protocol::wire::{NodeRequest, PollReply, Report};
 
-use super::super::{Door, Event, FileName, SessionEnd, Status};
+use super::super::{Admission, Disconnected, Door, Event, FileName, SessionEnd, Status};
 use super::cluster::{Cluster, node};
 use super::host::Host;
 
@@ -307,7 +307,7 @@ fn nothing_that_is_late_or_foreign_is_taken_for_an_answer() {
     host.control
         .handle_reply(connection, super::super::Tag(tag.0 + 100), Ok(reply), host.now);
     host.control
-        .handle_disconnected(wrong, super::super::Disconnected::Silent, host.now);
+        .handle_disconnected(wrong, Disconnected::Silent, host.now);
     host.control
         .handle_persisted(super::super::WriteId(9_999), Ok(()), host.now);
     host.control.handle_welcome(connection, b"again", host.now);
@@ -369,18 +369,7 @@ fn beacons_alone_are_written_once_a_minute() {
 fn a_node_whose_leaving_was_not_answered_leaves_although_nobody_lets_it_in() {
     for waits_first in [false, true] {
         let mut host = Host::member(Cluster::new());
-        let us = RevokedNode {
-            node: node(),
-            generation: 1,
-            ends_at: Wall(u64::MAX),
-        };
-        host.cluster.revocations = (
-            2,
-            RevocationList {
-                nodes: vec![us],
-                ..RevocationList::default()
-            },
-        );
+        host.cluster.revocations = (2, revoking_us());
         host.faults.node_handshake = true;
         host.cut();
         if waits_first {
@@ -394,6 +383,42 @@ fn a_node_whose_leaving_was_not_answered_leaves_although_nobody_lets_it_in() {
         assert!(host.events.contains(&Event::Left), "waits first: {waits_first}");
         assert!(!super::super::boot(&host.disk).expect("bootable").is_member());
     }
+}
+
+#[test]
+fn a_node_that_is_turned_away_says_so_until_a_controller_takes_it_again() {
+    for (code, admission) in [
+        (Code::NodeRevoked, Admission::Revoked),
+        (Code::IdentityCloned, Admission::Refused),
+        (Code::Unavailable, Admission::Admitted),
+    ] {
+        let mut host = Host::member(Cluster::new());
+        assert_eq!(standing(&host), (Admission::Admitted, None));
+        host.faults.unreachable = true;
+        host.cut_with(Disconnected::Closed(Some(code)));
+        host.settle().expect("nobody kills this host");
+        assert_eq!(standing(&host), (admission, Some(code.text().to_owned())));
+
+        host.run(Duration::from_secs(120));
+        let told = (admission, Some("unreachable".to_owned()));
+        assert_eq!(standing(&host), told, "that nobody answers does not take it back");
+        host.faults.unreachable = false;
+        host.run(Duration::from_secs(120));
+        assert_eq!(standing(&host), (Admission::Admitted, None));
+    }
+}
+
+#[test]
+fn a_node_on_a_list_that_it_was_shown_is_revoked() {
+    let mut host = Host::member(Cluster::new());
+    host.cluster.revocations = (2, revoking_us());
+    host.faults.node_handshake = true;
+    host.cut();
+    host.run(Duration::from_secs(60));
+
+    let (admission, last) = standing(&host);
+    assert_eq!(admission, Admission::Revoked);
+    assert!(last.is_some());
 }
 
 #[test]
@@ -432,6 +457,28 @@ fn member_with_seed(cluster: Cluster, byte: u8) -> Host {
     assert!(connected(&host));
 
     host
+}
+
+/// A list that names this node.
+fn revoking_us() -> RevocationList {
+    let us = RevokedNode {
+        node: node(),
+        generation: 1,
+        ends_at: Wall(u64::MAX),
+    };
+
+    RevocationList {
+        nodes: vec![us],
+        ..RevocationList::default()
+    }
+}
+
+/// Whether controllers take the host for a node, and the code of the last failure.
+fn standing(host: &Host) -> (Admission, Option<String>) {
+    match host.control.status() {
+        Status::Member(status) => (status.admission, status.last_failure.map(|last| last.code)),
+        other => panic!("no member: {other:?}"),
+    }
 }
 
 fn connected(host: &Host) -> bool {
