@@ -123,12 +123,20 @@ impl From<KeyFileRefused> for Failure {
             KeyFileRefused::Exists { .. } => Self::new(Exit::Conflict, "file_exists", summary)
                 .because("a key is never overwritten")
                 .fixed_by("name another file, or move this one away"),
-            KeyFileRefused::Exposed { path, .. } => Self::new(Exit::Failed, "key_exposed", summary)
-                .because("whoever has read it can sign as its owner")
+            KeyFileRefused::Exposed { path, .. } => Self::new(Exit::Usage, "key_exposed", summary)
+                .because("whoever has read it can use what it holds as its owner can")
                 .fixed_by(format!("chmod 600 {}", path.display())),
-            KeyFileRefused::Io { source, .. } => {
-                Self::new(Exit::Failed, "file_unusable", summary).because(source.to_string())
+            KeyFileRefused::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                Self::new(Exit::Usage, "file_unusable", summary)
+                    .because(source.to_string())
+                    .fixed_by(format!(
+                        "put the file at {}, mode 0600, or name another",
+                        path.display()
+                    ))
             }
+            KeyFileRefused::Io { path, source } => Self::new(Exit::Failed, "file_unusable", summary)
+                .because(source.to_string())
+                .fixed_by(format!("ls -l {}    (says whose it is)", path.display())),
             KeyFileRefused::NotAKey { .. } => Self::new(Exit::Usage, "not_a_key", summary).because(
                 "it is neither PKCS#8 (DER, or base64 of it) nor the base64url text of a public key",
             ),

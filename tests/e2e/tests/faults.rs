@@ -209,7 +209,7 @@ fn agent_on_a_small_disk() {
 /// Opens a key's file to others, sees the command refused with the remedy, and closes the file again by it.
 fn refused_while_open(site: &Site, file: &Path, args: &[&str], code: &str) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).expect("chmod");
-    let refused = site.attempt(args).refused(1, code);
+    let refused = site.attempt(args).refused(2, code);
     let fix = refused
         .lines()
         .find_map(|line| line.trim().strip_prefix("fix     chmod "));

@@ -148,7 +148,29 @@ mod tests {
         keyfile::write_new(&path, vector().as_bytes(), 0o644).unwrap();
 
         let failure = join_token(Some(&path), &Credentials::default()).unwrap_err();
-        assert_eq!(failure.code, "key_exposed");
+        assert_eq!(
+            (failure.exit, failure.code.as_str()),
+            (Exit::Usage, "key_exposed")
+        );
+        assert!(
+            !failure.to_string().contains("sign"),
+            "a token signs nothing: {failure}"
+        );
+    }
+
+    #[test]
+    fn a_token_file_that_is_missing_is_a_mistake_of_the_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let failure = join_token(Some(&directory.path().join("none")), &Credentials::default()).unwrap_err();
+
+        assert_eq!(
+            (failure.exit, failure.code.as_str()),
+            (Exit::Usage, "file_unusable")
+        );
+        assert!(
+            failure.to_string().contains("fix     put the file at"),
+            "{failure}"
+        );
     }
 
     fn vector() -> String {

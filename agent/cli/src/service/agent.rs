@@ -177,10 +177,10 @@ fn disk_refused(refused: &DiskRefused) -> Failure {
         DiskRefused::Locked { .. } => Failure::new(Exit::Conflict, "in_use", summary)
             .because_of(refused)
             .fixed_by("systemctl stop gabion-agent    (one agent to a state directory)"),
-        DiskRefused::Exposed { path, wanted, .. } => Failure::new(Exit::Failed, "state_exposed", summary)
+        DiskRefused::Exposed { path, wanted, .. } => Failure::new(Exit::Usage, "state_exposed", summary)
             .because_of(refused)
             .fixed_by(format!("chmod {wanted:04o} {}", path.display())),
-        DiskRefused::Foreign { path, wanted, .. } => Failure::new(Exit::Failed, "state_foreign", summary)
+        DiskRefused::Foreign { path, wanted, .. } => Failure::new(Exit::Usage, "state_foreign", summary)
             .because_of(refused)
             .fixed_by(format!("chown -R {wanted} {}", path.display())),
         DiskRefused::Io { .. } => Failure::new(Exit::Failed, "state_unusable", summary).because_of(refused),

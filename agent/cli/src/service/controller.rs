@@ -156,7 +156,7 @@ fn unopenable(refused: &OpenFailed) -> Failure {
             .because_of(refused)
             .affecting("the controller that runs goes on")
             .fixed_by("systemctl status gabion-controller    (one controller to a data directory)"),
-        OpenFailed::Exposed { path, wanted, .. } => Failure::new(Exit::Failed, "store_exposed", summary)
+        OpenFailed::Exposed { path, wanted, .. } => Failure::new(Exit::Usage, "store_exposed", summary)
             .because_of(refused)
             .fixed_by(format!("chmod {wanted:04o} {}", path.display())),
         OpenFailed::Damaged { .. }
@@ -203,10 +203,12 @@ fn not_initialised(settings: &ControllerSettings) -> Failure {
     let directory = settings.data_dir.display();
 
     Failure::new(
-        Exit::Failed,
+        Exit::Usage,
         "not_initialised",
         format!("there is no installation in {directory}"),
     )
+    .because("gabion controller init has not been run there, or its data was moved away")
+    .affecting("nothing was started; agents go on with what they have")
     .fixed_by(format!(
         "gabion controller init --data-dir {directory} --root-key PUBLIC_KEY    (or --mode dev)"
     ))
@@ -221,7 +223,7 @@ pub(crate) fn init_failed(failed: &InitFailed) -> Failure {
             .fixed_by("gabion controller run    (starts the one that is there)"),
         InitFailed::Engine(refused) => unopenable(refused),
         InitFailed::Loose { path, .. } => Failure::new(
-            Exit::Failed,
+            Exit::Usage,
             "key_exposed",
             format!("{} can be read by others", path.display()),
         )
@@ -271,7 +273,10 @@ mod tests {
         let settings = settings_of(&format!("data_dir = '{}'", missing.display()));
 
         let failure = confirmed(&settings).unwrap_err();
-        assert_eq!(failure.code, "not_initialised");
+        assert_eq!(
+            (failure.exit, failure.code.as_str()),
+            (Exit::Usage, "not_initialised")
+        );
         assert!(!missing.exists());
     }
 

@@ -173,7 +173,7 @@ fn a_strict_installation_needs_a_root() {
         "{failed}"
     );
     assert!(!place.path("data").exists());
-    let failed = place.run("controller run --data-dir data").failed(1);
+    let failed = place.run("controller run --data-dir data").failed(2);
     assert!(
         failed.starts_with("error[not_initialised]: there is no installation in data\n"),
         "{failed}"

@@ -28,7 +28,7 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_fixes_it() {
     let loose = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(place.path("root.key"), loose).unwrap();
 
-    let refused = place.run("root show --key root.key").failed(1);
+    let refused = place.run("root show --key root.key").failed(2);
     assert!(
         refused.contains("error[key_exposed]: root.key has mode 0644"),
         "{refused}"

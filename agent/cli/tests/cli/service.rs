@@ -433,7 +433,7 @@ fn both_roles_run_in_one_process() {
          token_file = 'token'\n[controller]\ndata_dir = 'data'\nlisten = '{listen}'\n"
     );
     place.write("gabion.toml", &config);
-    let exposed = place.run("run --config gabion.toml").failed(1);
+    let exposed = place.run("run --config gabion.toml").failed(2);
     assert!(exposed.contains("fix     chmod 600 token"), "{exposed}");
 
     join(&place, &token);

@@ -57,20 +57,58 @@ fn the_unit_starts_an_agent_again_where_that_can_help_and_not_where_a_person_mus
     let refused = place.run(&format!("agent run {AGENT} --token-file spent"));
     assert!(refused.stderr.contains("error[token_consumed]"), "{refused:?}");
     assert!(!is_started_again(refused.code), "{refused:?}");
+    let missing = place.run(&format!("agent run {AGENT} --token-file none"));
+    assert!(missing.stderr.contains("error[file_unusable]"), "{missing:?}");
+    assert!(!is_started_again(missing.code), "{missing:?}");
+    place.write("open", &token);
+    let exposed = place.run(&format!("agent run {AGENT} --token-file open"));
+    assert!(exposed.stderr.contains("error[key_exposed]"), "{exposed:?}");
+    assert!(!is_started_again(exposed.code), "{exposed:?}");
     let taken = place.run(&format!(
         "agent run {AGENT} --agent-socket nowhere/a.sock --token-file spent"
     ));
     assert!(taken.code != 0 && is_started_again(taken.code), "{taken:?}");
 }
 
+#[test]
+fn the_unit_does_not_start_a_controller_again_where_a_person_must_act() {
+    let place = lab();
+    let missing = place.run("controller run --data-dir none");
+    assert!(missing.stderr.contains("error[not_initialised]"), "{missing:?}");
+    assert!(is_prevented(CONTROLLER_UNIT, missing.code), "{missing:?}");
+    let controller = serve(&place);
+    let second = place.run(SECOND);
+    assert!(second.stderr.contains("error[in_use]"), "{second:?}");
+    assert!(is_prevented(CONTROLLER_UNIT, second.code), "{second:?}");
+    controller.stop().done();
+
+    let other = place.run(&format!("{SECOND} --mode strict"));
+    assert!(other.stderr.contains("error[other_installation]"), "{other:?}");
+    assert!(is_prevented(CONTROLLER_UNIT, other.code), "{other:?}");
+    let loose = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(place.path("data/kek"), loose).unwrap();
+    let exposed = place.run(SECOND);
+    assert!(exposed.stderr.contains("error[key_exposed]"), "{exposed:?}");
+    assert!(is_prevented(CONTROLLER_UNIT, exposed.code), "{exposed:?}");
+}
+
 /// By systemd.service(5): `Restart=on-failure`, less what `RestartPreventExitStatus=` lists.
 fn is_started_again(code: i32) -> bool {
-    let set = |key: &str| UNIT.lines().find_map(|line| line.strip_prefix(key));
-    assert_eq!(set("Restart="), Some("on-failure"));
-    let prevented = set("RestartPreventExitStatus=").expect("it has such a list");
+    assert_eq!(setting(UNIT, "Restart="), Some("on-failure"));
+
+    code != 0 && !is_prevented(UNIT, code)
+}
+
+/// Whether the unit lists `code` among those after which nothing is started.
+fn is_prevented(unit: &str, code: i32) -> bool {
+    let prevented = setting(unit, "RestartPreventExitStatus=").expect("it has such a list");
     let mut prevented = prevented.split_whitespace().map(str::parse::<i32>);
 
-    code != 0 && !prevented.any(|number| number == Ok(code))
+    prevented.any(|number| number == Ok(code))
+}
+
+fn setting<'a>(unit: &'a str, key: &str) -> Option<&'a str> {
+    unit.lines().find_map(|line| line.strip_prefix(key))
 }
 
 fn private(place: &Place, name: &str, content: &str) {
@@ -78,4 +116,6 @@ fn private(place: &Place, name: &str, content: &str) {
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
+const SECOND: &str = "controller run --data-dir data --controller-listen 127.0.0.1:0";
+const CONTROLLER_UNIT: &str = include_str!("../../../../packaging/systemd/gabion-controller.service");
 const UNIT: &str = include_str!("../../../../packaging/systemd/gabion-agent.service");
