@@ -117,7 +117,7 @@ fn finished(mut table: Table) -> String {
 }
 
 /// What one looks for first; the rest follows by name.
-const LEADING: [&str; 3] = ["name", "id", "state"];
+const LEADING: [&str; 5] = ["name", "id", "state", "request", "fingerprint"];
 
 #[cfg(test)]
 mod tests {
@@ -125,6 +125,21 @@ mod tests {
 
     use super::super::columns::{age, brief, column};
     use super::*;
+
+    #[test]
+    fn what_an_approver_compares_stands_before_any_other_fingerprint() {
+        let pending = json!({
+            "authority": {"fingerprint": "SHA256:a"}, "fingerprint": "SHA256:k", "request": "r", "state": "pending",
+        });
+
+        assert_eq!(
+            item(&pending, Some(80)),
+            "state                  pending\n\
+             request                r\n\
+             fingerprint            SHA256:k\n\
+             authority.fingerprint  SHA256:a\n"
+        );
+    }
 
     #[test]
     fn a_table_has_a_header_and_no_lines() {
