@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(crate) use columns::{Column, age, brief, column};
+pub(crate) use columns::{Column, age, brief, column, lapse};
 
 /// The form of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -132,6 +132,7 @@ pub struct NodeView {
 pub struct LinkView {
     pub id: String,
     pub name: String,
+    /// `up`, `down`, or `stale` when its end has said nothing of it for 15 s.
     pub state: String,
     pub source: String,
     pub target: String,

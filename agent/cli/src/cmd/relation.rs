@@ -4,7 +4,7 @@ use clap::Subcommand;
 use control_api::action::Action;
 use serde_json::json;
 
-use crate::output::{Column, column};
+use crate::output::{Column, column, lapse};
 use crate::session::{Outcome, Session, nothing};
 
 #[derive(Debug, Subcommand)]
@@ -77,7 +77,7 @@ pub(super) const LINKS: [Column; 11] = [
     column("DRIFT", "drift"),
     column("EXPECTED", "effective_path").wide(),
     column("OBSERVED", "observed_path").wide(),
-    column("AGE MS", "age_ms").wide(),
+    lapse("AGE", "age_ms"),
 ];
 
 pub(super) const LEASES: [Column; 11] = [

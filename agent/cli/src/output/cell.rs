@@ -37,8 +37,18 @@ pub(super) fn text(value: &Value) -> String {
 pub(super) fn age(value: &Value, now: Timestamp) -> String {
     let at = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
     let Some(at) = at else { return text(value) };
-    let seconds = now.duration_since(at).as_secs().max(0);
 
+    length(now.duration_since(at).as_secs().max(0).unsigned_abs())
+}
+
+/// Milliseconds in their largest unit.
+pub(super) fn lapse(value: &Value) -> String {
+    value
+        .as_u64()
+        .map_or_else(|| text(value), |millis| length(millis / 1_000))
+}
+
+fn length(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds}s"),
         120..=7_199 => format!("{}m", seconds / 60),
@@ -124,6 +134,18 @@ mod tests {
             assert_eq!(age(&at(seconds), now), expected);
         }
         assert_eq!(age(&json!(null), now), "-");
+    }
+
+    #[test]
+    fn a_lapse_is_in_one_unit() {
+        for (millis, expected) in [
+            (json!(900), "0s"),
+            (json!(15_200), "15s"),
+            (json!(7_200_000), "2h"),
+        ] {
+            assert_eq!(lapse(&millis), expected);
+        }
+        assert_eq!(lapse(&json!(null)), "-");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) enum Form {
     Plain,
     /// A time, shown as how long ago it was.
     Age,
+    /// Milliseconds, shown as a length of time.
+    Lapse,
     /// A kind and an id, of which the beginning is enough where there is no room.
     Brief,
 }
@@ -29,6 +31,14 @@ pub(crate) const fn column(header: &'static str, key: &'static str) -> Column {
         form: Form::Plain,
         only_wide: false,
         whole: false,
+    }
+}
+
+/// A column that shows how many milliseconds long something has been so.
+pub(crate) const fn lapse(header: &'static str, key: &'static str) -> Column {
+    Column {
+        form: Form::Lapse,
+        ..column(header, key)
     }
 }
 

@@ -52,6 +52,7 @@ fn cell(row: &Value, column: &Column, now: Timestamp, is_narrow: bool) -> String
     let value = row.get(column.key).unwrap_or(&Value::Null);
     match column.form {
         Form::Age => cell::age(value, now),
+        Form::Lapse => cell::lapse(value),
         Form::Brief if is_narrow => cell::brief(&cell::text(value)),
         Form::Brief => cell::text(value),
         Form::Plain => {

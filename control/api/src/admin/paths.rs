@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use control_routing::explain;
 use control_routing::lease::{LeaseState, RelayLease};
-use control_routing::observations::PathSeen;
+use control_routing::observations::{FRESH, PathSeen};
 use control_routing::pool::RelayStanding;
 use control_routing::route::RouteRow;
 use control_routing::via::Via;
 use protocol::document::routes::Path;
 use protocol::error::Code;
 use protocol::id::{NodeId, RouteId};
+use protocol::time::Boot;
 use protocol::wire::Drift;
 use serde_json::{Value, json};
 
@@ -53,6 +54,14 @@ impl<'a> Scene<'a> {
         Sight::of(&self.life().observations, row, via, self.reading.now.boot)
     }
 
+    /// Whether the node takes part: what is said by or of another says nothing any more.
+    fn is_in_force(&self, node: NodeId) -> bool {
+        self.fleet
+            .members
+            .get(&node)
+            .is_some_and(|member| member.state.is_in_force())
+    }
+
     fn names(&self, hops: &[NodeId]) -> Vec<String> {
         hops.iter().map(|hop| self.fleet.name(*hop)).collect()
     }
@@ -71,12 +80,15 @@ impl<'a> Scene<'a> {
 pub(super) fn links(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
     let scene = Scene::of(reading, input.cluster.as_deref())?;
     let observations = &scene.life().observations;
-    let links = observations.links().map(|(source, target, link)| {
+    let known = observations
+        .links()
+        .filter(|(source, target, _)| scene.is_in_force(*source) && scene.is_in_force(*target));
+    let links = known.map(|(source, target, link)| {
         let (from, to) = (scene.fleet.name(source), scene.fleet.name(target));
         LinkView {
             id: format!("{source}/{target}"),
             name: format!("{from} {to}"),
-            state: if link.connected { "up" } else { "down" }.to_owned(),
+            state: standing(reading, link.at, link.connected).to_owned(),
             effective_path: vec![from.clone(), to.clone()],
             observed_path: Vec::new(),
             source: from,
@@ -91,13 +103,27 @@ pub(super) fn links(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Fa
     });
     let mut views: Vec<LinkView> = links.collect();
     for row in scene.fleet.routes.iter() {
+        if !(scene.is_in_force(row.low) && scene.is_in_force(row.high)) {
+            continue;
+        }
         for source in [row.low, row.high] {
-            let seen = observations.paths(source, row.route);
+            let seen = observations
+                .paths(source, row.route)
+                .filter(|(via, _)| via.relay().is_none_or(|relay| scene.is_in_force(relay)));
             views.extend(seen.map(|(via, seen)| path_link(&scene, row, source, via, seen)));
         }
     }
 
     show(&views)
+}
+
+/// What an end said counts while it goes on saying it.
+fn standing(reading: &Reading<'_>, at: Boot, is_up: bool) -> &'static str {
+    match (reading.now.boot.since(at) <= FRESH, is_up) {
+        (false, _) => "stale",
+        (true, true) => "up",
+        (true, false) => "down",
+    }
 }
 
 fn path_link(scene: &Scene<'_>, row: &RouteRow, source: NodeId, via: Via, seen: &PathSeen) -> LinkView {
@@ -112,7 +138,7 @@ fn path_link(scene: &Scene<'_>, row: &RouteRow, source: NodeId, via: Via, seen: 
                 .map_or_else(|| "direct".to_owned(), |relay| relay.to_string())
         ),
         name: format!("{from} {to}"),
-        state: if seen.is_down() { "down" } else { "up" }.to_owned(),
+        state: standing(scene.reading, seen.at, !seen.is_down()).to_owned(),
         source: from,
         target: to,
         observation: "path".to_owned(),
@@ -316,6 +342,6 @@ fn lease_view(scene: &Scene<'_>, lease: &RelayLease) -> LeaseView {
     }
 }
 
-fn age(reading: &Reading<'_>, at: protocol::time::Boot) -> u64 {
+fn age(reading: &Reading<'_>, at: Boot) -> u64 {
     protocol::time::millis(reading.now.boot.since(at))
 }

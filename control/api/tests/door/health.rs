@@ -69,6 +69,28 @@ fn what_silent_and_revoked_nodes_said_is_forgotten() {
     assert_eq!(desk.read(Action::LinkList, json!({})), json!([]));
 }
 
+#[test]
+fn a_link_of_which_nothing_new_is_said_is_stale_and_one_of_a_node_that_is_set_aside_is_none() {
+    let (mut desk, cluster, a, b) = pair(25);
+    desk.links(cluster, &[(a, b)]);
+    desk.probed(cluster, a, answered(cluster, a, b));
+    let states = |desk: &mut Controller| -> Vec<String> {
+        let links = desk.read(Action::LinkList, json!({}));
+        let states = links
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|link| link["state"].as_str());
+        states.map(|state| state.unwrap().to_owned()).collect()
+    };
+    assert_eq!(states(&mut desk), ["up", "up"]);
+    desk.pass(16);
+    assert_eq!(states(&mut desk), ["stale", "stale"]);
+
+    desk.act(Action::NodeDisable, json!({ "id": "b" }));
+    assert_eq!(states(&mut desk), [""; 0]);
+}
+
 /// Two members that were heard, with a decision.
 pub(crate) fn pair(seed: u64) -> (Controller, ClusterId, NodeId, NodeId) {
     let mut desk = Controller::new(seed);
