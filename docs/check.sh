@@ -2,7 +2,7 @@
 # Keeps the documentation true where a machine can: ./docs/check.sh [PATH-OF-GABION]
 #
 # Always: relative links and their anchors resolve; every error code, metric, table and wire field of the code is described.
-# With the path of a binary: every `gabion ...` command in the text is one that it knows.
+# With the path of a binary: every `gabion ...` command in the text, and every option of one, is one that it knows.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -124,11 +124,25 @@ check_commands() { # check_commands BINARY
         sed -E 's/^[ (;|&]*gabion //' | sort -u)
 }
 
+# The options that stand behind a command, up to the end of its line or of the command.
+check_options() { # check_options BINARY
+    local binary="$1" noun verb options option help
+    while read -r noun verb options; do
+        help="$("$binary" "$noun" ${verb:+"$verb"} --help 2>/dev/null || "$binary" "$noun" --help)"
+        for option in $(grep -oE -- '--[a-z][a-z-]*' <<<"$verb $options"); do
+            grep -qE -- "(^|[ ,])$option([ =,]|$)" <<<"$help" || fail "gabion $noun $verb has no option $option"
+        done
+    done < <(code |
+        grep -oE '(^|[ (;|&])gabion [a-z][a-z-]* [^|;&#)]*--[a-z][^|;&#)]*' |
+        sed -E 's/^[ (;|&]*gabion //' | sort -u)
+}
+
 check_links
 check_code
 check_wire
 if [ "$#" -ge 1 ]; then
     check_commands "$1"
+    check_options "$1"
 else
     say "no binary was named: the commands in the text are not checked"
 fi

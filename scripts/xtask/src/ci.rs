@@ -78,7 +78,6 @@ fn steps(tools: &Tools) -> Vec<Step> {
             name: "advisories",
             work: Work::Check(advisories::check),
         },
-        run("references", "bash docs/check.sh"),
     ];
     if tools.has_deny {
         steps.push(run("deny", "cargo deny check bans licenses sources"));
@@ -96,6 +95,7 @@ fn steps(tools: &Tools) -> Vec<Step> {
     });
     // The tests that start the product need its binary, which no test build makes.
     steps.push(run("binaries", "cargo build --workspace --bins --locked"));
+    steps.push(run("references", "bash docs/check.sh target/debug/gabion"));
     steps.push(match tools.has_nextest {
         true => run("tests", "cargo nextest run --workspace --locked --profile ci"),
         false => run("tests", "cargo test --workspace --lib --bins --tests --locked"),
@@ -251,6 +251,22 @@ mod tests {
             run_steps(&[step("printenv XTASK_STEP")], &here()),
             Ok(false)
         ));
+    }
+
+    #[test]
+    fn the_commands_in_the_documentation_are_checked_against_the_binary_that_was_built() {
+        let steps = steps(&Tools {
+            has_deny: true,
+            has_nextest: true,
+        });
+        let place = |name| steps.iter().position(|step| step.name == name);
+
+        assert!(place("references") > place("binaries"));
+        let references = steps.iter().find(|step| step.name == "references");
+        assert_eq!(
+            references.map(Step::describe).as_deref(),
+            Some("bash docs/check.sh target/debug/gabion")
+        );
     }
 
     #[test]
