@@ -52,6 +52,25 @@ pub(crate) fn public(named: &str) -> Result<VerifyKey, KeyFileRefused> {
     }
 }
 
+/// A public key where the private one must not be: its text, or a file that holds the text.
+pub(crate) fn public_alone(named: &str) -> Result<VerifyKey, Failure> {
+    let key = public(named)?;
+    let path = Path::new(named);
+    let is_private = named.parse::<VerifyKey>().is_err() && read(path).is_ok();
+    if !is_private {
+        return Ok(key);
+    }
+
+    Err(
+        Failure::new(Exit::Usage, "private_key", format!("{named} holds a private key"))
+            .because("a controller needs the public key alone; whoever takes this host would take the root as well")
+            .affecting("nothing was changed")
+            .fixed_by(format!(
+                "--root-key {key}    (and keep {named} on the offline machine)"
+            )),
+    )
+}
+
 /// Reads a file that nobody but its owner may read.
 pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileRefused> {
     let refuse = |source| KeyFileRefused::Io {
@@ -166,6 +185,27 @@ mod tests {
 
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(read(&path).unwrap().verify_key(), key().verify_key());
+    }
+
+    #[test]
+    fn a_private_key_is_refused_where_the_public_one_is_enough() {
+        let (_directory, path) = place();
+        create(&path, &key()).unwrap();
+        let public = key().verify_key();
+
+        let refused = public_alone(path.to_str().unwrap()).unwrap_err();
+        assert_eq!(
+            (refused.exit, refused.code.as_str()),
+            (Exit::Usage, "private_key")
+        );
+        assert!(
+            refused.to_string().contains(&format!("--root-key {public} ")),
+            "{refused}"
+        );
+        assert_eq!(public_alone(&public.to_string()), Ok(public));
+        let (_directory, path) = place();
+        write_new(&path, public.to_string().as_bytes(), PUBLIC).unwrap();
+        assert_eq!(public_alone(path.to_str().unwrap()), Ok(public));
     }
 
     #[test]

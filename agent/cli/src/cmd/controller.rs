@@ -38,7 +38,7 @@ pub(crate) struct Run {
     /// The configuration file
     #[arg(long, env = "GABION_CONTROLLER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A public key of the product root, or a file with it; may be repeated
+    /// A public key of the product root, or a file with it and not the private one; may be repeated
     #[arg(long = "root-key", value_name = "PUBLIC_KEY")]
     root_keys: Vec<String>,
     /// How many of the product root's keys must sign
@@ -54,7 +54,7 @@ impl Run {
 
         let mut settings = file.settled(self.flags, globals.socket.clone());
         if !self.root_keys.is_empty() {
-            let keys = self.root_keys.iter().map(|named| keyfile::public(named));
+            let keys = self.root_keys.iter().map(|named| keyfile::public_alone(named));
             settings.product_root.keys = keys.collect::<Result<_, _>>()?;
         }
         settings.product_root.threshold = self.threshold.or(settings.product_root.threshold);
@@ -125,7 +125,7 @@ fn root(settings: &ControllerSettings) -> Result<Root, Failure> {
             Err(Failure::usage("a strict installation needs a product root")
                 .because("everything that this installation trusts goes back to keys that are kept offline")
                 .fixed_by(
-                    "gabion root keygen --out root.key    and then   --root-key root.key\n\
+                    "gabion root keygen --out root.key    on an offline machine, and then   --root-key PUBLIC_KEY   here\n\
                  or --mode dev, to try things out with a throw-away root",
                 ))
         }

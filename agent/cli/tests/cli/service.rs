@@ -7,9 +7,11 @@ use crate::program::{Place, Service};
 #[test]
 fn a_strict_installation_is_activated_once_and_owned_by_whom_the_root_named() {
     let place = at_home();
-    place.run("root keygen --out root.key").done();
+    let root = public_of(&place, "root.key");
     let made = place
-        .run("controller init --data-dir data --root-key root.key -o json")
+        .run(&format!(
+            "controller init --data-dir data --root-key {root} -o json"
+        ))
         .json();
     assert_eq!(
         (&made["mode"], &made["state"]),
@@ -22,12 +24,13 @@ fn a_strict_installation_is_activated_once_and_owned_by_whom_the_root_named() {
         rootless.contains("not started without its product root") && rootless.contains("[product_root]"),
         "{rootless}"
     );
-    let other = "controller run --data-dir data --controller-listen 127.0.0.1:0 --root-key other.key";
-    place.run("root keygen --out other.key").done();
-    let other = place.run(other).failed(6);
+    let run = "controller run --data-dir data --controller-listen 127.0.0.1:0 --root-key";
+    let private = place.run(&format!("{run} root.key")).failed(2);
+    assert!(private.starts_with("error[private_key]"), "{private}");
+    let other = public_of(&place, "other.key");
+    let other = place.run(&format!("{run} {other}")).failed(6);
     assert!(other.starts_with("error[other_installation]"), "{other}");
-    let controller =
-        place.serve("controller run --data-dir data --controller-listen 127.0.0.1:0 --root-key root.key");
+    let controller = place.serve(&format!("{run} {root}"));
 
     let refused = place.run("cluster create lab").failed(5);
     assert!(refused.starts_with("error[role_denied]"), "{refused}");
@@ -507,6 +510,14 @@ pub(crate) fn lab() -> Place {
     place.run("controller init --mode dev --data-dir data").done();
 
     place
+}
+
+/// Makes a root key, and says its public half.
+fn public_of(place: &Place, file: &str) -> String {
+    place.run(&format!("root keygen --out {file}")).done();
+    let shown = place.run(&format!("root show --key {file} -o json")).json();
+
+    shown["public_key"].as_str().expect("a key").to_owned()
 }
 
 fn at_home() -> Place {
