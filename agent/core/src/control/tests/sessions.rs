@@ -477,7 +477,7 @@ fn revoking_us() -> RevocationList {
 fn standing(host: &Host) -> (Admission, Option<String>) {
     match host.control.status() {
         Status::Member(status) => (status.admission, status.last_failure.map(|last| last.code)),
-        other => panic!("no member: {other:?}"),
+        other @ (Status::Ended { .. } | Status::Joining(_)) => panic!("no member: {other:?}"),
     }
 }
 
