@@ -35,11 +35,12 @@ pub(crate) fn run(options: &Options, session: &Session) -> Outcome {
         .unwrap_or_default();
     let found = inspect::inspect(name, &bytes, &keys).map_err(|refused| {
         Failure::new(
-            Exit::Problems,
+            Exit::Usage,
             "not_readable",
             format!("{} is nothing that can be shown", options.file.display()),
         )
         .because_of(&refused)
+        .fixed_by("name a signed document, a file with a join token, or a file of an agent's state directory")
     })?;
     if keys.is_empty() {
         eprintln!("No signature was checked: name the key that should have signed with --key.");
@@ -63,7 +64,14 @@ fn pretty(shown: &Value) -> String {
 
 /// Reads a file that may be anything, up to the longest that is something.
 pub(crate) fn read_document(path: &Path) -> Result<Vec<u8>, Failure> {
-    let refuse = |why: String| Failure::usage(format!("{} cannot be read", path.display())).because(why);
+    let refuse = |why: String| {
+        Failure::usage(format!("{} cannot be read", path.display()))
+            .because(why)
+            .fixed_by(format!(
+                "ls -l {}    (says whether it is there and whose it is)",
+                path.display()
+            ))
+    };
     let length = std::fs::metadata(path)
         .map_err(|error| refuse(error.to_string()))?
         .len();

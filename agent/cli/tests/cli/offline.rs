@@ -77,11 +77,14 @@ fn what_is_no_document_is_said_to_be_none() {
     let place = Place::new();
     place.write("notes", "hello");
 
-    let refused = place.run("inspect notes").failed(3);
+    let refused = place.run("inspect notes").failed(2);
     assert!(
         refused.starts_with("error[not_readable]: notes is nothing that can be shown\n"),
         "{refused}"
     );
+    assert!(refused.contains("fix     name a signed document"), "{refused}");
+    let missing = place.run("inspect none").failed(2);
+    assert!(missing.contains("fix     ls -l none"), "{missing}");
 }
 
 #[test]
