@@ -109,8 +109,12 @@ pub(crate) fn told(ended: Ended) -> Exit {
 }
 
 async fn join(settings: AgentSettings, session: Session) -> Outcome {
+    let named = settings.token_file.clone();
     let mut start = start(settings, Arc::new(Spoken::default()), Metrics::start()?)?;
     if agent::is_member(&*start.disk)? {
+        // A token is not needed any more: one that is gone or spoiled is no reason to fail.
+        let token = credential::join_token(named.as_deref(), &Credentials::of_environment());
+        agent::same_cluster(&*start.disk, token.ok().flatten().as_ref())?;
         eprintln!("This host is a node already; gabion agent leave gives that up.");
         return session.put(
             &session

@@ -79,6 +79,25 @@ pub(crate) fn is_member(disk: &dyn StateDisk) -> Result<bool, Failure> {
     persisted(disk).map(|persisted| persisted.is_member())
 }
 
+/// Refuses a token of another cluster than that whose node this host is.
+pub(crate) fn same_cluster(disk: &dyn StateDisk, token: Option<&JoinToken>) -> Result<(), Failure> {
+    let ours = persisted(disk)?.cluster();
+    let theirs = token
+        .and_then(|token| token.claims_unverified().ok())
+        .map(|claims| claims.cluster);
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Failure::new(
+            Exit::Conflict,
+            "other_cluster",
+            "this host is a node of another cluster than the token's",
+        )
+        .because(format!("it is a node of {ours}, and the token is for {theirs}"))
+        .affecting("nothing was sent; this host stays what it is")
+        .fixed_by("gabion agent leave    (gives that up; then join with the token)")),
+        (Some(_) | None, _) => Ok(()),
+    }
+}
+
 /// Whether the state directory holds neither an identity nor a request for one.
 pub(crate) fn is_stranger(disk: &dyn StateDisk) -> Result<bool, Failure> {
     persisted(disk).map(|persisted| persisted.is_stranger())

@@ -92,6 +92,29 @@ fn the_unit_does_not_start_a_controller_again_where_a_person_must_act() {
     assert!(is_prevented(CONTROLLER_UNIT, exposed.code), "{exposed:?}");
 }
 
+#[test]
+fn a_node_that_is_to_join_another_cluster_is_told_that_it_does_not() {
+    let place = lab();
+    let controller = serve(&place);
+    place.run("cluster create lab").done();
+    let token = place.run("token create --cluster lab").done();
+    join(&place, &token);
+    place.run("cluster create other").done();
+    private(
+        &place,
+        "foreign",
+        &place.run("token create --cluster other").done(),
+    );
+    private(&place, "own", &token);
+
+    let refused = place
+        .run(&format!("agent join {AGENT} --token-file foreign"))
+        .failed(6);
+    assert!(refused.starts_with("error[other_cluster]"), "{refused}");
+    place.run(&format!("agent join {AGENT} --token-file own")).done();
+    controller.stop().done();
+}
+
 /// By systemd.service(5): `Restart=on-failure`, less what `RestartPreventExitStatus=` lists.
 fn is_started_again(code: i32) -> bool {
     assert_eq!(setting(UNIT, "Restart="), Some("on-failure"));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use protocol::id::ClusterId;
+
 use super::addresses;
 use super::documents::Kept;
 use super::event::Event;
@@ -23,6 +25,14 @@ impl Persisted {
     /// Whether this machine is a node already.
     pub const fn is_member(&self) -> bool {
         matches!(self.standing, Standing::Member(_))
+    }
+
+    /// The cluster whose node this machine is.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        match &self.standing {
+            Standing::Member(member) => Some(member.cluster()),
+            Standing::Joining(_) | Standing::Stranger => None,
+        }
     }
 
     /// Whether this machine has neither an identity nor a request for one.
