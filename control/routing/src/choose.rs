@@ -106,7 +106,9 @@ impl Standbys<'_> {
         chosen
     }
 
-    /// A set that is in force keeps its order but for tier and loss, lest jitter makes new decisions.
+    /// A set that is in force keeps its order but for tier and loss, lest jitter makes new decisions. In a new one, what is
+    /// alike stands by hash and not by the finer load: agents go to the first standby by themselves, and those of a lost
+    /// relay would all find the same one to be the emptier by a single lease.
     fn rank(&self, chosen: &mut [Via], eligible: &[&Candidate]) {
         let score = |via: &Via| {
             eligible
@@ -119,7 +121,7 @@ impl Standbys<'_> {
             chosen.copy_from_slice(self.kept);
             chosen.sort_by_key(|via| score(via).map(|score| (score.class.tier, score.class.loss)));
         } else {
-            chosen.sort_by_key(score);
+            chosen.sort_by_key(|via| score(via).map(|score| (score.class, score.rank, *via)));
         }
     }
 

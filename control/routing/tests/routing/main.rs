@@ -5,6 +5,7 @@ mod damping;
 mod decide;
 mod explain;
 mod forecast;
+mod herd;
 mod policy;
 mod properties;
 mod world;
