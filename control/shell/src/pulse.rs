@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::time::Boot;
 
-/// The writer's turns. It turns at least once in [`IDLE`], also when nobody wants anything written.
+/// The writer's turns. It turns at least once a second, also when nobody wants anything written.
 #[derive(Debug)]
 pub struct Pulse {
     turns: AtomicU64,

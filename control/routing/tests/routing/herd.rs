@@ -11,7 +11,7 @@ use crate::world::{World, member, node, relay};
 fn what_a_lost_site_carried_spreads_over_the_others_within_one_pass_and_stays_there() {
     let mut world = relayed();
     let before = loads(&world);
-    let [lost, left] = [&SITES[..1], &SITES[1..]].map(|sites| relays_of(sites));
+    let [lost, left] = [&SITES[..1], &SITES[1..]].map(relays_of);
     let orphans: u32 = lost.iter().filter_map(|relay| before.get(relay)).sum();
     assert!(orphans > 30, "{orphans} routes went through the site: {before:?}");
     world.network.dead.extend(&lost);
