@@ -28,7 +28,7 @@ pub struct Evidence {
     /// An end blames it, or did within [`MARK`] and has not been heard of since; or neither end hears the other. One
     /// end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path.
     pub down: bool,
-    /// Answers came within [`FRESH`], and no end calls it down.
+    /// Answers came within [`FRESH`], to an end that still gets some, and no end calls it down.
     pub probed: bool,
     /// What the links that it would use look like.
     pub link: LinkState,
@@ -73,7 +73,7 @@ impl Evidence {
             .flatten()
             .copied()
             .filter(fresh)
-            .any(|seen| answered(seen) && !seen.is_at_fault());
+            .any(|seen| answered(seen) && !seen.is_at_fault() && !seen.is_silent());
         let (link, link_rtt) = links_of(via, links);
         let seen_at = probes.iter().flatten().map(|seen| seen.at);
 

@@ -327,6 +327,23 @@ fn drift_marks_exactly_this_relay_on_exactly_this_route() {
 }
 
 #[test]
+fn an_end_that_hears_nothing_measures_nothing_though_it_remembers_a_round_trip() {
+    let mut world = settled();
+    world.advance(Duration::from_secs(16));
+    let mut report = world.truth(a());
+    for seen in &mut report.paths {
+        (seen.misses, seen.drift) = (3, Drift::None);
+        assert!(seen.rtt_us.is_some(), "from before");
+    }
+    world.take(a(), &report);
+    world.decide();
+
+    let told = explained(&world, a(), b()).expect("decided");
+    let tiers: BTreeSet<&str> = told.candidates.iter().map(|found| found.judged.tier).collect();
+    assert_eq!(tiers, BTreeSet::from(["suspect"]), "{:?}", told.candidates);
+}
+
+#[test]
 fn a_peer_that_one_end_hears_on_no_path_moves_nothing_and_two_silent_ends_move_the_route() {
     let mut world = World::of([member(1), member(2), relay(11, "fra"), relay(12, "ber")]);
     world.network.cut.insert(ordered(a(), b()));
