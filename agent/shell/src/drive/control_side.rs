@@ -120,7 +120,6 @@ impl ControlHost for ControlSide<'_> {
             | Event::MovedAway { .. }
             | Event::NoLongerStale
             | Event::Observed(_)
-            | Event::Refreshed(_)
             | Event::Refused { .. }
             | Event::RenewalFailed(_)
             | Event::Renewed { .. }

@@ -21,7 +21,9 @@ pub(crate) async fn serve(station: Station) {
     let mut porch = Porch::default();
     let mut guests: JoinSet<(IpAddr, bool)> = JoinSet::new();
     loop {
+        // Places are freed before they are given, and no dice are thrown: a simulated run is a function of its seed.
         let incoming = tokio::select! {
+            biased;
             Some(over) = guests.join_next() => {
                 if let Ok((source, admitted)) = over {
                     porch.handle_end(source, admitted);

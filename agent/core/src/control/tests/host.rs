@@ -51,8 +51,6 @@ pub(super) struct Host {
     hanging: Vec<(WriteId, Vec<(FileName, Payload)>)>,
     connections: BTreeMap<ConnectionId, Door>,
     parked: Option<(ConnectionId, Tag, Boot)>,
-    /// A second poll, which follows a bad report, and is held for a moment.
-    held: Option<(ConnectionId, Tag, Boot)>,
     inbox: VecDeque<Input>,
 }
 
@@ -127,7 +125,6 @@ impl Host {
             hanging: Vec::new(),
             connections: BTreeMap::new(),
             parked: None,
-            held: None,
             inbox: VecDeque::new(),
         }
     }
@@ -168,8 +165,7 @@ impl Host {
             calls = if last == self.now.boot { calls + 1 } else { 0 };
             last = self.now.boot;
             assert!(calls < 100, "a timeout that never passes at {last:?}");
-            let polls = [self.parked, self.held].into_iter().flatten();
-            let next = [self.control.poll_timeout(), polls.map(|(.., until)| until).min()]
+            let next = [self.control.poll_timeout(), self.parked.map(|(.., until)| until)]
                 .into_iter()
                 .flatten()
                 .min();
@@ -215,10 +211,6 @@ impl Host {
 
     /// Answers a parked poll whose time is over.
     fn unpark(&mut self) {
-        if let Some((connection, tag, _)) = self.held.take_if(|(.., until)| *until <= self.now.boot) {
-            let reply = self.cluster.not_modified();
-            self.inbox.push_back(Input::Reply(connection, tag, Ok(reply)));
-        }
         if let Some((connection, tag, until)) = self.parked
             && until <= self.now.boot
         {
@@ -434,9 +426,6 @@ impl Host {
                     .push_back(Input::Reply(connection, tag, Err(Lost::Stream)));
             }
             Some(bytes) => self.inbox.push_back(Input::Reply(connection, tag, Ok(bytes))),
-            None if self.parked.is_some() => {
-                self.held = Some((connection, tag, self.now.boot.after(Duration::from_secs(2))));
-            }
             None => self.parked = Some((connection, tag, self.now.boot.after(Duration::from_secs(10)))),
         }
     }
