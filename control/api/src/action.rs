@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use protocol::document::authority::Role;
 
-/// Declares the actions: name, who may take it, what it does, what it is about. The name's two words are the CLI's noun and verb and the last two parts of the path.
+/// Declares the actions: name, who may take it, what it does, what it is about. The name's two words are the CLI's noun
+/// and verb and the last two parts of the path.
 macro_rules! actions {
     ($($(#[doc = $summary:literal])* $name:ident = $text:literal, $access:ident, $effect:ident, $scope:ident;)*) => {
         /// An administrative action.
