@@ -177,7 +177,7 @@ fn refused(failure: &Failure, action: Option<Action>) -> Response {
 fn read(admin: &Admin, operator: Option<OperatorId>, action: Action, input: Value) -> Result<Value, Failure> {
     let board = &admin.service.board;
     let snapshot = board.snapshot();
-    let publications = board.watch().borrow().clone();
+    let publications = board.publications();
     let now = admin.service.clock.now();
     let reading = Reading {
         view: &snapshot,

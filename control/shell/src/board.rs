@@ -20,14 +20,14 @@ use protocol::envelope::{Envelope, Expected, Subject};
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use crate::leaves::Leaves;
 use crate::pulse::Pulse;
+use crate::shown::{Follower, Shown};
 
 /// Written by the writer alone, after each commit.
 pub struct Board {
-    publications: watch::Sender<Publications>,
+    shown: Shown,
     reader: StoreReader,
     live: Mutex<Live>,
     trust: Trust,
@@ -49,7 +49,7 @@ struct Connected {
 impl Board {
     pub fn new(reader: StoreReader, live: Live, trust: Trust, leaves: Leaves, pulse: Pulse) -> Self {
         Self {
-            publications: watch::Sender::new(Publications::default()),
+            shown: Shown::default(),
             reader,
             live: Mutex::new(live),
             trust,
@@ -84,12 +84,18 @@ impl Board {
     }
 
     pub fn publication(&self, cluster: ClusterId) -> Option<Arc<Publication>> {
-        self.publications.borrow().get(&cluster).cloned()
+        self.shown
+            .with(|publications| publications.get(&cluster).cloned())
+    }
+
+    /// What every cluster shows.
+    pub fn publications(&self) -> Publications {
+        self.shown.with(Clone::clone)
     }
 
     /// Tells when something new is published.
-    pub fn watch(&self) -> watch::Receiver<Publications> {
-        self.publications.subscribe()
+    pub(crate) fn follow(&self) -> Follower<'_> {
+        self.shown.follow()
     }
 
     /// Why this controller writes nothing, if it does not.
@@ -134,7 +140,7 @@ impl Board {
             origins.note(publication);
         }
         drop(origins);
-        self.publications.send_replace(publications);
+        self.shown.replace(publications);
     }
 
     /// Remembers a node's connection, so that revocation can close it.

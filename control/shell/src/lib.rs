@@ -18,3 +18,4 @@ mod lobby;
 mod nodes;
 mod reached;
 mod secrets;
+mod shown;

@@ -103,11 +103,11 @@ async fn park(
     poll: &Poll,
     wait: Duration,
 ) -> Result<PollReply, Failure> {
-    let mut watch = service.board.watch();
+    let mut follower = service.board.follow();
     let deadline = tokio::time::sleep(wait);
     tokio::pin!(deadline);
     loop {
-        let publication = watch.borrow_and_update().get(&cluster).cloned();
+        let publication = follower.look(|publications| publications.get(&cluster).cloned());
         let publication = publication.ok_or_else(|| unavailable("nothing is published for this cluster"))?;
         may_speak(service)?;
         if let Some(news) = publication.news(node, poll) {
@@ -116,7 +116,7 @@ async fn park(
         }
         tokio::select! {
             biased;
-            changed = watch.changed() => changed.map_err(|_| unavailable("the controller is stopping"))?,
+            () = follower.changed() => {}
             () = &mut deadline => {
                 may_speak(service)?;
                 metrics::counter!("gabion_controller_polls_total", "outcome" => "not_modified").increment(1);
