@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_core::control::MemberStatus;
+use agent_core::control::{MemberStatus, Tally};
 use agent_core::mesh::queue::QueueDrops;
 use agent_core::mesh::stats::Stats;
 use metrics::{counter, gauge, histogram};
@@ -49,6 +49,18 @@ pub(crate) fn refused_handshake(why: HandshakeRefusal) {
 pub(crate) fn polled(newer: bool) {
     let news = if newer { "newer" } else { "same" };
     counter!("gabion_agent_polls_total", "beacon" => news).increment(1);
+}
+
+/// What polls after bad reports brought since the start, and how many were held back.
+pub(crate) fn refreshes(tally: &Tally) {
+    let outcomes = [
+        ("changed", tally.changed),
+        ("unchanged", tally.unchanged),
+        ("suppressed", tally.suppressed),
+    ];
+    for (outcome, count) in outcomes {
+        counter!("gabion_agent_refreshes_total", "outcome" => outcome).absolute(count);
+    }
 }
 
 /// How late the loop took up a deadline.

@@ -322,6 +322,7 @@ impl Drive {
         }
         let status = self.control.status();
         if let Status::Member(member) = &status {
+            counters::refreshes(&member.refreshes);
             counters::member(member, now.wall);
         }
         self.world.supervisor.worked();

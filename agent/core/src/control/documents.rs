@@ -17,7 +17,7 @@ use protocol::document::authority::{RevocationList, TrustBundle};
 use protocol::document::beacon::{Beacon, BeaconRank};
 use protocol::document::config::{ControllerAddress, Transport};
 use protocol::envelope::{Kind, Subject};
-use protocol::id::NodeId;
+use protocol::id::{NodeId, RouteId};
 use protocol::key::Digest;
 use protocol::merkle::Entry;
 use protocol::node::NodeRole;
@@ -26,6 +26,7 @@ use protocol::wire::{Have, PollReply};
 
 use super::effect::{Adopted, Payload};
 use super::event::Refusal;
+use super::feedback::InForce;
 use super::file::FileName;
 use super::judge::{Judge, follows};
 use super::marks::{Marks, Progress};
@@ -384,6 +385,21 @@ impl Documents {
 
     pub(super) fn have(&self) -> Vec<Have> {
         self.snapshot.have()
+    }
+
+    /// The decision of a route, and the document that it stands in.
+    pub(super) fn standing(&self, route: RouteId) -> InForce {
+        let Some(held) = &self.snapshot.routes else {
+            return InForce::default();
+        };
+        let mut decisions = held.opened.body.decisions.iter();
+        let decision = decisions.find(|decision| decision.route == route);
+
+        InForce {
+            epoch: held.opened.header.epoch,
+            version: held.opened.header.version,
+            generation: decision.map(|decision| decision.generation),
+        }
     }
 
     pub(super) fn snapshot(&self) -> &Snapshot {

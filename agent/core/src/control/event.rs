@@ -8,6 +8,7 @@ use protocol::key::Fingerprint;
 use protocol::net::Address;
 use protocol::time::Wall;
 
+use super::feedback::Refreshed;
 use super::file::FileName;
 use super::input::{Disconnected, WriteFailed};
 
@@ -36,6 +37,8 @@ pub enum Event {
     NotLeft(NotLeft),
     /// Where the controller sees this node's packets come from.
     Observed(Option<Address>),
+    /// A poll that followed a bad report was answered: what that brought for one path.
+    Refreshed(Refreshed),
     /// A document was refused, and what is in force stays.
     Refused {
         kind: Kind,

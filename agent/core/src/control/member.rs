@@ -28,6 +28,7 @@ use super::documents::Documents;
 use super::effect::{Adopted, Door};
 use super::enrol::Enrolled;
 use super::event::{Event, SessionEnd};
+use super::feedback::Feedback;
 use super::identity::Member;
 use super::leaving::Leaving;
 use super::ledger::Ledger;
@@ -50,6 +51,9 @@ pub(super) struct Membership {
     observed: Option<Address>,
     adopting: Option<Adopting>,
     trouble: Trouble,
+    feedback: Feedback,
+    /// A poll that followed a bad report was answered; what it brought may not be in force yet.
+    refresh_answered: bool,
     /// From the address file.
     remembered: Vec<String>,
     /// Of the last welcome at the join door, which may know newer CAs.
@@ -94,6 +98,8 @@ impl Membership {
             observed: None,
             adopting: None,
             trouble: Trouble::default(),
+            feedback: Feedback::default(),
+            refresh_answered: false,
             remembered,
             anchors: None,
             bundle_in_doubt: false,
@@ -124,6 +130,10 @@ impl Membership {
 
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub(super) fn feedback(&self) -> &Feedback {
+        &self.feedback
     }
 
     pub(super) fn trouble(&self) -> &Trouble {
@@ -263,6 +273,7 @@ impl Membership {
         if self.gone {
             return;
         }
+        self.conclude_refresh(turn);
         let wall = self.wall(turn.now);
         self.renewal.plan(turn.now, wall);
         if self.session.dialler.is_due(turn.now) {
@@ -273,6 +284,24 @@ impl Membership {
         }
         if self.session.is_open(Door::Join) {
             self.ask_expired(wall, turn);
+        }
+    }
+
+    /// Tells what the poll after a bad report brought, once that is in force.
+    fn conclude_refresh(&mut self, turn: &mut Turn<'_>) {
+        if !self.refresh_answered || self.adopting.is_some() {
+            return;
+        }
+        self.refresh_answered = false;
+        let documents = &self.documents;
+        let out = &mut *turn.out;
+        let brought = self.feedback.handle_answer(
+            |route| documents.standing(route),
+            |pause| out.within_a_fifth(pause),
+            turn.now.boot,
+        );
+        for refreshed in brought {
+            turn.out.event(Event::Refreshed(refreshed));
         }
     }
 

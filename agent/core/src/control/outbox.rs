@@ -146,6 +146,13 @@ impl Outbox {
         Duration::from_millis(self.rng.random_range(0..=millis(limit)))
     }
 
+    /// A time within a fifth of `about`.
+    pub(super) fn within_a_fifth(&mut self, about: Duration) -> Duration {
+        let fifth = about / 5;
+
+        about.saturating_sub(fifth) + self.up_to(fifth * 2)
+    }
+
     /// A time within a tenth of `about`.
     pub(super) fn around(&mut self, about: Duration) -> Duration {
         let tenth = about / 10;

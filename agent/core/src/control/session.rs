@@ -26,8 +26,8 @@ pub(super) struct Session {
     poll_at: Boot,
     heartbeat_at: Boot,
     report: Option<Report>,
-    /// One more poll, at once, that the controller answers without waiting.
-    urgent: bool,
+    /// One more poll, at once, that the controller holds for so long.
+    urgent: Option<Duration>,
 }
 
 /// A request in flight.
@@ -58,7 +58,7 @@ impl Session {
             poll_at: Boot::default(),
             heartbeat_at: Boot::default(),
             report: None,
-            urgent: false,
+            urgent: None,
         }
     }
 
@@ -135,17 +135,19 @@ impl Session {
             .any(|asked| matches!(asked, Asked::Poll { urgent, .. } if *urgent == kind))
     }
 
-    /// Asks for one more poll.
-    pub(super) fn hurry(&mut self) {
-        self.urgent = true;
+    /// Asks for one more poll, which the controller may hold for `wait`; of two such wishes the shorter counts.
+    pub(super) fn hurry(&mut self, wait: Duration) {
+        self.urgent = Some(self.urgent.map_or(wait, |known| known.min(wait)));
     }
 
     /// How long the controller may hold the poll that is due now, if one is.
     pub(super) fn poll_due(&mut self, wait: Duration, turn: &Turn<'_>) -> Option<(Duration, Asked)> {
         let sent_at = turn.now.boot;
-        if std::mem::take(&mut self.urgent) && !self.is_polling(true) {
+        if let Some(wait) = self.urgent.take()
+            && !self.is_polling(true)
+        {
             return Some((
-                Duration::ZERO,
+                wait,
                 Asked::Poll {
                     sent_at,
                     urgent: true,

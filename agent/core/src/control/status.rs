@@ -14,6 +14,7 @@ use protocol::wire::Have;
 use super::effect::Door;
 use super::enrol::Joiner;
 use super::event::JoinFailure;
+use super::feedback::Tally;
 use super::member::Membership;
 use super::trouble::{Admission, LastFailure};
 
@@ -67,6 +68,8 @@ pub struct MemberStatus {
     pub admission: Admission,
     /// Why the last session failed; none once a controller does what it is asked.
     pub last_failure: Option<LastFailure>,
+    /// What polls after bad reports brought, and how many were held back.
+    pub refreshes: Tally,
     /// Whether the node is giving back what it holds.
     pub leaving: bool,
     pub beacon: Option<BeaconRank>,
@@ -113,6 +116,7 @@ impl MemberStatus {
             stale: documents.is_stale(),
             admission: membership.admission(),
             last_failure: membership.trouble().last().cloned(),
+            refreshes: membership.feedback().tally(),
             leaving: membership.is_leaving(),
             beacon: mark.map(|mark| mark.rank),
             beacon_issued_at: mark.map(|mark| mark.issued_at),

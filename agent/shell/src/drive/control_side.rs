@@ -120,6 +120,7 @@ impl ControlHost for ControlSide<'_> {
             | Event::MovedAway { .. }
             | Event::NoLongerStale
             | Event::Observed(_)
+            | Event::Refreshed(_)
             | Event::Refused { .. }
             | Event::RenewalFailed(_)
             | Event::Renewed { .. }

@@ -1,6 +1,6 @@
 //! The facts that the cores tell, as an operator reads them.
 
-use agent_core::control::{self, WriteFailed};
+use agent_core::control::{self, Refreshed, WriteFailed};
 use agent_core::mesh::effect as mesh;
 
 pub(super) fn control(event: &control::Event) {
@@ -25,6 +25,7 @@ pub(super) fn control(event: &control::Event) {
         Event::NoLongerStale => tracing::info!("a newer beacon came again"),
         Event::Observed(Some(address)) => tracing::debug!(address = %address.0, "seen by the controller"),
         Event::Observed(None) => tracing::debug!("the controller does not say where it sees this node"),
+        Event::Refreshed(brought) => refreshed(brought),
         Event::Refused {
             kind,
             epoch,
@@ -67,6 +68,24 @@ pub(super) fn control(event: &control::Event) {
             );
         }
     }
+}
+
+/// The report of one refresh: what was bad, the versions before and after, and what came of it.
+fn refreshed(brought: &Refreshed) {
+    let relay = brought.way.relay.map(|relay| relay.to_string());
+    let cooldown = brought.cooldown.map(protocol::time::millis);
+    tracing::info!(
+        route = %brought.way.route,
+        relay,
+        trigger = brought.trigger.name(),
+        version_before = brought.before.version,
+        version_after = brought.after.version,
+        generation_before = brought.before.generation,
+        generation_after = brought.after.generation,
+        outcome = if cooldown.is_some() { "unchanged" } else { "changed" },
+        cooldown_ms = cooldown,
+        "asked for a better decision"
+    );
 }
 
 pub(super) fn mesh(event: &mesh::Event) {

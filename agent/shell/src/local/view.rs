@@ -33,6 +33,9 @@ pub struct StatusRow {
     /// Why the last session with a controller failed; none once one does what it is asked.
     #[serde(default)]
     pub last_failure: Option<FailureRow>,
+    /// What polls after bad reports brought since the start; none before this host is a node.
+    #[serde(default)]
+    pub refreshes: Option<RefreshRow>,
     pub controller: Option<ControllerRow>,
     pub authority: Option<Authority>,
     pub certificate_left_ms: Option<u64>,
@@ -57,6 +60,15 @@ pub struct FailureRow {
     /// RFC 3339, UTC.
     pub at: String,
     pub endpoint: String,
+}
+
+/// For each path that was bad; see [`agent_core::control::Tally`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshRow {
+    pub changed: u64,
+    pub unchanged: u64,
+    /// Held back by the cooldown of a route and relay.
+    pub suppressed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -291,6 +303,11 @@ impl Viewer<'_> {
             generation: Some(member.generation),
             fingerprint: Some(member.key),
             last_failure: member.last_failure.as_ref().map(failure),
+            refreshes: Some(RefreshRow {
+                changed: member.refreshes.changed,
+                unchanged: member.refreshes.unchanged,
+                suppressed: member.refreshes.suppressed,
+            }),
             controller: Some(ControllerRow {
                 id: member.controller,
                 endpoint: member.endpoint.clone(),

@@ -59,7 +59,7 @@ impl Membership {
 
     pub(super) fn handle_poll_reply(&mut self, reply: &PollReply, sent_at: Boot, turn: &mut Turn<'_>) {
         if !self.may_poll() {
-            self.session.hurry();
+            self.session.hurry(Duration::ZERO);
             return;
         }
         let outcome = self

@@ -121,7 +121,8 @@ impl Membership {
 
     fn handle_answer(&mut self, asked: Asked, reply: NodeReply, turn: &mut Turn<'_>) {
         match (asked, reply) {
-            (Asked::Poll { sent_at, .. }, NodeReply::Poll(reply)) => {
+            (Asked::Poll { sent_at, urgent }, NodeReply::Poll(reply)) => {
+                self.refresh_answered |= urgent;
                 self.handle_poll_reply(&reply, sent_at, turn);
             }
             (Asked::Heartbeat { told }, NodeReply::Heard { observed }) => {
@@ -365,12 +366,21 @@ impl Membership {
     }
 
     pub(in crate::control) fn handle_report(&mut self, report: Report, turn: &mut Turn<'_>) {
+        if self.session.is_open(Door::Node) {
+            let documents = &self.documents;
+            let asks = self
+                .feedback
+                .handle_report(&report, |route| documents.standing(route), turn.now.boot);
+            if asks {
+                self.session.hurry(REFRESH_WAIT);
+            }
+        }
         self.session.queue(report);
         self.drive(turn);
     }
 
     pub(in crate::control) fn handle_refresh(&mut self, turn: &mut Turn<'_>) {
-        self.session.hurry();
+        self.session.hurry(Duration::ZERO);
         self.drive(turn);
     }
 
@@ -393,7 +403,7 @@ impl Membership {
                     epoch: rank.epoch,
                     number: rank.number,
                 });
-                self.session.hurry();
+                self.session.hurry(Duration::ZERO);
             }
             Err(refused) => witness = self.note_witness(refused, turn),
         }
@@ -450,6 +460,8 @@ impl Membership {
             self.session.door == Door::Node && why == SessionEnd::Disconnected(Disconnected::Handshake);
         turn.out.event(Event::SessionClosed { endpoint, why });
         self.session.clear();
+        self.feedback.handle_lost();
+        self.refresh_answered = false;
         if let Round::Complete { since } = self.session.dialler.end(turn) {
             self.bundle_in_doubt |= doubtful;
             turn.out.push(Effect::TriedInVain { since });
@@ -457,5 +469,7 @@ impl Membership {
     }
 }
 
+/// How long a controller may hold a poll that follows a bad report: for it to take the report in, decide and publish.
+const REFRESH_WAIT: Duration = Duration::from_secs(2);
 /// Doublings of the pause between renewals of certificates that begin ahead: up to an hour.
 const AHEAD_DOUBLINGS: u32 = 6;

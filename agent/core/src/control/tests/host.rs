@@ -51,6 +51,8 @@ pub(super) struct Host {
     hanging: Vec<(WriteId, Vec<(FileName, Payload)>)>,
     connections: BTreeMap<ConnectionId, Door>,
     parked: Option<(ConnectionId, Tag, Boot)>,
+    /// A second poll, which follows a bad report, and is held for a moment.
+    held: Option<(ConnectionId, Tag, Boot)>,
     inbox: VecDeque<Input>,
 }
 
@@ -125,6 +127,7 @@ impl Host {
             hanging: Vec::new(),
             connections: BTreeMap::new(),
             parked: None,
+            held: None,
             inbox: VecDeque::new(),
         }
     }
@@ -165,7 +168,8 @@ impl Host {
             calls = if last == self.now.boot { calls + 1 } else { 0 };
             last = self.now.boot;
             assert!(calls < 100, "a timeout that never passes at {last:?}");
-            let next = [self.control.poll_timeout(), self.parked.map(|(.., until)| until)]
+            let polls = [self.parked, self.held].into_iter().flatten();
+            let next = [self.control.poll_timeout(), polls.map(|(.., until)| until).min()]
                 .into_iter()
                 .flatten()
                 .min();
@@ -211,6 +215,10 @@ impl Host {
 
     /// Answers a parked poll whose time is over.
     fn unpark(&mut self) {
+        if let Some((connection, tag, _)) = self.held.take_if(|(.., until)| *until <= self.now.boot) {
+            let reply = self.cluster.not_modified();
+            self.inbox.push_back(Input::Reply(connection, tag, Ok(reply)));
+        }
         if let Some((connection, tag, until)) = self.parked
             && until <= self.now.boot
         {
@@ -426,6 +434,9 @@ impl Host {
                     .push_back(Input::Reply(connection, tag, Err(Lost::Stream)));
             }
             Some(bytes) => self.inbox.push_back(Input::Reply(connection, tag, Ok(bytes))),
+            None if self.parked.is_some() => {
+                self.held = Some((connection, tag, self.now.boot.after(Duration::from_secs(2))));
+            }
             None => self.parked = Some((connection, tag, self.now.boot.after(Duration::from_secs(10)))),
         }
     }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use protocol::cbor;
 use protocol::document::authority::{RevocationList, RevokedNode};
 use protocol::document::config::{Candidate, CandidateKind};
+use protocol::document::routes::Path;
 use protocol::envelope::Kind;
 use protocol::error::{Code, WireError};
+use protocol::id::{NodeId, RouteId};
 use protocol::node::NodeRole;
 use protocol::time::{Boot, Wall};
-use protocol::wire::{NodeRequest, PollReply, Report};
+use protocol::wire::{Drift, NodeRequest, PathObservation, PollReply, Report};
 
-use super::super::{Admission, Disconnected, Door, Event, FileName, SessionEnd, Status};
+use super::super::{Admission, Disconnected, Door, Event, FileName, SessionEnd, Status, Tally};
 use super::cluster::{Cluster, node};
 use super::host::Host;
 
@@ -134,6 +136,65 @@ fn a_refresh_polls_at_once_beside_the_parked_poll_and_brings_a_newer_beacon() {
 
     assert_eq!(host.fresh, [(host.now.boot, true)]);
     assert!(host.parked().is_some(), "the parked one stays");
+}
+
+#[test]
+fn a_bad_report_is_followed_by_one_poll_until_its_cooldown_is_over() {
+    let mut host = Host::member(Cluster::new());
+    host.run(Duration::from_secs(3));
+    host.requests.clear();
+    host.events.clear();
+    let begun = host.now.boot;
+    for _ in 0..120 {
+        host.control.handle_report(bad_report(), host.now);
+        host.run(Duration::from_secs(5));
+    }
+
+    let asked = |request: &NodeRequest| matches!(request, NodeRequest::Poll(poll) if poll.wait_ms == 2_000);
+    let at: Vec<u64> = host
+        .requests
+        .iter()
+        .filter(|(_, request)| asked(request))
+        .map(|(at, _)| at.since(begun).as_secs())
+        .collect();
+    assert_eq!(at[0], 0, "at once");
+    assert!((5..=7).contains(&at.len()), "in ten minutes: {at:?}");
+    let reports = host
+        .requests
+        .iter()
+        .filter(|(_, request)| matches!(request, NodeRequest::Report(_)));
+    assert_eq!(reports.count(), 120, "reports go on");
+    let told: Vec<bool> = host
+        .events
+        .iter()
+        .filter_map(|event| {
+            let Event::Refreshed(brought) = event else {
+                return None;
+            };
+
+            Some(brought.cooldown.is_some())
+        })
+        .collect();
+    assert_eq!(told, vec![true; at.len()], "each is told, and changed nothing");
+    let Status::Member(member) = host.control.status() else {
+        panic!("a member");
+    };
+    assert_eq!(member.refreshes.unchanged, at.len() as u64);
+    assert_eq!(member.refreshes.suppressed, 120 - at.len() as u64);
+}
+
+#[test]
+fn a_bad_report_without_a_session_asks_when_there_is_one() {
+    let mut host = Host::member(Cluster::new());
+    host.run(Duration::from_secs(3));
+    host.cut();
+    host.control.handle_report(bad_report(), host.now);
+    host.settle().expect("alive");
+    let Status::Member(member) = host.control.status() else {
+        panic!("a member");
+    };
+
+    assert_eq!(member.refreshes, Tally::default(), "nobody was asked");
 }
 
 #[test]
@@ -498,4 +559,28 @@ fn polls(host: &Host) -> Vec<protocol::wire::Poll> {
     }
 
     polls
+}
+
+/// One path that is down.
+fn bad_report() -> Report {
+    let path = PathObservation {
+        route: RouteId::from_bytes([7; 16]),
+        peer: NodeId::from_bytes([8; 16]),
+        path: Path::Direct,
+        generation: 1,
+        active: true,
+        drift: Drift::Failure,
+        expected_hops: Vec::new(),
+        observed_hops: Vec::new(),
+        rtt_us: None,
+        lost_out: 20,
+        lost_in: 20,
+        window: 20,
+        misses: 9,
+    };
+
+    Report {
+        paths: vec![path],
+        ..Report::default()
+    }
 }
