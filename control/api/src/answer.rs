@@ -16,6 +16,7 @@ use protocol::time::{Now, Wall};
 use protocol::wire::{JoinReply, JoinRequest, NodeReply};
 
 use crate::admin;
+use crate::doubt;
 use crate::failure::Failure;
 use crate::request::{Caller, Reply, Request};
 use crate::routing;
@@ -179,6 +180,7 @@ fn of_node(desk: &mut Desk<'_>, caller: &NodeCaller, request: &Request) -> Resul
         | Request::Heard { .. }
         | Request::Carried { .. }
         | Request::Confirm { .. }
+        | Request::Doubt { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
         | Request::Behind(_)
@@ -207,6 +209,7 @@ fn of_operator(
         | Request::Heard { .. }
         | Request::Carried { .. }
         | Request::Confirm { .. }
+        | Request::Doubt { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
         | Request::Behind(_)
@@ -242,6 +245,7 @@ fn of_controller(
             }
         }
         Request::Decide { cluster, outcomes } => routing::apply(desk, *cluster, outcomes, touched)?,
+        Request::Doubt { cluster, suspects } => doubt::note(desk, *cluster, suspects)?,
         Request::Serve {
             controller,
             key,

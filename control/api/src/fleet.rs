@@ -7,18 +7,19 @@ use control_core::store::{Rows, StoreError, UnreadableRow, View};
 use control_routing::decide::Snapshot;
 use control_routing::lease::{LeaseBook, RelayLease};
 use control_routing::member::{Endpoint, Member, MemberState};
+use control_routing::observations::Observations;
 use control_routing::policy::{PolicyRow, Wanted};
 use control_routing::pool::RelayPool;
 use control_routing::route::{RouteBook, RouteRow};
+use control_routing::suspicion::Suspicion;
+use control_routing::trend::Trends;
 use protocol::cbor;
 use protocol::document::config::{Candidate, CandidateKind};
 use protocol::id::{ClusterId, NodeId};
 use protocol::net::Address;
 
-use crate::live::ClusterLife;
-
 /// Members, routes and leases of a cluster, as one view has them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fleet {
     pub cluster: ClusterId,
     pub members: BTreeMap<NodeId, Member>,
@@ -70,8 +71,13 @@ impl Fleet {
         cbor::decode::<NodeRow>(row).ok().map(member)
     }
 
-    /// As routing wants it, beside what `life` holds in memory.
-    pub fn snapshot<'a>(&'a self, life: &'a ClusterLife) -> Snapshot<'a> {
+    /// As routing wants it, beside what is in memory.
+    pub fn snapshot<'a>(
+        &'a self,
+        observations: &'a Observations,
+        suspicion: &'a Suspicion,
+        trends: &'a Trends,
+    ) -> Snapshot<'a> {
         Snapshot {
             cluster: self.cluster,
             members: &self.members,
@@ -79,8 +85,9 @@ impl Fleet {
             wanted: &self.wanted,
             leases: &self.leases,
             routes: &self.routes,
-            observations: &life.observations,
-            trends: &life.trends,
+            observations,
+            suspicion,
+            trends,
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod admin;
 pub mod answer;
+pub mod doubt;
 pub mod failure;
 pub mod fleet;
 pub mod live;
@@ -13,6 +14,7 @@ pub mod pace;
 pub mod publication;
 pub mod publish;
 pub mod request;
+pub mod router;
 pub mod routing;
 pub mod touched;
 pub mod usual;

@@ -8,20 +8,21 @@ use control_core::node::{self, NodeRow, Tenure};
 use control_core::store::{StoreError, View};
 use control_core::{cluster, liveness};
 use control_routing::lease::TableVersion;
-use control_routing::observations::{DOWN_MISSES, Observations};
+use control_routing::observations::Observations;
+use control_routing::suspicion::Suspicion;
 use control_routing::trend::Trends;
-use control_routing::via::Via;
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId, RouteId};
 use protocol::net::Address;
 use protocol::time::{Boot, Now, Wall};
-use protocol::wire::{Drift, Have, Heartbeat, Poll, Report};
+use protocol::wire::{Have, Heartbeat, Poll, Report};
 
 use crate::failure::Failure;
 use crate::pace::{Asked, Turnstile};
 use crate::publication::Publication;
 use crate::request::Request;
+use crate::router::Passed;
 
 /// Memory of one controller process, for all its clusters.
 #[derive(Clone, Debug)]
@@ -36,8 +37,20 @@ pub struct Live {
 #[derive(Clone, Debug, Default)]
 pub struct ClusterLife {
     pub observations: Observations,
+    /// As the last pass over the routes left them.
     pub trends: Trends,
+    /// Whom the last pass over the routes did not believe.
+    pub suspicion: Suspicion,
     nodes: BTreeMap<NodeId, NodeLife>,
+    due: Due,
+}
+
+/// What was told since the last pass over the routes.
+#[derive(Clone, Debug, Default)]
+pub struct Due {
+    pub routes: BTreeSet<RouteId>,
+    /// Nodes whose links came or went.
+    pub nodes: BTreeSet<NodeId>,
 }
 
 /// Memory of one node, besides its heartbeats.
@@ -60,14 +73,29 @@ pub struct LastPoll {
     pub have: Vec<Have>,
 }
 
+/// What was measured, and of what a decision may be due.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    pub observations: Observations,
+    pub due: Due,
+}
+
 impl ClusterLife {
-    /// What routing decides on, to be taken along: copying it costs a pointer for each reporter.
-    pub fn evidence(&self) -> Self {
-        Self {
+    /// What a pass over the routes decides on, to be taken along: copying it costs a pointer for each reporter. What was
+    /// told until now counts as looked at.
+    pub fn evidence(&mut self) -> Evidence {
+        Evidence {
             observations: self.observations.clone(),
-            trends: self.trends.clone(),
-            nodes: BTreeMap::new(),
+            due: std::mem::take(&mut self.due),
         }
+    }
+
+    /// Takes over what a pass over the routes found, and what the next one goes on from.
+    pub fn handle_pass(&mut self, passed: &Passed) {
+        for (route, trend) in &passed.trends {
+            self.trends.set(*route, trend.clone());
+        }
+        self.suspicion.clone_from(&passed.suspicion);
     }
 
     /// Drops what a node that is gone for good said, and what was said of it.
@@ -134,35 +162,18 @@ impl Live {
             .handle_heartbeat(key, heartbeat, Some(observed), now)
     }
 
-    /// Takes a report in; the routes of which it says that they have become worse want a decision at once.
-    pub fn handle_report(
-        &mut self,
-        cluster: ClusterId,
-        node: NodeId,
-        report: &Report,
-        now: Boot,
-    ) -> Vec<RouteId> {
-        let observations = &mut self.clusters.entry(cluster).or_default().observations;
-        let mut worse: Vec<RouteId> = report
-            .paths
-            .iter()
-            .filter(|row| {
-                let before = observations.path(node, row.route, Via::from(&row.path));
-                badness(row.misses, row.drift) > before.map_or(0, |seen| badness(seen.misses, seen.drift))
-            })
-            .map(|row| row.route)
-            .collect();
-        let switched = report.switches.iter().filter(|switch| {
-            let before = observations.switch(node, switch.route);
-            before.is_none_or(|seen| seen.switch != **switch)
-        });
-        worse.extend(switched.map(|switch| switch.route));
-        let touched = observations.handle_report(cluster, node, report, now);
-        worse.retain(|route| touched.contains(route));
-        worse.sort_unstable();
-        worse.dedup();
+    /// Takes a report in, and says whether something has become worse: that wants a decision at once.
+    pub fn handle_report(&mut self, cluster: ClusterId, node: NodeId, report: &Report, now: Boot) -> bool {
+        let life = self.clusters.entry(cluster).or_default();
+        let mut news = life.observations.handle_report(cluster, node, report, now);
+        let is_urgent = !news.worse.is_empty();
+        life.due.routes.append(&mut news.changed);
+        life.due.routes.append(&mut news.worse);
+        if news.relinked {
+            life.due.nodes.insert(node);
+        }
 
-        worse
+        is_urgent
     }
 
     /// Addresses at which `reporter` says that its handshakes reached others, and which are not stored as confirmed yet.
@@ -277,6 +288,7 @@ impl Live {
             | Request::Act { .. }
             | Request::BackedUp { .. }
             | Request::Confirm { .. }
+            | Request::Doubt { .. }
             | Request::Decide { .. }
             | Request::Serve { .. }
             | Request::Behind(_)
@@ -328,16 +340,6 @@ pub fn check_poll(poll: &Poll) -> Result<(), Failure> {
             format!("a poll lists at most {DOCUMENTS} documents"),
         )),
         false => Ok(()),
-    }
-}
-
-/// How bad a path is: well, missing probes, silent, at fault.
-fn badness(misses: u16, drift: Drift) -> u8 {
-    match (drift == Drift::None, misses) {
-        (true, 0) => 0,
-        (true, ..DOWN_MISSES) => 1,
-        (true, _) => 2,
-        (false, _) => 3,
     }
 }
 

@@ -9,6 +9,7 @@ use control_core::node::NodeCaller;
 use control_core::store::{StoreError, View};
 use control_routing::decide::Outcome;
 use control_routing::lease::TableVersion;
+use control_routing::suspicion::Suspect;
 use protocol::error::Code;
 use protocol::id::{ClusterId, ControllerId, NodeId, OperatorId};
 use protocol::key::VerifyKey;
@@ -100,6 +101,11 @@ pub enum Request {
     Decide {
         cluster: ClusterId,
         outcomes: Vec<Outcome>,
+    },
+    /// Whom routing does not believe alone any more, all of them.
+    Doubt {
+        cluster: ClusterId,
+        suspects: Vec<Suspect>,
     },
     /// Certifies this controller in every cluster that it serves, and renews what is half spent.
     Serve {

@@ -1,43 +1,14 @@
-//! The routing loop's two halves: deciding on a snapshot, and writing what was decided.
+//! Writing what the routes' passes decided.
 
 use control_core::desk::Desk;
-use control_core::store::{Rows, RowsMut, StoreError, Tx, View};
-use control_routing::decide::{self, Outcome};
-use control_routing::lease::{LeaseBook, LeaseState, RelayLease, TableVersion};
+use control_core::store::{Rows, RowsMut, StoreError, Tx};
+use control_routing::decide::Outcome;
+use control_routing::lease::{LeaseState, RelayLease, TableVersion};
 use control_routing::route::RouteRow;
-use control_routing::trend::Trends;
 use protocol::id::{ClusterId, LeaseId, NodeId};
-use protocol::limits::LEASE_ROWS;
-use protocol::time::Now;
 
 use crate::failure::Failure;
-use crate::fleet::Fleet;
-use crate::live::ClusterLife;
 use crate::touched::Touched;
-
-/// Decides every route of a cluster. What is to be written comes back; the trends are kept in `life`.
-pub fn decide(fleet: &Fleet, life: &mut ClusterLife, now: Now) -> Vec<Outcome> {
-    let outcomes = decide::decide(&fleet.snapshot(life), now);
-    for outcome in &outcomes {
-        life.trends.set(outcome.route, outcome.trend.clone());
-    }
-
-    outcomes.into_iter().filter(writes).collect()
-}
-
-/// One whole pass: reads the cluster from a snapshot and decides on a copy of the evidence. Returns what is to be written,
-/// and the trends that the next pass goes on from.
-pub fn pass(
-    view: &dyn View,
-    cluster: ClusterId,
-    mut evidence: ClusterLife,
-    now: Now,
-) -> Result<(Vec<Outcome>, Trends), StoreError> {
-    let fleet = Fleet::read(view, cluster)?;
-    let outcomes = decide(&fleet, &mut evidence, now);
-
-    Ok((outcomes, evidence.trends))
-}
 
 /// Cuts what a pass decided into requests that each fit one commit: decisions do not hang on one another.
 pub fn batches(outcomes: Vec<Outcome>) -> Vec<Vec<Outcome>> {
@@ -58,7 +29,7 @@ pub fn batches(outcomes: Vec<Outcome>) -> Vec<Vec<Outcome>> {
     batches
 }
 
-fn writes(outcome: &Outcome) -> bool {
+pub(crate) fn writes(outcome: &Outcome) -> bool {
     outcome.row.is_some() || !outcome.requests.is_empty() || !outcome.withdrawals.is_empty()
 }
 
@@ -69,12 +40,6 @@ pub fn apply(
     outcomes: &[Outcome],
     touched: &mut Touched,
 ) -> Result<(), Failure> {
-    let mut leases: LeaseBook = desk
-        .tx
-        .scan_readable::<RelayLease>(cluster.as_bytes())?
-        .rows
-        .into_iter()
-        .collect();
     for outcome in outcomes {
         if let Some(row) = outcome.row.as_ref()
             && follows(desk, row)?
@@ -83,25 +48,31 @@ pub fn apply(
             touched.routes.extend([(cluster, row.low), (cluster, row.high)]);
         }
         for request in &outcome.requests {
+            let previous = match request.previous {
+                Some(id) => readable(desk, cluster, id)?,
+                None => None,
+            };
             let fresh = LeaseId::random(desk.rng);
-            let known = leases.on(request.route, request.relay);
-            let stands = known.is_some_and(RelayLease::is_live);
-            if !stands && leases.rows(request.relay) >= LEASE_ROWS {
-                // Another batch has filled its table since this was decided; the next pass sees that.
-                continue;
-            }
-            let lease = RelayLease::grant(request, known, fresh, desk.now.wall);
-            put(desk, &mut leases, lease, touched)?;
+            let lease = RelayLease::grant(request, previous.as_ref(), fresh, desk.now.wall);
+            put(desk, &lease, touched)?;
         }
         for id in &outcome.withdrawals {
-            if let Some(mut lease) = leases.find(*id).copied().filter(RelayLease::is_live) {
+            if let Some(mut lease) = readable(desk, cluster, *id)?.filter(RelayLease::is_live) {
                 lease.withdraw(desk.now.wall);
-                put(desk, &mut leases, lease, touched)?;
+                put(desk, &lease, touched)?;
             }
         }
     }
 
     Ok(())
+}
+
+/// The lease under this id. One that cannot be read is none: what relays hold of it ends with the next table.
+fn readable(desk: &Desk<'_>, cluster: ClusterId, lease: LeaseId) -> Result<Option<RelayLease>, StoreError> {
+    match desk.tx.get(&RelayLease::key_of(cluster, lease)) {
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        other => other,
+    }
 }
 
 /// Notes which grants a relay has shown to know.
@@ -134,14 +105,8 @@ fn follows(desk: &Desk<'_>, row: &RouteRow) -> Result<bool, StoreError> {
     Ok(row.generation == generation || row.generation == generation + 1)
 }
 
-fn put(
-    desk: &mut Desk<'_>,
-    leases: &mut LeaseBook,
-    lease: RelayLease,
-    touched: &mut Touched,
-) -> Result<(), StoreError> {
-    desk.tx.put(&lease)?;
-    leases.put(lease);
+fn put(desk: &mut Desk<'_>, lease: &RelayLease, touched: &mut Touched) -> Result<(), StoreError> {
+    desk.tx.put(lease)?;
     touched.relays.insert((lease.cluster, lease.relay));
     touched
         .configs

@@ -170,6 +170,7 @@ pub fn admit(standing: Option<&BehindRow>, request: &Request) -> Result<(), Fail
         | Request::Heard { .. }
         | Request::Carried { .. }
         | Request::Confirm { .. }
+        | Request::Doubt { .. }
         | Request::Decide { .. }
         | Request::Serve { .. }
         | Request::Tick => Err(refusal(row)),

@@ -1,5 +1,7 @@
 //! The door from end to end, without a shell: what is asked, what is published, what an agent would accept.
 
+#[path = "door/books.rs"]
+mod books;
 #[path = "door/drain.rs"]
 mod drain;
 #[path = "door/health.rs"]
@@ -324,6 +326,7 @@ struct Controller {
     term: u64,
     origins: Origins,
     owed: Touched,
+    books: books::Books,
 }
 
 /// What fails is taken back, as a group of the store does it.
@@ -364,6 +367,7 @@ impl Controller {
             term: 1,
             origins: Origins::default(),
             owed: Touched::default(),
+            books: books::Books::default(),
         }
     }
 
@@ -571,13 +575,6 @@ impl Controller {
             };
             self.live.handle_report(cluster, *node, &report, now);
         }
-    }
-
-    fn decide(&mut self, cluster: ClusterId) {
-        let fleet = Fleet::read(&self.tx, cluster).expect("reads");
-        let outcomes = routing::decide(&fleet, self.live.of_mut(cluster), self.world.now);
-        self.ask(&Caller::Controller, &Request::Decide { cluster, outcomes })
-            .expect("stored");
     }
 
     fn acknowledge(&mut self, cluster: ClusterId, relay: NodeId) {

@@ -60,6 +60,8 @@ impl FindingKind {
     pub const FORK_DETECTED: Self = Self::named("fork_detected");
     /// Two holders of one identity.
     pub const IDENTITY_CLONED: Self = Self::named("identity_cloned");
+    /// Observers whose reports nobody confirms.
+    pub const OBSERVER_SUSPECT: Self = Self::named("observer_suspect");
     /// Nothing new can be published for a cluster.
     pub const PUBLICATION_FAILED: Self = Self::named("publication_failed");
     /// A revocation list that has grown towards what one message holds.

@@ -81,9 +81,11 @@ impl Desk<'_> {
     fn assign(&self, decided: Option<Via>) -> Assigned {
         let current = self.switched(decided).or(decided);
         let hold = self.trend.hold(self.now.boot);
+        let is_frozen = self.input.suspicion.freezes();
         let is_mature = |via| {
-            self.lasting(Aspect::Better, via)
-                .is_some_and(|lasting| lasting >= hold)
+            let lasting = self.lasting(Aspect::Better, via);
+
+            !is_frozen && lasting.is_some_and(|lasting| lasting >= hold)
         };
         let primary = choose::primary(self.candidates, current, self.is_warm, is_mature);
         let needed = self.needed(primary);
@@ -125,18 +127,24 @@ impl Desk<'_> {
     }
 
     /// The path that an end has moved its traffic to by itself, under the decision that stands. If the ends moved to
-    /// different ones, the better of them.
+    /// different ones, the better of them. One under suspicion is followed only where the other end has gone too.
     fn switched(&self, decided: Option<Via>) -> Option<Via> {
         let generation = self.standing?.generation;
-        let moved = |via: Via| {
-            let seen = |end| self.input.observations.path(end, self.ends.route, via);
-            let mut sightings = self.ends.both().into_iter().filter_map(seen);
+        let has_moved = |end, via| {
+            let seen = self.input.observations.path(end, self.ends.route, via);
 
-            sightings.any(|seen| {
+            seen.is_some_and(|seen| {
                 let is_fresh = self.now.boot.since(seen.at) <= FRESH;
 
                 seen.active && seen.generation == generation && is_fresh
             })
+        };
+        let moved = |via: Via| {
+            let ends = self.ends.both();
+            let mut movers = ends.into_iter().filter(|end| has_moved(*end, via));
+            let are_both = ends.iter().all(|end| has_moved(*end, via));
+
+            are_both || movers.any(|end| !self.input.suspicion.doubts(end))
         };
         let others = self.candidates.iter().filter(|found| Some(found.via) != decided);
         let mut open = others.filter(|found| self.is_warm && found.is_open());
@@ -178,6 +186,11 @@ impl Desk<'_> {
             low: self.ends.low,
             high: self.ends.high,
             relay: *relay,
+            previous: self
+                .input
+                .leases
+                .on(self.ends.route, *relay)
+                .map(|lease| lease.lease),
         };
 
         needed.iter().filter(missing).map(request).collect()
@@ -318,8 +331,9 @@ impl Desk<'_> {
             .iter()
             .map(|found| found.via)
             .filter(|via| {
-                self.lasting(Aspect::BetterStandby, *via)
-                    .is_some_and(|lasting| lasting >= HOLD)
+                let lasting = self.lasting(Aspect::BetterStandby, *via);
+
+                !self.input.suspicion.freezes() && lasting.is_some_and(|lasting| lasting >= HOLD)
             })
             .collect();
         let standbys = Standbys {

@@ -199,7 +199,7 @@ pub fn appraise(
             if current == Some(subject.via) {
                 subject.sticky = Stickiness::Current;
             }
-            let evidence = Evidence::gather(input.observations, ends, subject.via, from, now.boot);
+            let evidence = Evidence::gather(input, ends, subject.via, from, now.boot);
             let (score, mut reasons) = Score::of(&subject, &evidence);
             reasons.extend(barred_for);
 

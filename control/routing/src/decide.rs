@@ -21,6 +21,7 @@ use crate::policy::Wanted;
 use crate::pool::RelayPool;
 use crate::retire::retire;
 use crate::route::{RouteBook, RouteRow};
+use crate::suspicion::Suspicion;
 use crate::trend::{Aspect, Trend, Trends};
 use crate::via::Via;
 
@@ -34,6 +35,7 @@ pub struct Snapshot<'a> {
     pub leases: &'a LeaseBook,
     pub routes: &'a RouteBook,
     pub observations: &'a Observations,
+    pub suspicion: &'a Suspicion,
     pub trends: &'a Trends,
 }
 
@@ -61,33 +63,60 @@ pub enum Change {
     Decided,
 }
 
-/// Decides every route that is wanted, decided or leased: important ones first, and each sees what the ones before it
-/// reserved.
+/// Decides every route that is wanted, decided or leased.
 pub fn decide(input: &Snapshot<'_>, now: Now) -> Vec<Outcome> {
-    let wanted = input.wanted.iter().map(|wanted| wanted.route);
-    let decided = input
-        .routes
-        .iter()
-        .filter(|row| !row.is_withdrawn())
-        .map(|row| row.route);
-    let leased = input
-        .leases
-        .iter()
-        .filter(|lease| lease.is_live())
-        .map(|lease| lease.route);
-    let routes: BTreeSet<RouteId> = wanted.chain(decided).chain(leased).collect();
+    let routes = routes_after(input.wanted, input.routes, input.leases, None, usize::MAX);
 
+    decide_some(input, routes, now)
+}
+
+/// Decides these routes: important ones first, and each sees what the ones before it reserved.
+pub fn decide_some(
+    input: &Snapshot<'_>,
+    routes: impl IntoIterator<Item = RouteId>,
+    now: Now,
+) -> Vec<Outcome> {
     let mut order: Vec<(Reverse<u8>, RouteId)> = routes
         .into_iter()
         .map(|route| (Reverse(priority(input, route)), route))
         .collect();
     order.sort_unstable();
+    order.dedup();
     let mut reserved = Reservations::default();
     let outcomes = order
         .into_iter()
         .filter_map(|(_, route)| outcome(input, route, &mut reserved, now));
 
     outcomes.collect()
+}
+
+/// The routes that are wanted, decided or leased, at most `limit` of them from the one that follows `after`.
+pub fn routes_after(
+    wanted: &Wanted,
+    routes: &RouteBook,
+    leases: &LeaseBook,
+    after: Option<RouteId>,
+    limit: usize,
+) -> BTreeSet<RouteId> {
+    let wanted = wanted.after(after).map(|wanted| wanted.route);
+    let decided = routes.after(after).filter(|row| !row.is_withdrawn());
+    let leased = leases.after(after).filter(|lease| lease.is_live());
+    let mut last = None;
+    // Those of one route follow each other.
+    let leased = leased
+        .map(|lease| lease.route)
+        .filter(move |route| last.replace(*route) != Some(*route));
+    let decided = decided.map(|row| row.route);
+    let mut routes: BTreeSet<RouteId> = wanted
+        .take(limit)
+        .chain(decided.take(limit))
+        .chain(leased.take(limit))
+        .collect();
+    if let Some(surplus) = routes.iter().nth(limit).copied() {
+        routes.split_off(&surplus);
+    }
+
+    routes
 }
 
 fn priority(input: &Snapshot<'_>, route: RouteId) -> u8 {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use protocol::id::{NodeId, RouteId};
 use protocol::time::Boot;
 
-use crate::observations::{FRESH, LinkSeen, Observations, PathSeen};
+use crate::decide::Snapshot;
+use crate::observations::{FRESH, LinkSeen, PathSeen};
+use crate::suspicion::is_well;
 use crate::via::Via;
 
 /// The ends of a route: the only ones whose word on it counts.
@@ -26,7 +28,8 @@ impl Ends {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// An end blames it, or did within [`MARK`] and has not been heard of since; or neither end hears the other. One
-    /// end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path.
+    /// end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path. One that
+    /// is under suspicion blames in vain what the other end finds well.
     pub down: bool,
     /// Answers came within [`FRESH`], to an end that still gets some, and no end calls it down.
     pub probed: bool,
@@ -55,7 +58,8 @@ impl Evidence {
     }
 
     /// Gathers what the ends reported of `via` under route generations that are not below `from`.
-    pub fn gather(observations: &Observations, ends: Ends, via: Via, from: u64, now: Boot) -> Self {
+    pub fn gather(input: &Snapshot<'_>, ends: Ends, via: Via, from: u64, now: Boot) -> Self {
+        let observations = input.observations;
         let probes = ends
             .both()
             .map(|end| observations.path(end, ends.route, via))
@@ -63,7 +67,12 @@ impl Evidence {
         let links = link_ends(ends, via)
             .map(|(from, to)| observations.link(from, to))
             .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
-        let blamed = probes.iter().flatten().any(|seen| seen.is_at_fault());
+        let is_well =
+            |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
+        let is_doubted = |end: usize| is_well(1 - end) && input.suspicion.doubts(ends.both()[end]);
+        let blamed = [0, 1]
+            .into_iter()
+            .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));
         let silent = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_silent));
         let down = blamed || silent;
         let fresh = |seen: &&PathSeen| now.since(seen.at) <= FRESH;

@@ -27,6 +27,10 @@ pub struct Explanation {
     pub decision: Option<DecisionView>,
     /// How long a path must be better now before a good one is left for it.
     pub hold_ms: u64,
+    /// Whether nothing is improved for now, since somebody's reports are in doubt.
+    pub improvement_frozen: bool,
+    /// Ends of the route whose word alone counts for nothing now.
+    pub doubted: Vec<String>,
     /// As they stand now, best first.
     pub candidates: Vec<CandidateView>,
     pub leases: Vec<LeaseView>,
@@ -155,6 +159,12 @@ pub fn explain(
         wanted: wanted.is_some(),
         decision: row.map(|row| desk.decision(row)),
         hold_ms: age(input.trends.of(route).hold(now.boot)),
+        improvement_frozen: input.suspicion.freezes(),
+        doubted: [source, target]
+            .into_iter()
+            .filter(|end| input.suspicion.doubts(*end))
+            .map(words.name)
+            .collect(),
         candidates: desk.candidates(row),
         leases: desk.leases(),
     })

@@ -8,7 +8,9 @@
 //!
 //! A row that was withdrawn stays as long as a relay could still honour it, so that its generation is never reused.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use control_core::store::{Row, Table};
@@ -196,10 +198,12 @@ pub struct LeaseRequest {
     pub low: NodeId,
     pub high: NodeId,
     pub relay: NodeId,
+    /// The lease that it had there before and that was withdrawn, if there was one.
+    pub previous: Option<LeaseId>,
 }
 
 /// The leases of a cluster in memory, found by id, by route and by relay.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseBook {
     by_route: BTreeMap<(RouteId, NodeId), RelayLease>,
     places: BTreeMap<LeaseId, (RouteId, NodeId)>,
@@ -215,21 +219,29 @@ impl LeaseBook {
             self.places.remove(&replaced.lease);
         }
         self.places.insert(lease.lease, place);
-        let routes = self.by_relay.entry(lease.relay).or_default();
         match lease.is_live() {
-            true => routes.insert(lease.route),
-            false => routes.remove(&lease.route),
-        };
+            true => {
+                self.by_relay.entry(lease.relay).or_default().insert(lease.route);
+            }
+            false => self.give_back(place),
+        }
     }
 
     pub fn remove(&mut self, lease: LeaseId) -> Option<RelayLease> {
         let place = self.places.remove(&lease)?;
         let removed = self.by_route.remove(&place);
-        if let Some(routes) = self.by_relay.get_mut(&place.1) {
-            routes.remove(&place.0);
-        }
+        self.give_back(place);
 
         removed
+    }
+
+    fn give_back(&mut self, (route, relay): (RouteId, NodeId)) {
+        if let Entry::Occupied(mut routes) = self.by_relay.entry(relay) {
+            routes.get_mut().remove(&route);
+            if routes.get().is_empty() {
+                routes.remove();
+            }
+        }
     }
 
     pub fn find(&self, lease: LeaseId) -> Option<&RelayLease> {
@@ -261,6 +273,15 @@ impl LeaseBook {
 
     pub fn iter(&self) -> impl Iterator<Item = &RelayLease> {
         self.by_route.values()
+    }
+
+    /// Those of the routes that follow `after`, in the order of the routes.
+    pub fn after(&self, after: Option<RouteId>) -> impl Iterator<Item = &RelayLease> {
+        let start = after.map_or(Bound::Unbounded, |route| Bound::Excluded((route, LAST)));
+
+        self.by_route
+            .range((start, Bound::Unbounded))
+            .map(|(_, lease)| lease)
     }
 }
 
@@ -376,6 +397,7 @@ mod tests {
             low: NodeId::from_bytes([3; 16]),
             high: NodeId::from_bytes([4; 16]),
             relay: NodeId::from_bytes([5; 16]),
+            previous: None,
         }
     }
 

@@ -30,5 +30,6 @@ pub mod rendezvous;
 mod retire;
 pub mod route;
 pub mod score;
+pub mod suspicion;
 pub mod trend;
 pub mod via;

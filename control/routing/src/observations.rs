@@ -3,7 +3,7 @@
 //! Sources never overwrite each other, and a node speaks only of routes that end at it. Ages are counted on
 //! the controller's own boot clock from the moment a report came in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use protocol::id::{ClusterId, NodeId, RouteId};
 use protocol::time::Boot;
 use protocol::wire::{Drift, LinkObservation, PathObservation, Report, Switch};
 
+use crate::score::{LossClass, RttClass};
 use crate::via::Via;
 
 /// The evidence of one cluster. A copy shares what each source said until that source says something else.
@@ -64,6 +65,29 @@ impl PathSeen {
     pub fn is_at_fault(&self) -> bool {
         self.drift != Drift::None
     }
+
+    /// How bad it is: well, missing probes, silent, at fault.
+    const fn badness(&self) -> u8 {
+        match (self.drift, self.misses) {
+            (Drift::None, 0) => 0,
+            (Drift::None, ..DOWN_MISSES) => 1,
+            (Drift::None, _) => 2,
+            (Drift::Failure | Drift::PathDrift | Drift::Unreachable, _) => 3,
+        }
+    }
+
+    /// All of it that a decision can differ for at once; the rest is its age.
+    fn bearing(&self) -> (u8, bool, u64, LossClass, RttClass) {
+        let loss = LossClass::of(self.lost_out.max(self.lost_in));
+
+        (
+            self.badness(),
+            self.active,
+            self.generation,
+            loss,
+            RttClass::of(self.rtt_us),
+        )
+    }
 }
 
 /// What one node last said of its link to another.
@@ -81,49 +105,60 @@ pub struct SwitchSeen {
     pub at: Boot,
 }
 
+/// What a report says that was not known, as far as decisions can differ for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Routes of which something is in another class than before: health, loss, round trip, the path in use, the
+    /// generation in force.
+    pub changed: BTreeSet<RouteId>,
+    /// Those that have become worse, or that their end has moved by itself: they want a decision at once.
+    pub worse: BTreeSet<RouteId>,
+    /// A link of the reporter came or went, which bears on every route that ends at it.
+    pub relinked: bool,
+}
+
+impl News {
+    fn compare(&mut self, route: RouteId, before: Option<&PathSeen>, seen: &PathSeen) {
+        if before.is_none_or(|before| before.bearing() != seen.bearing()) {
+            self.changed.insert(route);
+        }
+        if seen.badness() > before.map_or(0, PathSeen::badness) {
+            self.worse.insert(route);
+        }
+    }
+}
+
 impl Observations {
-    /// Takes a report in and returns the routes that it says something about, ascending. Rows about routes that do
-    /// not end at `source` are counted and ignored.
-    pub fn handle_report(
-        &mut self,
-        cluster: ClusterId,
-        source: NodeId,
-        report: &Report,
-        now: Boot,
-    ) -> Vec<RouteId> {
+    /// Takes a report in. Rows about routes that do not end at `source` are counted and ignored.
+    pub fn handle_report(&mut self, cluster: ClusterId, source: NodeId, report: &Report, now: Boot) -> News {
         self.stats.reports += 1;
         let reporter = Arc::make_mut(self.sources.entry(source).or_default());
         reporter.prune(now);
-        let mut touched = Vec::new();
+        let mut news = News::default();
         for row in &report.paths {
             let is_own = row.peer != source && row.route == RouteId::between(cluster, source, row.peer);
             if !is_own {
                 self.stats.foreign += 1;
             } else if !is_plausible(row) {
                 self.stats.malformed += 1;
-            } else if !reporter.take_path(row, now) {
+            } else if !reporter.take_path(row, now, &mut news) {
                 self.stats.surplus += 1;
-            } else {
-                touched.push(row.route);
             }
         }
         for row in &report.links {
             if row.peer == source {
                 self.stats.malformed += 1;
-            } else if !reporter.take_link(row, now) {
+            } else if !reporter.take_link(row, now, &mut news) {
                 self.stats.surplus += 1;
             }
         }
         for switch in &report.switches {
-            match reporter.take_switch(switch, now) {
-                true => touched.push(switch.route),
-                false => self.stats.foreign += 1,
+            if !reporter.take_switch(switch, now, &mut news) {
+                self.stats.foreign += 1;
             }
         }
-        touched.sort_unstable();
-        touched.dedup();
 
-        touched
+        news
     }
 
     /// Lets time pass: what was not repeated within [`RETAIN`] goes, whoever said it.
@@ -149,6 +184,19 @@ impl Observations {
     /// What `source` last said of one path of a route.
     pub fn path(&self, source: NodeId, route: RouteId, via: Via) -> Option<&PathSeen> {
         self.sources.get(&source)?.paths.get(&(route, via))
+    }
+
+    /// Everyone who said something.
+    pub fn reporters(&self) -> impl Iterator<Item = NodeId> {
+        self.sources.keys().copied()
+    }
+
+    /// What `source` last said of every path that ends at it.
+    pub fn of_reporter(&self, source: NodeId) -> impl Iterator<Item = (RouteId, Via, &PathSeen)> {
+        let paths = self.sources.get(&source).map(|source| &source.paths);
+        let all = paths.into_iter().flatten();
+
+        all.map(|((route, via), seen)| (*route, *via, seen))
     }
 
     /// What `source` last said of every path of a route, direct first.
@@ -215,27 +263,26 @@ struct Run {
 
 impl Source {
     /// False if there is no room.
-    fn take_path(&mut self, row: &PathObservation, now: Boot) -> bool {
+    fn take_path(&mut self, row: &PathObservation, now: Boot, news: &mut News) -> bool {
         let key = (row.route, Via::from(&row.path));
         if !self.paths.contains_key(&key) && self.paths.len() >= PATH_ROWS {
             return false;
         }
-        self.paths.insert(
-            key,
-            PathSeen {
-                generation: row.generation,
-                active: row.active,
-                drift: row.drift,
-                expected_hops: row.expected_hops.clone(),
-                observed_hops: row.observed_hops.clone(),
-                rtt_us: row.rtt_us,
-                lost_out: row.lost_out,
-                lost_in: row.lost_in,
-                window: row.window,
-                misses: row.misses,
-                at: now,
-            },
-        );
+        let seen = PathSeen {
+            generation: row.generation,
+            active: row.active,
+            drift: row.drift,
+            expected_hops: row.expected_hops.clone(),
+            observed_hops: row.observed_hops.clone(),
+            rtt_us: row.rtt_us,
+            lost_out: row.lost_out,
+            lost_in: row.lost_in,
+            window: row.window,
+            misses: row.misses,
+            at: now,
+        };
+        news.compare(row.route, self.paths.get(&key), &seen);
+        self.paths.insert(key, seen);
         let run = self.runs.entry(row.route).or_insert(Run {
             since: now,
             last: now,
@@ -252,7 +299,7 @@ impl Source {
     }
 
     /// False if there is no room.
-    fn take_link(&mut self, row: &LinkObservation, now: Boot) -> bool {
+    fn take_link(&mut self, row: &LinkObservation, now: Boot, news: &mut News) -> bool {
         if !self.links.contains_key(&row.peer) && self.links.len() >= LINK_ROWS {
             return false;
         }
@@ -261,16 +308,20 @@ impl Source {
             rtt_us: row.rtt_us,
             at: now,
         };
-        self.links.insert(row.peer, seen);
+        let before = self.links.insert(row.peer, seen);
+        news.relinked |= before.is_none_or(|before| before.connected != seen.connected);
 
         true
     }
 
     /// False if the node has shown no path of that route, which would make it one of its own.
-    fn take_switch(&mut self, switch: &Switch, now: Boot) -> bool {
+    fn take_switch(&mut self, switch: &Switch, now: Boot, news: &mut News) -> bool {
         let Some(run) = self.runs.get_mut(&switch.route) else {
             return false;
         };
+        if run.switch.is_none_or(|seen| seen.switch != *switch) {
+            news.worse.insert(switch.route);
+        }
         run.switch = Some(SwitchSeen {
             switch: *switch,
             at: now,
@@ -316,201 +367,4 @@ pub const HOPS: usize = 4;
 const LAST: Via = Via::Relay(NodeId::from_bytes([0xff; 16]));
 
 #[cfg(test)]
-mod tests {
-    use protocol::document::routes::Path;
-
-    use super::*;
-
-    #[test]
-    fn sources_and_paths_do_not_overwrite_each_other() {
-        let mut seen = Observations::default();
-        let relayed = Path::Relay {
-            relay: node(9),
-            lease: protocol::id::LeaseId::from_bytes([1; 16]),
-            generation: 1,
-            budget: 1,
-        };
-        for (source, peer, path, rtt) in [
-            (1, 2, Path::Direct, 10),
-            (2, 1, Path::Direct, 20),
-            (1, 2, relayed, 30),
-            (1, 2, Path::Direct, 11),
-        ] {
-            take(&mut seen, source, vec![row(source, peer, path, rtt)], 0);
-        }
-        let rtt = |source, via| {
-            seen.path(node(source), route(1, 2), via)
-                .and_then(|seen| seen.rtt_us)
-        };
-
-        assert_eq!(rtt(1, Via::Direct), Some(11));
-        assert_eq!(rtt(2, Via::Direct), Some(20));
-        assert_eq!(rtt(1, Via::Relay(node(9))), Some(30));
-        assert_eq!(seen.paths(node(1), route(1, 2)).count(), 2);
-        assert_eq!(seen.paths(node(2), route(1, 2)).count(), 1);
-    }
-
-    #[test]
-    fn a_node_speaks_only_of_routes_that_end_at_it() {
-        let mut seen = Observations::default();
-        let foreign = row(1, 2, Path::Direct, 10);
-        let itself = row(3, 3, Path::Direct, 10);
-        let touched = take(
-            &mut seen,
-            3,
-            vec![foreign, itself, row(3, 1, Path::Direct, 10)],
-            0,
-        );
-
-        assert_eq!(touched, [route(1, 3)]);
-        assert_eq!(seen.stats().foreign, 2);
-        assert_eq!(seen.path(node(3), route(1, 2), Via::Direct), None);
-    }
-
-    #[test]
-    fn numbers_that_contradict_each_other_are_ignored() {
-        let mut seen = Observations::default();
-        let sound = row(1, 2, Path::Direct, 10);
-        let wrong = [
-            PathObservation {
-                window: 21,
-                ..sound.clone()
-            },
-            PathObservation {
-                lost_in: 5,
-                window: 4,
-                ..sound.clone()
-            },
-            PathObservation {
-                observed_hops: vec![node(1); 5],
-                ..sound
-            },
-        ];
-        let touched = take(&mut seen, 1, wrong.to_vec(), 0);
-
-        assert_eq!((touched.len(), seen.stats().malformed), (0, 3));
-    }
-
-    #[test]
-    fn a_pause_starts_a_new_series_of_reports() {
-        let mut seen = Observations::default();
-        let since = |seen: &Observations, now| seen.reporting_since(node(1), route(1, 2), Boot(now));
-        for at in [0, 5_000, 20_000] {
-            take(&mut seen, 1, vec![row(1, 2, Path::Direct, 10)], at);
-        }
-        assert_eq!(since(&seen, 35_000), Some(Boot(0)));
-        assert_eq!(since(&seen, 35_001), None);
-        take(&mut seen, 1, vec![row(1, 2, Path::Direct, 10)], 36_000);
-
-        assert_eq!(since(&seen, 36_000), Some(Boot(36_000)));
-    }
-
-    #[test]
-    fn one_reporter_cannot_fill_the_memory() {
-        let mut seen = Observations::default();
-        let links = (0..u32::try_from(LINK_ROWS).expect("small") + 10).map(|number| LinkObservation {
-            peer: wide(number),
-            connected: true,
-            rtt_us: None,
-            reached: None,
-        });
-        let paths = (0..u32::try_from(PATH_ROWS).expect("small") + 10).map(|number| {
-            let peer = wide(number);
-            let route = RouteId::between(CLUSTER, node(1), peer);
-
-            PathObservation {
-                peer,
-                route,
-                ..row(1, 2, Path::Direct, 10)
-            }
-        });
-        let report = Report {
-            paths: paths.collect(),
-            links: links.collect(),
-            switches: Vec::new(),
-        };
-        seen.handle_report(CLUSTER, node(1), &report, Boot(0));
-        assert_eq!(seen.stats().surplus, 20);
-        let later = Boot(0).after(RETAIN).after(Duration::from_millis(1));
-        seen.handle_report(CLUSTER, node(1), &Report::default(), later);
-
-        assert_eq!(seen.links().count(), 0, "what nobody repeats is dropped");
-    }
-
-    #[test]
-    fn what_a_silent_reporter_said_goes_without_its_help() {
-        let mut seen = Observations::default();
-        take(&mut seen, 1, vec![row(1, 2, Path::Direct, 10)], 0);
-        seen.handle_timeout(Boot(0).after(RETAIN));
-        assert!(seen.path(node(1), route(1, 2), Via::Direct).is_some());
-        seen.handle_timeout(Boot(1).after(RETAIN));
-
-        assert_eq!(seen.path(node(1), route(1, 2), Via::Direct), None);
-        assert!(seen.sources.is_empty());
-    }
-
-    #[test]
-    fn a_node_that_is_forgotten_leaves_nothing() {
-        let mut seen = Observations::default();
-        let link = LinkObservation {
-            peer: node(2),
-            connected: true,
-            rtt_us: Some(1),
-            reached: None,
-        };
-        let report = Report {
-            links: vec![link],
-            ..Report::default()
-        };
-        seen.handle_report(CLUSTER, node(1), &report, Boot(0));
-        take(&mut seen, 2, vec![row(2, 1, Path::Direct, 10)], 0);
-        seen.forget(node(2));
-
-        assert_eq!(seen.link(node(1), node(2)), None);
-        assert_eq!(seen.path(node(2), route(1, 2), Via::Direct), None);
-    }
-
-    fn take(seen: &mut Observations, source: u8, paths: Vec<PathObservation>, at: u64) -> Vec<RouteId> {
-        let report = Report {
-            paths,
-            ..Report::default()
-        };
-
-        seen.handle_report(CLUSTER, node(source), &report, Boot(at))
-    }
-
-    fn row(source: u8, peer: u8, path: Path, rtt_us: u32) -> PathObservation {
-        PathObservation {
-            route: route(source, peer),
-            peer: node(peer),
-            path,
-            generation: 1,
-            active: true,
-            drift: Drift::None,
-            expected_hops: Vec::new(),
-            observed_hops: Vec::new(),
-            rtt_us: Some(rtt_us),
-            lost_out: 0,
-            lost_in: 0,
-            window: 20,
-            misses: 0,
-        }
-    }
-
-    fn node(byte: u8) -> NodeId {
-        NodeId::from_bytes([byte; 16])
-    }
-
-    fn wide(number: u32) -> NodeId {
-        let mut bytes = [0xAB; 16];
-        bytes[..4].copy_from_slice(&number.to_be_bytes());
-
-        NodeId::from_bytes(bytes)
-    }
-
-    fn route(one: u8, other: u8) -> RouteId {
-        RouteId::between(CLUSTER, node(one), node(other))
-    }
-
-    const CLUSTER: ClusterId = ClusterId::from_bytes([0xC0; 16]);
-}
+mod tests;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::str::FromStr;
 
 use control_core::store::{Row, Table};
@@ -129,6 +130,17 @@ pub struct WantedRoute {
     pub policy: Option<Name>,
 }
 
+impl WantedRoute {
+    /// The far end, seen from `node`.
+    pub fn peer_of(&self, node: NodeId) -> Option<NodeId> {
+        match node {
+            _ if node == self.low => Some(self.high),
+            _ if node == self.high => Some(self.low),
+            _ => None,
+        }
+    }
+}
+
 /// Every route that the policies of a cluster want.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -181,6 +193,15 @@ impl Wanted {
 
     pub fn iter(&self) -> impl Iterator<Item = &WantedRoute> {
         self.routes.values()
+    }
+
+    /// From the one that follows `after`, in order.
+    pub fn after(&self, after: Option<RouteId>) -> impl Iterator<Item = &WantedRoute> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+
+        self.routes
+            .range((start, Bound::Unbounded))
+            .map(|(_, wanted)| wanted)
     }
 
     pub fn len(&self) -> usize {

@@ -46,6 +46,20 @@ impl RelayPool {
         }
     }
 
+    /// Takes over a member as it is now, none if it is gone. True if that changes the pool.
+    pub fn put(&mut self, node: NodeId, member: Option<&Member>) -> bool {
+        let relay = member.and_then(relay);
+        if self.relays.get(&node) == relay.as_ref() {
+            return false;
+        }
+        match relay {
+            Some(relay) => self.relays.insert(node, relay),
+            None => self.relays.remove(&node),
+        };
+
+        true
+    }
+
     pub fn find(&self, node: NodeId) -> Option<&Relay> {
         self.relays.get(&node)
     }

@@ -1,6 +1,8 @@
 //! The decision in force for each route, as the store keeps it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use control_core::store::{Row, Table};
 use minicbor::{Decode, Encode};
@@ -157,7 +159,7 @@ impl Verdict {
 }
 
 /// The decisions of a cluster in memory, found by route and by end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteBook {
     rows: BTreeMap<RouteId, RouteRow>,
     by_node: BTreeMap<NodeId, BTreeSet<RouteId>>,
@@ -180,8 +182,11 @@ impl RouteBook {
     pub fn remove(&mut self, route: RouteId) -> Option<RouteRow> {
         let removed = self.rows.remove(&route)?;
         for end in [removed.low, removed.high] {
-            if let Some(routes) = self.by_node.get_mut(&end) {
-                routes.remove(&route);
+            if let Entry::Occupied(mut routes) = self.by_node.entry(end) {
+                routes.get_mut().remove(&route);
+                if routes.get().is_empty() {
+                    routes.remove();
+                }
             }
         }
         self.uncount(Some(&removed));
@@ -200,8 +205,24 @@ impl RouteBook {
         routes.filter_map(|route| self.rows.get(route))
     }
 
+    /// Withdrawn ones included.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &RouteRow> {
         self.rows.values()
+    }
+
+    /// From the one that follows `after`, withdrawn ones included.
+    pub fn after(&self, after: Option<RouteId>) -> impl Iterator<Item = &RouteRow> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+
+        self.rows.range((start, Bound::Unbounded)).map(|(_, row)| row)
     }
 
     /// How many routes go through `relay` now, standbys not counted.
@@ -210,11 +231,14 @@ impl RouteBook {
     }
 
     fn uncount(&mut self, row: Option<&RouteRow>) {
-        let count = row
-            .and_then(relay_of)
-            .and_then(|relay| self.carried.get_mut(&relay));
-        if let Some(count) = count {
-            *count = count.saturating_sub(1);
+        let Some(relay) = row.and_then(relay_of) else {
+            return;
+        };
+        if let Entry::Occupied(mut count) = self.carried.entry(relay) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Since when something has been so without a break: the memory between two passes, lost at a restart.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::id::RouteId;
@@ -94,15 +95,15 @@ impl Trend {
 
 /// The running trends of a cluster.
 #[derive(Clone, Debug, Default)]
-pub struct Trends(BTreeMap<RouteId, Trend>);
+pub struct Trends(BTreeMap<RouteId, Arc<Trend>>);
 
 impl Trends {
     pub fn of(&self, route: RouteId) -> &Trend {
-        self.0.get(&route).unwrap_or(&NONE)
+        self.0.get(&route).map_or(&NONE, Arc::as_ref)
     }
 
     /// Keeps what an outcome says of its route.
-    pub fn set(&mut self, route: RouteId, trend: Trend) {
+    pub fn set(&mut self, route: RouteId, trend: Arc<Trend>) {
         match trend.is_empty() {
             true => self.0.remove(&route),
             false => self.0.insert(route, trend),

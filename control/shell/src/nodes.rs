@@ -206,7 +206,7 @@ fn reported(
         .board
         .live()
         .handle_report(cluster, node, report, service.clock.now().boot);
-    if !urgent.is_empty() {
+    if urgent {
         service.routing.now();
     }
     reached::submit(service, (cluster, node), report);

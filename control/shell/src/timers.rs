@@ -1,13 +1,18 @@
 //! What the controller does by the clock: presence, beacons, routing, its own certificate.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control_api::failure::Failure;
 use control_api::request::{Caller, Request};
+use control_api::router::{Book, Router};
 use control_api::routing;
 use control_core::behind;
 use control_core::cluster;
+use control_core::store::StoreError;
+use control_routing::suspicion::{Circle, Suspicion};
+use control_routing::trend::Trends;
 use control_store::Snapshot;
 use protocol::id::ClusterId;
 use protocol::key::VerifyKey;
@@ -136,8 +141,74 @@ pub(crate) async fn certificates(service: Service, key: VerifyKey, endpoints: Ve
     }
 }
 
+/// What this controller keeps of a cluster from pass to pass.
+struct Kept {
+    router: Router,
+    /// The store that the router knows.
+    snapshot: Snapshot,
+    /// Whom the store has a finding about; none as long as nobody has looked.
+    doubted: Option<BTreeSet<Circle>>,
+}
+
+impl Kept {
+    /// Goes on from nothing but what the last passes remembered.
+    fn read(snapshot: Snapshot, cluster: ClusterId, trends: Trends) -> Result<Self, StoreError> {
+        let router = Router::read(&snapshot, cluster, trends)?;
+
+        Ok(Self {
+            router,
+            snapshot,
+            doubted: None,
+        })
+    }
+
+    /// Takes over everything that was stored until `snapshot`.
+    fn catch_up(&mut self, snapshot: Snapshot, cluster: ClusterId) -> Result<(), StoreError> {
+        for book in Book::ALL {
+            for (key, row) in snapshot.changes_since(&self.snapshot, book.table(), cluster.as_bytes()) {
+                self.router.handle_row(book, &key, row.as_deref())?;
+            }
+        }
+        self.snapshot = snapshot;
+
+        Ok(())
+    }
+
+    /// Has the store told whom routing does not believe, when that has changed.
+    async fn doubt(&mut self, service: &Service, cluster: ClusterId, suspicion: &Suspicion) {
+        let suspects = suspicion.suspects();
+        let circles: BTreeSet<Circle> = suspects.iter().map(|suspect| suspect.circle.clone()).collect();
+        if self.doubted.as_ref() == Some(&circles) {
+            return;
+        }
+        for suspect in suspects {
+            let (circle, count) = (&suspect.circle, &suspect.count);
+            tracing::warn!(
+                ?cluster,
+                ?circle,
+                paths = count.paths,
+                bad = count.bad,
+                disputed = count.disputed,
+                "not believed alone"
+            );
+        }
+        let request = Request::Doubt {
+            cluster,
+            suspects: suspects.to_vec(),
+        };
+        match service.door.call(Caller::Controller, request).await {
+            Ok(_) => self.doubted = Some(circles),
+            Err(failure) => tracing::warn!(
+                code = failure.code.text(),
+                "no finding tells of observers that are not believed"
+            ),
+        }
+    }
+}
+
 /// Decides every second, and at once when a report says that a path has become bad.
 pub(crate) async fn routes(service: Service, writing: Writing) {
+    let mut routers: BTreeMap<ClusterId, Kept> = BTreeMap::new();
     loop {
         // A short pause between passes lets the reports of one event come in together.
         tokio::time::sleep(ROUTING_PAUSE).await;
@@ -148,8 +219,11 @@ pub(crate) async fn routes(service: Service, writing: Writing) {
         let snapshot = service.board.snapshot();
         match cluster::ids(&snapshot) {
             Ok(clusters) => {
+                routers.retain(|cluster, _| clusters.contains(cluster));
                 for cluster in clusters {
-                    decide(&service, writing, (&snapshot, cluster)).await;
+                    let kept = routers.remove(&cluster);
+                    let kept = decide(&service, writing, (&snapshot, cluster), kept).await;
+                    routers.extend(kept.map(|kept| (cluster, kept)));
                 }
             }
             Err(error) => tracing::error!(%error, "the clusters cannot be read"),
@@ -158,36 +232,64 @@ pub(crate) async fn routes(service: Service, writing: Writing) {
 }
 
 /// One pass over a snapshot of the store and a copy of the evidence: nothing is held meanwhile, and on a real
-/// controller another thread does it.
-async fn decide(service: &Service, writing: Writing, (snapshot, cluster): (&Snapshot, ClusterId)) {
-    let evidence = service.board.live().of_mut(cluster).evidence();
+/// controller another thread does it. Without what it gives back the next pass reads everything anew.
+async fn decide(
+    service: &Service,
+    writing: Writing,
+    (snapshot, cluster): (&Snapshot, ClusterId),
+    kept: Option<Kept>,
+) -> Option<Kept> {
+    let (evidence, trends) = {
+        let mut live = service.board.live();
+        let life = live.of_mut(cluster);
+        let trends = kept.is_none().then(|| life.trends.clone());
+
+        (life.evidence(), trends.unwrap_or_default())
+    };
     let (snapshot, now) = (snapshot.clone(), service.clock.now());
-    let pass = move || routing::pass(&snapshot, cluster, evidence, now);
+    let started = Instant::now();
+    let pass = move || {
+        let mut kept = match kept {
+            None => Kept::read(snapshot, cluster, trends)?,
+            Some(mut kept) => {
+                kept.catch_up(snapshot, cluster)?;
+                kept
+            }
+        };
+        let passed = kept.router.pass(evidence, now);
+
+        Ok::<_, StoreError>((kept, passed))
+    };
     let passed = match writing {
         Writing::Task => pass(),
         Writing::Thread => match tokio::task::spawn_blocking(pass).await {
             Ok(passed) => passed,
             Err(error) => {
                 tracing::error!(?cluster, %error, "a routing pass was cut short");
-                return;
+                return None;
             }
         },
     };
-    let (outcomes, trends) = match passed {
+    let (mut kept, passed) = match passed {
         Ok(passed) => passed,
         Err(error) => {
             tracing::error!(?cluster, %error, "routes could not be decided");
-            return;
+            return None;
         }
     };
-    service.board.live().of_mut(cluster).trends = trends;
-    for outcomes in routing::batches(outcomes) {
+    metrics::histogram!("gabion_controller_routing_pass_seconds").record(started.elapsed().as_secs_f64());
+    metrics::histogram!("gabion_controller_routing_pass_routes").record(passed.decided as f64);
+    service.board.live().of_mut(cluster).handle_pass(&passed);
+    kept.doubt(service, cluster, &passed.suspicion).await;
+    for outcomes in routing::batches(passed.outcomes) {
         metrics::counter!("gabion_controller_decisions_total").increment(outcomes.len() as u64);
         let request = Request::Decide { cluster, outcomes };
         if let Err(failure) = service.door.call(Caller::Controller, request).await {
             tracing::warn!(code = failure.code.text(), "decisions were not stored");
         }
     }
+
+    Some(kept)
 }
 
 const PRESENCE: Duration = Duration::from_secs(1);

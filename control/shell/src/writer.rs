@@ -349,6 +349,7 @@ fn bound(request: &Request) -> Bound {
         | Request::Heard { .. }
         | Request::Carried { .. }
         | Request::Confirm { .. }
+        | Request::Doubt { .. }
         | Request::Tick
         | Request::Behind(_)
         | Request::Serve { .. } => WIDE,

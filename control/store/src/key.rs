@@ -71,6 +71,15 @@ impl Span {
         }
     }
 
+    /// The keys from `from` up to, but without, `to`.
+    #[cfg(test)]
+    pub(crate) fn between(from: &Key, to: &Key) -> Self {
+        Self {
+            from: from.as_bytes().to_vec(),
+            to: to.as_bytes().to_vec(),
+        }
+    }
+
     /// One key.
     pub fn of_key(key: &Key) -> Self {
         Self {

@@ -22,5 +22,5 @@ mod view;
 pub use engine::{Engine, EngineReader, Revision, Term};
 pub use key::{Key, Span};
 pub use overlay::Bound;
-pub use snapshot::{Snapshot, StoreReader};
+pub use snapshot::{ChangedRow, Snapshot, StoreReader};
 pub use store::{Group, GroupFailed, Store, StoreOpenFailed};

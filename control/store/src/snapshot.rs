@@ -112,6 +112,19 @@ impl Snapshot {
         self.committed.revision
     }
 
+    /// The rows of a resident table under `prefix` that are not as in `before`, an earlier snapshot of the same store: the
+    /// key of each, and the row as it is now, none if there is none any more. What both have costs next to nothing.
+    pub fn changes_since(&self, before: &Self, table: Table, prefix: &[u8]) -> Vec<ChangedRow> {
+        debug_assert!(table.is_resident(), "the others are not in the view");
+        let span = Span::of_rows(table, prefix, None);
+        let changes = self.committed.view.changes_since(&before.committed.view, &span);
+
+        changes
+            .into_iter()
+            .map(|(key, value)| (key.row().to_vec(), value))
+            .collect()
+    }
+
     fn source(&self) -> Source<'_> {
         Source {
             committed: &self.committed,
@@ -119,6 +132,9 @@ impl Snapshot {
         }
     }
 }
+
+/// A key within its table, and its row as it is now.
+pub type ChangedRow = (Vec<u8>, Option<Arc<[u8]>>);
 
 impl View for Snapshot {
     fn get_bytes(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

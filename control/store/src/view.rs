@@ -12,6 +12,8 @@ use control_core::store::Table;
 use crate::engine::{Write, WriteSet};
 use crate::key::{Key, Span};
 
+mod difference;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResidentView {
     /// In key order, none empty.
@@ -184,6 +186,33 @@ mod tests {
                 prop_assert_eq!(tail, expected);
                 prop_assert_eq!(view.get(&key(from)), model.get(&key(from)));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_changes_between_two_views_are_those_between_two_maps(
+            common in writes(400),
+            ours in writes(400),
+            theirs in writes(40),
+            (from, to) in (0..KEYS, 0..KEYS),
+        ) {
+            let (mut view, mut model) = (ResidentView::default(), BTreeMap::new());
+            apply(&common, &mut view, &mut model);
+            let (mut other, mut other_model) = (view.clone(), model.clone());
+            apply(&ours, &mut view, &mut model);
+            apply(&theirs, &mut other, &mut other_model);
+
+            let span = Span::between(&key(from.min(to)), &key(from.max(to)));
+            let keys: std::collections::BTreeSet<&Key> = model.keys().chain(other_model.keys()).collect();
+            let expected: Vec<_> = keys
+                .into_iter()
+                .filter(|key| (span.from()..span.to()).contains(&key.as_bytes()))
+                .filter(|key| model.get(*key) != other_model.get(*key))
+                .map(|key| (key.clone(), model.get(key).cloned()))
+                .collect();
+            prop_assert_eq!(view.changes_since(&other, &span), expected);
+            prop_assert_eq!(view.changes_since(&view.clone(), &Span::everything()), []);
         }
     }
 

@@ -7,6 +7,7 @@ mod failover;
 mod figure;
 mod machine;
 mod measured;
+mod routing;
 mod table;
 
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use bench::{Bench, NotMeasured};
 use measured::Measured;
 
-const BENCHES: &[Bench] = &[failover::BENCH];
+const BENCHES: &[Bench] = &[failover::BENCH, routing::REDECIDE, routing::RECOMPUTE];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

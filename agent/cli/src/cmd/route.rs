@@ -68,6 +68,18 @@ fn story(explained: &Value, session: &Session) -> String {
             ""
         },
     );
+    if explained["improvement_frozen"] == true {
+        let doubted = words(&explained["doubted"]);
+        let whom = if doubted.is_empty() {
+            "others"
+        } else {
+            doubted.as_str()
+        };
+        let _ = writeln!(
+            text,
+            "nothing is improved for now: reports of {whom} are in doubt (gabion finding list); what both ends call down moves"
+        );
+    }
     match explained["decision"].is_null() {
         true => text.push_str("no decision yet\n"),
         false => decided(&explained["decision"], explained, &mut text),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use control_routing::decide::Snapshot;
 use control_routing::explain;
 use control_routing::lease::{LeaseState, RelayLease};
 use control_routing::observations::{FRESH, PathSeen};
@@ -43,6 +44,14 @@ impl<'a> Scene<'a> {
 
     pub(super) fn life(&self) -> &ClusterLife {
         self.reading.live.of(self.fleet.cluster).unwrap_or(&self.nothing)
+    }
+
+    /// As routing sees it.
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        let life = self.life();
+
+        self.fleet
+            .snapshot(&life.observations, &life.suspicion, &life.trends)
     }
 
     pub(super) fn node(&self, named: &str) -> Result<NodeId, Failure> {
@@ -179,7 +188,7 @@ pub(super) fn explain(reading: &Reading<'_>, input: Pair) -> Result<Value, Failu
         name: &|node| scene.fleet.name(node),
         time: &time,
     };
-    let snapshot = scene.fleet.snapshot(scene.life());
+    let snapshot = scene.snapshot();
     let explanation = explain::explain(&snapshot, source, target, reading.now, words);
     let mut view = show(&explanation.ok_or_else(|| no_route(&input))?)?;
     if let (Some(publication), Some(members)) = (

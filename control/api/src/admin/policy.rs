@@ -17,7 +17,6 @@ use super::paths::Scene;
 use super::{Reading, resolve, show};
 use crate::failure::Failure;
 use crate::fleet::Fleet;
-use crate::live::ClusterLife;
 
 pub(super) fn list(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
     let cluster = resolve::cluster(reading.view, input.cluster.as_deref())?;
@@ -64,10 +63,7 @@ pub(super) fn plan(reading: &Reading<'_>, input: Policies) -> Result<Value, Fail
     let scene = Scene::of(reading, input.cluster.as_deref())?;
     let rows = rows(scene.fleet.cluster, &input)?;
     let wanted = Wanted::select(scene.fleet.cluster, &rows, &scene.fleet.members);
-    let life = reading.live.of(scene.fleet.cluster);
-    let nothing = ClusterLife::default();
-    let snapshot = scene.fleet.snapshot(life.unwrap_or(&nothing));
-    let foreseen = forecast(&snapshot, &wanted, reading.now);
+    let foreseen = forecast(&scene.snapshot(), &wanted, reading.now);
 
     show(&plan_view(&scene.fleet, &foreseen))
 }

@@ -192,7 +192,11 @@ impl<'a> Work<'a> {
         let Some(records) = &self.records else {
             return Ok(());
         };
-        let input = records.fleet.snapshot(&records.nothing);
+        let input = records.fleet.snapshot(
+            &records.nothing.observations,
+            &records.nothing.suspicion,
+            &records.nothing.trends,
+        );
         match compile::config(&input, &records.learners, id, &records.settings) {
             Ok(body) => self.put(desk, id, &body).map(|_| ()),
             Err(error) => skip(id, &error),
@@ -215,7 +219,10 @@ impl<'a> Work<'a> {
         let Some(Records { fleet, nothing, .. }) = &self.records else {
             return Ok(());
         };
-        let body = match compile::lease_table(&fleet.snapshot(nothing), id) {
+        let body = match compile::lease_table(
+            &fleet.snapshot(&nothing.observations, &nothing.suspicion, &nothing.trends),
+            id,
+        ) {
             Ok(body) => body,
             Err(error) => return skip(id, &error),
         };
@@ -342,7 +349,8 @@ impl Records {
 
     fn of(fleet: Fleet, controllers: Vec<ControllerAddress>, bench: &Bench) -> Self {
         let nothing = ClusterLife::default();
-        let learners = Learners::of(&fleet.snapshot(&nothing));
+        let learners =
+            Learners::of(&fleet.snapshot(&nothing.observations, &nothing.suspicion, &nothing.trends));
 
         Self {
             fleet,

@@ -68,13 +68,13 @@ fn only_what_becomes_worse_asks_for_a_pass_at_once() {
         desk.live.handle_report(cluster, a, &report, now)
     };
 
-    assert_eq!(report(0, Drift::None), []);
-    assert_eq!(report(1, Drift::None), [route], "new and bad");
-    assert_eq!(report(2, Drift::None), [], "as bad as it was");
-    assert_eq!(report(3, Drift::None), [route], "now it is silent");
-    assert_eq!(report(4, Drift::Failure), [route], "and known to be at fault");
-    assert_eq!(report(900, Drift::Failure), [], "and stays down");
-    assert_eq!(report(0, Drift::None), [], "good news wait for the next pass");
+    assert!(!report(0, Drift::None));
+    assert!(report(1, Drift::None), "new and bad");
+    assert!(!report(2, Drift::None), "as bad as it was");
+    assert!(report(3, Drift::None), "now it is silent");
+    assert!(report(4, Drift::Failure), "and known to be at fault");
+    assert!(!report(900, Drift::Failure), "and stays down");
+    assert!(!report(0, Drift::None), "good news wait for the next pass");
 }
 
 #[test]
@@ -91,6 +91,7 @@ fn a_large_pass_is_cut_into_requests_that_each_fit_one_commit() {
             low: node(1),
             high: node(2),
             relay: node(3),
+            previous: None,
         };
 
         Outcome {

@@ -8,4 +8,5 @@ mod forecast;
 mod herd;
 mod policy;
 mod properties;
+mod suspicion;
 mod world;

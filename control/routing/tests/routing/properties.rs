@@ -253,9 +253,10 @@ fn lie(world: &mut World, liar: NodeId, peer: NodeId, healthy: bool) {
         ..Report::default()
     };
     let own: BTreeSet<RouteId> = world.wanted.of_node(liar).map(|wanted| wanted.route).collect();
-    let touched = world.take(liar, &report);
-    let known: Vec<&RouteId> = touched
-        .iter()
+    let news = world.take(liar, &report);
+    let known: Vec<&RouteId> = news
+        .changed
+        .union(&news.worse)
         .filter(|route| world.wanted.find(**route).is_some())
         .collect();
     assert!(

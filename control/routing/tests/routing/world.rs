@@ -6,10 +6,11 @@ use std::time::Duration;
 use control_routing::decide::{Change, Outcome, Snapshot, decide};
 use control_routing::lease::{LeaseBook, RelayLease, TableVersion};
 use control_routing::member::{Member, MemberState};
-use control_routing::observations::Observations;
+use control_routing::observations::{News, Observations};
 use control_routing::policy::{PolicyRow, Wanted};
 use control_routing::pool::RelayPool;
 use control_routing::route::{RouteBook, RouteRow};
+use control_routing::suspicion::Suspicion;
 use control_routing::trend::Trends;
 use control_routing::via::Via;
 use protocol::document::routes::Path;
@@ -30,11 +31,14 @@ pub(crate) struct World {
     pub(crate) leases: LeaseBook,
     pub(crate) routes: RouteBook,
     pub(crate) observations: Observations,
+    pub(crate) suspicion: Suspicion,
     pub(crate) trends: Trends,
     pub(crate) now: Now,
     pub(crate) network: Network,
     /// Agents that stay on a dead path, so that the controller alone moves them.
     pub(crate) stubborn: bool,
+    /// Agents that find everything down, whatever is true.
+    pub(crate) ill: BTreeSet<NodeId>,
     /// Which path each end sends on, and the generation it chose it under.
     active: BTreeMap<(NodeId, RouteId), (u64, Via)>,
     leases_granted: u64,
@@ -117,6 +121,7 @@ impl World {
             leases: LeaseBook::default(),
             routes: RouteBook::default(),
             observations: Observations::default(),
+            suspicion: Suspicion::default(),
             trends: Trends::default(),
             now: Now {
                 boot: Boot(1_000_000),
@@ -124,6 +129,7 @@ impl World {
             },
             network: Network::default(),
             stubborn: false,
+            ill: BTreeSet::new(),
             active: BTreeMap::new(),
             leases_granted: 0,
         };
@@ -152,6 +158,7 @@ impl World {
             leases: &self.leases,
             routes: &self.routes,
             observations: &self.observations,
+            suspicion: &self.suspicion,
             trends: &self.trends,
         }
     }
@@ -165,6 +172,7 @@ impl World {
 
     /// One pass over every route, and what the controller does with it.
     pub(crate) fn decide(&mut self) -> Vec<Outcome> {
+        self.suspicion = Suspicion::of(&self.observations, &self.members, &self.wanted, self.now.boot);
         let outcomes = decide(&self.snapshot(), self.now);
         self.apply(&outcomes);
 
@@ -188,7 +196,7 @@ impl World {
                 lease.withdraw(self.now.wall);
                 self.leases.put(lease);
             }
-            self.trends.set(outcome.route, outcome.trend.clone());
+            self.trends.set(outcome.route, outcome.trend.clone().into());
         }
     }
 
@@ -226,16 +234,17 @@ impl World {
         }
     }
 
-    pub(crate) fn report(&mut self, node: NodeId) -> Vec<RouteId> {
-        if self.network.dead.contains(&node) {
-            return Vec::new();
+    pub(crate) fn report(&mut self, node: NodeId) {
+        if !self.network.dead.contains(&node) {
+            let mut report = self.truth(node);
+            if self.ill.contains(&node) {
+                report.paths.iter_mut().for_each(fail);
+            }
+            self.take(node, &report);
         }
-        let report = self.truth(node);
-
-        self.take(node, &report)
     }
 
-    pub(crate) fn take(&mut self, node: NodeId, report: &Report) -> Vec<RouteId> {
+    pub(crate) fn take(&mut self, node: NodeId, report: &Report) -> News {
         self.observations
             .handle_report(CLUSTER, node, report, self.now.boot)
     }
@@ -315,6 +324,11 @@ impl World {
     pub(crate) fn standbys(&self, one: NodeId, other: NodeId) -> BTreeSet<Via> {
         self.row(one, other).standbys.iter().map(Via::from).collect()
     }
+}
+
+fn fail(row: &mut PathObservation) {
+    (row.drift, row.rtt_us, row.misses) = (Drift::Failure, None, 5);
+    (row.lost_out, row.lost_in, row.window) = (20, 20, 20);
 }
 
 /// What an agent says of one path: healthy with a round trip, failed without one.

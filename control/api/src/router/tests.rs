@@ -1,0 +1,181 @@
+use control_routing::lease::LeaseRequest;
+use control_routing::member::MemberState;
+use protocol::id::ClusterId;
+use protocol::key::SealKey;
+use protocol::node::{Labels, NodeRole};
+use protocol::time::Wall;
+
+use super::*;
+use crate::live::Due;
+
+#[test]
+fn every_route_of_a_large_fleet_has_its_turn_within_a_sweep() {
+    let mut router = settled();
+    let total = router.fleet.wanted.len();
+    assert!(total > WHOLE, "{total}");
+    let mut seen = BTreeSet::new();
+    for second in 1..=10 {
+        let slice = router.next_slice(at(second).boot);
+        assert!(slice.len() <= total / 10 + 1, "{} of {total}", slice.len());
+        seen.extend(slice);
+    }
+
+    assert_eq!(seen.len(), total);
+}
+
+#[test]
+fn a_small_fleet_is_looked_at_whole() {
+    let mut router = router(60);
+    let total = router.fleet.wanted.len();
+    for second in 0..3 {
+        let passed = router.pass(Evidence::default(), at(second));
+        assert_eq!(passed.decided, total);
+    }
+}
+
+#[test]
+fn what_is_told_of_a_route_has_that_route_decided_and_no_other() {
+    let mut router = settled();
+    let route = router.fleet.wanted.iter().nth(100).expect("many").clone();
+    let due = |routes: &[RouteId], nodes: &[NodeId]| Evidence {
+        due: Due {
+            routes: routes.iter().copied().collect(),
+            nodes: nodes.iter().copied().collect(),
+        },
+        ..Evidence::default()
+    };
+    assert_eq!(router.pass(Evidence::default(), at(0)).decided, 0);
+    assert_eq!(router.pass(due(&[route.route], &[]), at(0)).decided, 1);
+    let of_node = router.fleet.wanted.of_node(route.low).count();
+
+    assert_eq!(router.pass(due(&[], &[route.low]), at(0)).decided, of_node);
+    assert_eq!(router.pass(Evidence::default(), at(0)).decided, 0, "once");
+}
+
+#[test]
+fn a_relay_that_goes_has_all_that_it_carries_decided_in_one_pass() {
+    let mut router = settled();
+    let carried: Vec<RouteId> = router
+        .fleet
+        .wanted
+        .iter()
+        .take(500)
+        .map(|wanted| wanted.route)
+        .collect();
+    for (number, route) in carried.iter().enumerate() {
+        let wanted = router.fleet.wanted.find(*route).expect("wanted").clone();
+        let request = LeaseRequest {
+            cluster: CLUSTER,
+            route: wanted.route,
+            low: wanted.low,
+            high: wanted.high,
+            relay: relay(),
+            previous: None,
+        };
+        let id = LeaseId::from_bytes((number as u128).to_be_bytes());
+        let lease = RelayLease::grant(&request, None, id, Wall(0));
+        router
+            .handle_row(Book::Leases, &lease.key(), Some(&cbor::encode(&lease)))
+            .expect("readable");
+    }
+    assert_eq!(router.pass(Evidence::default(), at(0)).decided, 500, "new leases");
+    let as_it_is = router.fleet.members[&relay()].clone();
+    router.handle_node(relay(), Some(as_it_is.clone()));
+    assert_eq!(router.pass(Evidence::default(), at(0)).decided, 0, "no news");
+    let drained = Member {
+        state: MemberState::Draining,
+        ..as_it_is
+    };
+    router.handle_node(relay(), Some(drained));
+
+    assert_eq!(router.pass(Evidence::default(), at(0)).decided, 500);
+}
+
+#[test]
+fn a_node_that_goes_and_comes_has_its_routes_decided() {
+    let mut router = settled();
+    let node = *router
+        .fleet
+        .members
+        .keys()
+        .find(|node| **node != relay())
+        .expect("many");
+    let before: BTreeSet<RouteId> = router
+        .fleet
+        .wanted
+        .of_node(node)
+        .map(|wanted| wanted.route)
+        .collect();
+    let member = router.fleet.members[&node].clone();
+    let disabled = Member {
+        state: MemberState::Disabled,
+        ..member.clone()
+    };
+    router.handle_node(node, Some(disabled));
+    let gone = router.pass(Evidence::default(), at(0)).decided;
+    assert!(
+        (before.len()..3 * before.len()).contains(&gone),
+        "{gone} of {}",
+        before.len()
+    );
+    assert_eq!(router.fleet.wanted.of_node(node).count(), 0);
+    router.handle_node(node, Some(member));
+
+    assert_eq!(router.pass(Evidence::default(), at(0)).decided, gone, "and back");
+    assert_eq!(router.fleet.wanted.of_node(node).count(), before.len());
+}
+
+/// A large fleet after its first pass.
+fn settled() -> Router {
+    let mut router = router(300);
+    router.pass(Evidence::default(), at(0));
+
+    router
+}
+
+fn router(nodes: u128) -> Router {
+    let mut members: BTreeMap<NodeId, Member> = (1..=nodes)
+        .map(|number| machine(number, NodeRole::Member))
+        .collect();
+    members.extend([machine(0, NodeRole::Relay)]);
+    let fleet = Fleet {
+        cluster: CLUSTER,
+        relays: control_routing::pool::RelayPool::of(&members),
+        wanted: Wanted::select(CLUSTER, &[], &members),
+        leases: control_routing::lease::LeaseBook::default(),
+        routes: control_routing::route::RouteBook::default(),
+        members,
+        unreadable: Vec::new(),
+    };
+
+    Router::of(fleet, Vec::new(), Trends::default())
+}
+
+fn machine(number: u128, role: NodeRole) -> (NodeId, Member) {
+    let node = NodeId::from_bytes(number.to_be_bytes());
+    let member = Member {
+        node,
+        name: format!("n{number}").parse().expect("a valid name"),
+        generation: 1,
+        roles: vec![role],
+        labels: Labels::default(),
+        seal_key: SealKey::parse([7; 32]).expect("not zero"),
+        endpoints: Vec::new(),
+        state: MemberState::Active,
+    };
+
+    (node, member)
+}
+
+fn relay() -> NodeId {
+    NodeId::from_bytes([0; 16])
+}
+
+fn at(second: u64) -> Now {
+    Now {
+        boot: Boot(second * 1_000),
+        wall: Wall(1_700_000_000_000 + second * 1_000),
+    }
+}
+
+const CLUSTER: ClusterId = ClusterId::from_bytes([0xC0; 16]);

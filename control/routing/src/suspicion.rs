@@ -1,0 +1,186 @@
+//! Observers that are not believed alone.
+//!
+//! A probe goes out and comes back over the same path, so whatever stops one end's probes stops the other's. An end that
+//! calls many paths down while their far ends find them well is itself what is ill: its host, its clock, or the way its
+//! reports take. Then its word moves a route only together with the far end's, and nothing is improved; a path that both
+//! ends report down moves as ever, and what agents do by themselves is never held back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::id::NodeId;
+use protocol::time::Boot;
+
+use crate::member::Member;
+use crate::observations::{FRESH, Observations, PathSeen};
+use crate::policy::Wanted;
+
+/// Whose reports are looked at together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Circle {
+    Observer(NodeId),
+    /// Every node with this label `site`.
+    Site(String),
+    /// All that this controller hears of the cluster.
+    Cluster,
+}
+
+/// A circle that is suspected, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    pub circle: Circle,
+    pub count: Count,
+}
+
+/// What a circle reports of the paths that end at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub paths: u32,
+    /// Called down.
+    pub bad: u32,
+    /// Of these, those that the far end finds well.
+    pub disputed: u32,
+    /// Sites of the far ends of what is called down; a node without the label is one of its own.
+    pub sites: u32,
+}
+
+impl Count {
+    const fn is_suspect(&self) -> bool {
+        let is_wide = self.paths >= PATHS && self.sites >= SITES;
+
+        is_wide && 100 * self.bad >= PERCENT * self.paths && 2 * self.disputed >= self.bad
+    }
+}
+
+/// Whom to doubt at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suspicion {
+    suspects: Vec<Suspect>,
+    observers: BTreeSet<NodeId>,
+}
+
+impl Suspicion {
+    /// Looks at what is fresh of the wanted routes.
+    pub fn of(
+        observations: &Observations,
+        members: &BTreeMap<NodeId, Member>,
+        wanted: &Wanted,
+        now: Boot,
+    ) -> Self {
+        let mut tallies: BTreeMap<Circle, Tally> = BTreeMap::new();
+        for source in observations.reporters() {
+            let mut tally = Tally::default();
+            for (route, via, seen) in observations.of_reporter(source) {
+                if now.since(seen.at) > FRESH {
+                    continue;
+                }
+                tally.paths += 1;
+                if !seen.is_down() {
+                    continue;
+                }
+                let Some(far) = wanted.find(route).and_then(|wanted| wanted.peer_of(source)) else {
+                    continue;
+                };
+                let answer = observations.path(far, route, via);
+                let is_well = answer.is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
+                tally.bad += 1;
+                tally.disputed += u32::from(is_well);
+                tally.sites.insert(site(members, far));
+            }
+            let circles = [
+                Some(Circle::Observer(source)),
+                label(members, source).map(Circle::Site),
+                Some(Circle::Cluster),
+            ];
+            for circle in circles.into_iter().flatten() {
+                tallies.entry(circle).or_default().add(&tally);
+            }
+        }
+        let suspects: Vec<Suspect> = tallies
+            .into_iter()
+            .map(|(circle, tally)| (circle, tally.count()))
+            .filter(|(_, count)| count.is_suspect())
+            .map(|(circle, count)| Suspect { circle, count })
+            .collect();
+
+        Self {
+            observers: observers(&suspects, observations, members),
+            suspects,
+        }
+    }
+
+    /// Whether this end's word alone counts for nothing.
+    pub fn doubts(&self, observer: NodeId) -> bool {
+        self.observers.contains(&observer)
+    }
+
+    /// Whether nothing is improved for now.
+    pub fn freezes(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    pub fn suspects(&self) -> &[Suspect] {
+        &self.suspects
+    }
+}
+
+/// Answered, and blamed by nobody.
+pub(crate) fn is_well(seen: &PathSeen) -> bool {
+    seen.rtt_us.is_some() && seen.window > 0 && !seen.is_down()
+}
+
+fn observers(
+    suspects: &[Suspect],
+    observations: &Observations,
+    members: &BTreeMap<NodeId, Member>,
+) -> BTreeSet<NodeId> {
+    let is_suspect = |circle: &Circle| suspects.iter().any(|suspect| suspect.circle == *circle);
+    if suspects.is_empty() {
+        return BTreeSet::new();
+    }
+    let is_doubted = |observer: &NodeId| {
+        is_suspect(&Circle::Cluster)
+            || is_suspect(&Circle::Observer(*observer))
+            || label(members, *observer).is_some_and(|site| is_suspect(&Circle::Site(site)))
+    };
+
+    observations.reporters().filter(is_doubted).collect()
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    paths: u32,
+    bad: u32,
+    disputed: u32,
+    sites: BTreeSet<String>,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.paths += other.paths;
+        self.bad += other.bad;
+        self.disputed += other.disputed;
+        self.sites.extend(other.sites.iter().cloned());
+    }
+
+    fn count(&self) -> Count {
+        Count {
+            paths: self.paths,
+            bad: self.bad,
+            disputed: self.disputed,
+            sites: u32::try_from(self.sites.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+fn label(members: &BTreeMap<NodeId, Member>, node: NodeId) -> Option<String> {
+    members.get(&node)?.labels.get("site").map(str::to_owned)
+}
+
+fn site(members: &BTreeMap<NodeId, Member>, node: NodeId) -> String {
+    label(members, node).unwrap_or_else(|| node.to_string())
+}
+
+/// DESIGN 5: from so many paths and sites on, and from such a share on, it is no accident of one path.
+const PATHS: u32 = 20;
+const SITES: u32 = 3;
+const PERCENT: u32 = 30;

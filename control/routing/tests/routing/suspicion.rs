@@ -1,0 +1,125 @@
+//! Observers that see what nobody else sees.
+
+use std::collections::BTreeMap;
+
+use control_routing::suspicion::Circle;
+use control_routing::via::Via;
+use protocol::id::RouteId;
+use protocol::node::NodeRole;
+
+use crate::world::{World, machine, node, relay};
+
+#[test]
+fn an_observer_that_is_ill_moves_nothing() {
+    let mut world = settled();
+    let before = generations(&world);
+    world.ill.insert(node(1));
+    for _ in 0..60 {
+        world.run(5);
+        assert!(world.suspicion.doubts(node(1)) && world.suspicion.freezes(), "{:?}", world.suspicion);
+        assert!(!world.suspicion.doubts(node(2)));
+    }
+    assert_eq!(generations(&world), before);
+    world.ill.clear();
+    world.run(20);
+
+    assert!(!world.suspicion.freezes(), "well again");
+    assert_eq!(generations(&world), before);
+}
+
+#[test]
+fn reports_that_a_sick_host_spoils_for_thirty_percent_of_the_fleet_move_nothing() {
+    let mut world = settled();
+    let before = generations(&world);
+    // Every host of one site, and one of another: 4 of 12. Between two of them nobody contradicts.
+    let ill = [1, 2, 3, 4].map(node);
+    world.ill.extend(ill);
+    world.run(300);
+
+    let after = generations(&world);
+    let is_between_ill = |route: &RouteId| {
+        let row = world.routes.find(*route).expect("decided");
+
+        ill.contains(&row.low) && ill.contains(&row.high)
+    };
+    let moved: Vec<&RouteId> = before
+        .iter()
+        .filter(|(route, generation)| after.get(*route) != Some(*generation))
+        .map(|(route, _)| route)
+        .filter(|route| !is_between_ill(route))
+        .collect();
+    assert_eq!(moved, Vec::<&RouteId>::new());
+    let circles: Vec<&Circle> = world
+        .suspicion
+        .suspects()
+        .iter()
+        .map(|suspect| &suspect.circle)
+        .collect();
+    assert!(circles.contains(&&Circle::Site("a".to_owned())), "{circles:?}");
+    assert!(circles.contains(&&Circle::Cluster), "{circles:?}");
+}
+
+#[test]
+fn what_both_ends_call_down_moves_whoever_is_ill() {
+    let mut world = settled();
+    world.ill.insert(node(1));
+    world.run(10);
+    assert!(world.suspicion.freezes());
+    for (one, other) in [(5, 9), (1, 9)] {
+        let (one, other) = (node(one), node(other));
+        assert_eq!(world.via(one, other), Via::Direct);
+        world.network.cut.insert((one.min(other), one.max(other)));
+        world.run(10);
+        assert_ne!(world.via(one, other), Via::Direct, "{one:?} {other:?}");
+    }
+}
+
+#[test]
+fn nothing_is_improved_while_somebody_is_ill_and_all_is_improved_after() {
+    let mut world = settled();
+    let (one, other) = (node(5), node(9));
+    world
+        .network
+        .rtt
+        .insert((one.min(other), one.max(other)), 200_000);
+    world.ill.insert(node(1));
+    world.run(120);
+    assert_eq!(world.via(one, other), Via::Direct, "slow, and well");
+    world.ill.clear();
+    world.run(120);
+
+    assert_ne!(world.via(one, other), Via::Direct);
+}
+
+#[test]
+fn a_host_that_is_cut_off_is_no_liar() {
+    let mut world = settled();
+    for other in 2..=12 {
+        let (one, other) = (node(1), node(other));
+        world.network.cut.insert((one.min(other), one.max(other)));
+    }
+    world.run(10);
+
+    assert!(!world.suspicion.freezes(), "{:?}", world.suspicion);
+    assert_ne!(world.via(node(1), node(5)), Via::Direct);
+}
+
+fn generations(world: &World) -> BTreeMap<RouteId, u64> {
+    world
+        .routes
+        .iter()
+        .map(|row| (row.route, row.generation))
+        .collect()
+}
+
+/// Twelve members on four sites with three relays, all well.
+fn settled() -> World {
+    let site = |number: u8| ["a", "b", "c", "d"][usize::from((number - 1) / 3)];
+    let members = (1..=12).map(|number| machine(number, NodeRole::Member, &[("site", site(number))]));
+    let relays = [relay(21, "r"), relay(22, "s"), relay(23, "t")];
+    let mut world = World::of(members.chain(relays));
+    world.run(120);
+    assert!(!world.suspicion.freezes());
+
+    world
+}
