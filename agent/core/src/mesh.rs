@@ -294,6 +294,7 @@ impl Mesh {
                     .map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
             })
             .collect();
+        report.carried = self.relay.take_carried();
 
         report
     }

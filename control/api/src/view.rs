@@ -174,6 +174,12 @@ pub struct RelayView {
     pub leases: usize,
     pub active_leases: usize,
     pub routes: usize,
+    /// Rows that its table can hold; a full relay is no candidate.
+    pub room: usize,
+    /// Frames that it says it has carried and refused under its present leases, since its process started.
+    pub forwarded: u64,
+    pub forwarded_bytes: u64,
+    pub refused: u64,
     pub last_seen: Option<String>,
 }
 
@@ -192,6 +198,13 @@ pub struct LeaseView {
     pub fresh_at: Option<String>,
     pub grace_ends_at: Option<String>,
     pub granted_at: String,
+    /// Frames that the relay says it has carried under it since the relay's process started; none before it did.
+    pub forwarded: Option<u64>,
+    pub forwarded_bytes: Option<u64>,
+    /// Frames that it did not carry.
+    pub refused: Option<u64>,
+    /// Since the relay last had something to tell of it.
+    pub told_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::id::{ClusterId, NodeId, RouteId};
+use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
+use protocol::limits::LEASE_ROWS;
 use protocol::time::Boot;
-use protocol::wire::{Drift, LinkObservation, PathObservation, Report, Switch};
+use protocol::wire::{Carried, Drift, LinkObservation, PathObservation, Report, Switch};
 
 use crate::score::{LossClass, RttClass};
 use crate::via::Via;
@@ -98,6 +99,13 @@ pub struct LinkSeen {
     pub at: Boot,
 }
 
+/// What a relay last said that it did for one lease, since its process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CarriedSeen {
+    pub carried: Carried,
+    pub at: Boot,
+}
+
 /// The last failover that one end did by itself on a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwitchSeen {
@@ -149,6 +157,11 @@ impl Observations {
             if row.peer == source {
                 self.stats.malformed += 1;
             } else if !reporter.take_link(row, now, &mut news) {
+                self.stats.surplus += 1;
+            }
+        }
+        for carried in &report.carried {
+            if !reporter.take_carried(*carried, now) {
                 self.stats.surplus += 1;
             }
         }
@@ -214,6 +227,11 @@ impl Observations {
         self.sources.get(&source)?.links.get(&peer)
     }
 
+    /// What `relay` last said that it did for a lease.
+    pub fn carried(&self, relay: NodeId, lease: LeaseId) -> Option<&CarriedSeen> {
+        self.sources.get(&relay)?.carried.get(&lease)
+    }
+
     /// Every link, by reporter and peer.
     pub fn links(&self) -> impl Iterator<Item = (NodeId, NodeId, &LinkSeen)> {
         self.sources
@@ -250,6 +268,7 @@ struct Source {
     paths: BTreeMap<(RouteId, Via), PathSeen>,
     runs: BTreeMap<RouteId, Run>,
     links: BTreeMap<NodeId, LinkSeen>,
+    carried: BTreeMap<LeaseId, CarriedSeen>,
 }
 
 /// An unbroken series of reports on one route.
@@ -314,6 +333,17 @@ impl Source {
         true
     }
 
+    /// False if there is no room.
+    fn take_carried(&mut self, carried: Carried, now: Boot) -> bool {
+        let has_room = self.carried.len() < LEASE_ROWS || self.carried.contains_key(&carried.lease);
+        if has_room {
+            self.carried
+                .insert(carried.lease, CarriedSeen { carried, at: now });
+        }
+
+        has_room
+    }
+
     /// False if the node has shown no path of that route, which would make it one of its own.
     fn take_switch(&mut self, switch: &Switch, now: Boot, news: &mut News) -> bool {
         let Some(run) = self.runs.get_mut(&switch.route) else {
@@ -331,7 +361,9 @@ impl Source {
     }
 
     fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.links.is_empty() && self.runs.is_empty()
+        let has_measured = !self.paths.is_empty() || !self.links.is_empty() || !self.runs.is_empty();
+
+        !has_measured && self.carried.is_empty()
     }
 
     fn prune(&mut self, now: Boot) {
@@ -339,6 +371,8 @@ impl Source {
         self.paths.retain(|_, seen| is_kept(seen.at));
         self.links.retain(|_, seen| is_kept(seen.at));
         self.runs.retain(|_, run| is_kept(run.last));
+        self.carried
+            .retain(|_, seen| now.since(seen.at) <= RETAIN_CARRIED);
     }
 }
 
@@ -358,6 +392,8 @@ pub const DOWN_MISSES: u16 = 3;
 pub const FRESH: Duration = Duration::from_secs(15);
 /// Age after which a row is dropped: only explanations read it by then.
 pub const RETAIN: Duration = Duration::from_secs(300);
+/// What a relay did is told when it did something: kept for as long as a day's silence can be told from none.
+pub const RETAIN_CARRIED: Duration = Duration::from_hours(24);
 /// Paths of one reporter: 2,000 routes of four paths, which is more than one report can carry.
 pub const PATH_ROWS: usize = 8_192;
 /// Links of one reporter: every node of a large cluster that one node could be connected to.

@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor;
 use crate::document::routes::Path;
-use crate::id::{NodeId, RouteId};
+use crate::id::{LeaseId, NodeId, RouteId};
 use crate::net::Address;
 
 /// Every 5 s, and at once after a local switch or a change of health.
@@ -19,6 +19,26 @@ pub struct Report {
     #[n(2)]
     #[cbor(decode_with = "cbor::known")]
     pub switches: Vec<Switch>,
+    /// Of a relay: the rows of its lease table that carried or refused something since they were last told.
+    #[n(3)]
+    #[cbor(default)]
+    pub carried: Vec<Carried>,
+}
+
+/// What a relay did for one lease since its process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Carried {
+    #[n(0)]
+    pub lease: LeaseId,
+    /// Frames.
+    #[n(1)]
+    pub forwarded: u64,
+    #[n(2)]
+    pub forwarded_bytes: u64,
+    /// Frames that it did not carry, for whatever reason.
+    #[n(3)]
+    pub refused: u64,
 }
 
 /// How one path of one route did, seen from the reporter; the key is (reporter, route, path).

@@ -39,7 +39,10 @@ fn ten_minutes_of_failure_with_unchanged_answers_ask_at_most_seven_times_for_eac
 
 /// Polls after bad news that brought no other decision, and those that were held back.
 fn unchanged(world: &World, host: Host) -> (u64, u64) {
-    let refreshes = world.status(host).and_then(|status| status.refreshes).expect("a node");
+    let refreshes = world
+        .status(host)
+        .and_then(|status| status.refreshes)
+        .expect("a node");
 
     (refreshes.unchanged, refreshes.suppressed)
 }

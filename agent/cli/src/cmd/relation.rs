@@ -80,13 +80,17 @@ pub(super) const LINKS: [Column; 11] = [
     lapse("AGE", "age_ms"),
 ];
 
-pub(super) const LEASES: [Column; 11] = [
+pub(super) const LEASES: [Column; 15] = [
     column("ID", "id").whole(),
     column("STATE", "state"),
     column("RELAY", "relay"),
     column("SOURCE", "source"),
     column("TARGET", "target"),
     column("GEN", "generation"),
+    column("FRAMES", "forwarded"),
+    column("REFUSED", "refused"),
+    column("BYTES", "forwarded_bytes").wide(),
+    lapse("TOLD", "told_ms").wide(),
     column("KIND", "kind").wide(),
     column("KIB/S", "budget_kib").wide(),
     column("FRESH", "fresh_at").wide(),

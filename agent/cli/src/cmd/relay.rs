@@ -97,12 +97,16 @@ fn figure(relay: &Value, member: &str) -> u64 {
 /// As often as the controller decides.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) const RELAYS: [Column; 8] = [
+pub(super) const RELAYS: [Column; 12] = [
     column("NAME", "name"),
     column("STATE", "state"),
     column("ROUTES", "routes"),
     column("LEASES", "leases"),
     column("ACTIVE", "active_leases"),
+    column("FRAMES", "forwarded"),
+    column("REFUSED", "refused"),
+    column("BYTES", "forwarded_bytes").wide(),
+    column("ROOM", "room").wide(),
     column("LABELS", "labels"),
     age("SEEN", "last_seen"),
     column("ID", "id").wide(),

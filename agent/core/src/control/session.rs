@@ -9,7 +9,7 @@ use std::time::Duration;
 use protocol::document::config::ControllerAddress;
 use protocol::id::ControllerId;
 use protocol::time::{Boot, millis};
-use protocol::wire::{self, NodeRequest, Poll, Report};
+use protocol::wire::{self, Carried, NodeRequest, Poll, Report};
 
 use super::dial::Dialler;
 use super::effect::{Door, Tag};
@@ -251,13 +251,26 @@ fn merge(older: Report, newer: Report) -> Report {
     let surplus = switches.len().saturating_sub(SWITCHES);
     switches.drain(..surplus);
 
-    Report { switches, ..newer }
+    let mut carried = newer.carried;
+    // What a relay did counts from its start: of two tellings the later one holds.
+    let is_new = |row: &Carried| !carried.iter().any(|newer| newer.lease == row.lease);
+    let older: Vec<Carried> = older.carried.into_iter().filter(is_new).collect();
+    carried.extend(older);
+    carried.truncate(CARRIED);
+
+    Report {
+        switches,
+        carried,
+        ..newer
+    }
 }
 
 /// Least time between two polls of which the first brought nothing.
 const SPACING: Duration = Duration::from_millis(250);
 /// Whatever a config says.
 const HEARTBEAT_FLOOR: Duration = Duration::from_secs(1);
+/// Rows of a relay kept meanwhile, twice what one report tells.
+const CARRIED: usize = 1_024;
 /// Switches kept while no controller hears of them: two a minute over half an hour.
 const SWITCHES: usize = 64;
 

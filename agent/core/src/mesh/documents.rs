@@ -50,6 +50,9 @@ impl Mesh {
     pub fn handle_lease_table(&mut self, table: &LeaseTable, now: Boot) {
         self.turn(now);
         self.relay.handle_table(table, now);
+        if self.relay.has_rows() {
+            self.reported_at.get_or_insert(now);
+        }
         self.settle(now);
     }
 

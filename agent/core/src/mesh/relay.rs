@@ -9,6 +9,7 @@
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use protocol::document::config::Transport;
@@ -17,6 +18,7 @@ use protocol::frame::{Class, FrameHeader, PathTag};
 use protocol::id::{LeaseId, NodeId};
 use protocol::limits::LEASE_ROWS;
 use protocol::time::Boot;
+use protocol::wire::Carried;
 
 use super::bucket::Bucket;
 use super::effect::{LinkId, Refusal, RelayPause};
@@ -39,6 +41,8 @@ pub(super) struct Relay {
     activity: Duration,
     /// How often refusals are told, by who is told.
     telling: BTreeMap<NodeId, Bucket>,
+    /// The row that was reported last: the others come first.
+    reported: Option<LeaseId>,
     changes: VecDeque<Option<RelayPause>>,
 }
 
@@ -73,6 +77,7 @@ impl Relay {
             freshness: Duration::from_millis(u64::from(transport.freshness)),
             activity: Duration::from_millis(u64::from(transport.activity)),
             telling: BTreeMap::new(),
+            reported: None,
             changes: VecDeque::new(),
         }
     }
@@ -205,6 +210,33 @@ impl Relay {
             .take(1, now)
     }
 
+    /// Whether the table has rows.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
+    /// What rows carried and refused that was not told yet: of [`CARRIED`] of them at most, in turn.
+    pub(super) fn take_carried(&mut self) -> Vec<Carried> {
+        let turn = self.reported.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut untold: Vec<LeaseId> = self
+            .rows
+            .range((turn, Bound::Unbounded))
+            .chain(&self.rows)
+            .filter(|(_, row)| row.is_untold())
+            .map(|(lease, _)| *lease)
+            .take(CARRIED)
+            .collect();
+        self.reported = untold.last().copied();
+        untold.sort_unstable();
+        untold.dedup();
+        let rows = &mut self.rows;
+
+        untold
+            .into_iter()
+            .filter_map(|lease| rows.get_mut(&lease).map(|row| row.tell(lease)))
+            .collect()
+    }
+
     pub(super) fn view(&self, now: Boot) -> RelayView {
         let fresh = self.is_fresh(now);
         let lives =
@@ -252,6 +284,9 @@ impl Relay {
         }
     }
 }
+
+/// Rows of one report: a full table has its turn within a minute and a half.
+const CARRIED: usize = 512;
 
 /// Refusals told to one node, a second.
 const TELLINGS: u64 = 16;

@@ -12,8 +12,9 @@ use control_routing::via::Via;
 use protocol::document::routes::Path;
 use protocol::error::Code;
 use protocol::id::{NodeId, RouteId};
+use protocol::limits::LEASE_ROWS;
 use protocol::time::Boot;
-use protocol::wire::Drift;
+use protocol::wire::{Carried, Drift};
 use serde_json::{Value, json};
 
 use super::input::{Item, OfCluster, Pair};
@@ -280,17 +281,31 @@ fn relay_view(scene: &Scene<'_>, node: NodeId) -> RelayView {
         .members
         .get(&node)
         .map(|member| joining::pairs(&member.labels));
-    let leases = scene.fleet.leases.carried_by(node);
-    let active = leases.filter(|lease| lease.state == LeaseState::Active).count();
+    let leases: Vec<&RelayLease> = scene.fleet.leases.carried_by(node).collect();
+    let active = leases
+        .iter()
+        .filter(|lease| lease.state == LeaseState::Active)
+        .count();
+    let observations = &scene.life().observations;
+    let carried: Vec<Carried> = leases
+        .iter()
+        .filter_map(|lease| observations.carried(node, lease.lease))
+        .map(|seen| seen.carried)
+        .collect();
+    let sum = |count: fn(&Carried) -> u64| carried.iter().map(count).sum();
 
     RelayView {
         id: node.to_string(),
         name: scene.fleet.name(node),
         state: standing.map_or("unknown", standing_name).to_owned(),
         labels: labels.unwrap_or_default(),
-        leases: scene.fleet.leases.rows(node),
+        leases: leases.len(),
         active_leases: active,
         routes: usize::try_from(scene.fleet.routes.carried_by(node)).unwrap_or(usize::MAX),
+        room: LEASE_ROWS,
+        forwarded: sum(|row| row.forwarded),
+        forwarded_bytes: sum(|row| row.forwarded_bytes),
+        refused: sum(|row| row.refused),
         last_seen: scene.reading.live.last_seen(scene.fleet.cluster, node).map(time),
     }
 }
@@ -334,6 +349,7 @@ fn lease_view(scene: &Scene<'_>, lease: &RelayLease) -> LeaseView {
         .last_poll(scene.fleet.cluster, lease.relay)
         .and_then(|poll| poll.at);
     let grace = Duration::from_secs(60 * u64::from(lease.grace_minutes));
+    let seen = scene.life().observations.carried(lease.relay, lease.lease);
 
     LeaseView {
         id: lease.lease.to_string(),
@@ -348,6 +364,10 @@ fn lease_view(scene: &Scene<'_>, lease: &RelayLease) -> LeaseView {
         fresh_at: fresh.map(|now| time(now.wall)),
         grace_ends_at: fresh.map(|now| time(now.wall.after(grace))),
         granted_at: time(lease.granted_at),
+        forwarded: seen.map(|seen| seen.carried.forwarded),
+        forwarded_bytes: seen.map(|seen| seen.carried.forwarded_bytes),
+        refused: seen.map(|seen| seen.carried.refused),
+        told_ms: seen.map(|seen| age(scene.reading, seen.at)),
     }
 }
 

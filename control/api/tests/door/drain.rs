@@ -1,6 +1,6 @@
 //! Taking a relay out of use.
 
-use protocol::wire::PathObservation;
+use protocol::wire::{Carried, PathObservation};
 
 use super::health::answered;
 use super::*;
@@ -96,4 +96,56 @@ impl Controller {
     fn relay(&self, name: &str) -> Value {
         self.read(Action::RelayShow, json!({ "id": name }))
     }
+}
+
+#[test]
+fn what_a_relay_says_of_its_leases_is_shown_and_what_another_says_of_them_is_not() {
+    let (mut desk, cluster, nodes) = site(51);
+    desk.go_on(cluster, &nodes, 30);
+    let lease = |desk: &Controller, relay: &str| {
+        let leases = desk.read(Action::LeaseList, json!({}));
+        let leases = leases.as_array().expect("a list").clone();
+
+        leases
+            .into_iter()
+            .find(|lease| lease["relay"] == relay)
+            .expect("leased")
+    };
+    let before = lease(&desk, "r1");
+    assert_eq!(
+        (&before["forwarded"], &before["refused"]),
+        (&json!(null), &json!(null))
+    );
+    let carried = Carried {
+        lease: before["id"].as_str().expect("an id").parse().expect("valid"),
+        forwarded: 40,
+        forwarded_bytes: 40_000,
+        refused: 2,
+    };
+    for (teller, forwarded) in [(nodes[2], 40), (nodes[3], 9_999)] {
+        let report = Report {
+            carried: vec![Carried { forwarded, ..carried }],
+            ..Report::default()
+        };
+        desk.live
+            .handle_report(cluster, teller, &report, desk.world.now.boot);
+    }
+
+    let told = lease(&desk, "r1");
+    assert_eq!(
+        (&told["forwarded"], &told["refused"]),
+        (&json!(40), &json!(2)),
+        "{told}"
+    );
+    assert_eq!(
+        (&told["forwarded_bytes"], &told["told_ms"]),
+        (&json!(40_000), &json!(0))
+    );
+    let relay = desk.relay("r1");
+    assert_eq!(
+        (&relay["forwarded"], &relay["room"]),
+        (&json!(40), &json!(8_000)),
+        "{relay}"
+    );
+    assert_eq!(desk.relay("r2")["forwarded"], 0, "that lease is not its own");
 }

@@ -7,7 +7,7 @@ fn sources_and_paths_do_not_overwrite_each_other() {
     let mut seen = Observations::default();
     let relayed = Path::Relay {
         relay: node(9),
-        lease: protocol::id::LeaseId::from_bytes([1; 16]),
+        lease: LeaseId::from_bytes([1; 16]),
         generation: 1,
         budget: 1,
     };
@@ -91,7 +91,7 @@ fn news_is_what_puts_a_route_into_another_class() {
         let report = Report {
             paths,
             links,
-            switches: Vec::new(),
+            ..Report::default()
         };
         let news = seen.handle_report(CLUSTER, node(1), &report, Boot(0));
 
@@ -150,7 +150,7 @@ fn one_reporter_cannot_fill_the_memory() {
     let report = Report {
         paths: paths.collect(),
         links: links.collect(),
-        switches: Vec::new(),
+        ..Report::default()
     };
     seen.handle_report(CLUSTER, node(1), &report, Boot(0));
     assert_eq!(seen.stats().surplus, 20);

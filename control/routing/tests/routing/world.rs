@@ -272,7 +272,7 @@ impl World {
         Report {
             links: links.collect(),
             paths,
-            switches: Vec::new(),
+            ..Report::default()
         }
     }
 

@@ -6,6 +6,7 @@ use protocol::document::routes::LeaseRow;
 use protocol::id::{LeaseId, NodeId};
 use protocol::limits::MESH_FRAME_BYTES;
 use protocol::time::Boot;
+use protocol::wire::Carried;
 
 use super::Passage;
 use crate::mesh::bucket::Bucket;
@@ -24,6 +25,8 @@ pub(super) struct Row {
     forwarded: u64,
     forwarded_bytes: u64,
     refused: u64,
+    /// Frames carried and refused, as they were last told.
+    told: (u64, u64),
 }
 
 impl Row {
@@ -47,6 +50,23 @@ impl Row {
             forwarded: before.map_or(0, |before| before.forwarded),
             forwarded_bytes: before.map_or(0, |before| before.forwarded_bytes),
             refused: before.map_or(0, |before| before.refused),
+            told: before.map_or((0, 0), |before| before.told),
+        }
+    }
+
+    pub(super) fn is_untold(&self) -> bool {
+        self.told != (self.forwarded, self.refused)
+    }
+
+    /// What it did so far, from now on told.
+    pub(super) fn tell(&mut self, lease: LeaseId) -> Carried {
+        self.told = (self.forwarded, self.refused);
+
+        Carried {
+            lease,
+            forwarded: self.forwarded,
+            forwarded_bytes: self.forwarded_bytes,
+            refused: self.refused,
         }
     }
 

@@ -20,6 +20,59 @@ fn frames_pass_between_the_two_ends_of_a_row_and_nobody_else() {
 }
 
 #[test]
+fn what_a_row_carried_and_refused_is_told_once_and_again_when_it_grows() {
+    let mut relay = fresh_relay();
+    assert_eq!(relay.take_carried(), [], "nothing happened");
+    carry(&mut relay, A, 1, 10).expect("leased");
+    carry(&mut relay, B, 1, 11).expect("leased");
+    carry(&mut relay, A, 2, 12).expect_err("a generation that was not granted");
+    let told = relay.take_carried();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (told[0].lease, told[0].forwarded, told[0].refused),
+        (lease(1), 2, 1)
+    );
+    assert!(told[0].forwarded_bytes > 0);
+    assert_eq!(relay.take_carried(), [], "told");
+    carry(&mut relay, A, 1, 13).expect("leased");
+
+    assert_eq!(relay.take_carried()[0].forwarded, 3, "counted from the start");
+}
+
+#[test]
+fn a_table_that_is_too_long_for_one_report_is_told_in_turn() {
+    let mut relay = Relay::new();
+    let rows: Vec<LeaseRow> = (0..2_000).map(|number| numbered(number)).collect();
+    relay.handle_table(&LeaseTable { rows }, Boot(0));
+    relay.handle_fresh(Boot(0), Boot(0));
+    let touch = |relay: &mut Relay| {
+        for number in 0..2_000 {
+            let header = header(numbered(number).lease, 1);
+            ask(relay, A, &header, 10).expect("leased");
+        }
+    };
+    let mut told = BTreeSet::new();
+    for _ in 0..4 {
+        touch(&mut relay);
+        let report = relay.take_carried();
+        assert!(report.len() <= CARRIED);
+        told.extend(report.into_iter().map(|row| row.lease));
+    }
+
+    assert_eq!(told.len(), 2_000, "each had its turn, busy as they all are");
+}
+
+fn numbered(number: u32) -> LeaseRow {
+    let mut id = [7; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+
+    LeaseRow {
+        lease: LeaseId::from_bytes(id),
+        ..row(1, A, B, 1)
+    }
+}
+
+#[test]
 fn payload_is_refused_whatever_the_lease() {
     let mut relay = fresh_relay();
     let payload = FrameHeader {
