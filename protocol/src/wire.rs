@@ -9,7 +9,7 @@ mod node;
 mod report;
 
 pub use join::{Enroll, EnrollmentStatus, ExpiredRenewal, HostFacts, JoinReply, JoinRequest, Proof, Welcome};
-pub use node::{Have, Heartbeat, NodeReply, NodeRequest, Poll, PollReply, Refused, Renew, Renewed};
+pub use node::{Have, Heartbeat, NodeReply, NodeRequest, Poll, PollReply, Refused, Renew, Renewed, Reverted};
 pub use report::{Carried, Drift, LinkObservation, PathObservation, Report, Switch, SwitchCause};
 
 use minicbor::{Decode, Encode};

@@ -222,6 +222,10 @@ def documents():
     relay_path = [2, [RELAY, LEASE, 3, 1_250_000]]
     candidates = [[1, [bytes([192, 0, 2, 7]), 4433]], [2, [bytes.fromhex("20010db8") + bytes(11) + b"\x09", 65535]]]
     neighbour = fields(BETA, "beta", 2, [1], public(sealing(BETA_SEAL)), candidates)
+    controllers = [fields(CONTROLLER, ["controller.example:4433"])]
+    transport = fields(200, 1_000, 5_000, 10_000, 60_000, 60_000)
+    config = ("alpha", [1, 3], ["site", "fra"], 1, [neighbour], controllers, transport)
+    settings = hashlib.sha256(cbor(fields(controllers, transport))).digest()
     table = {
         "activation manifest": (1, stamp(INSTALLATION, epoch=0), fields(
             INSTALLATION, OPERATOR, "ada", public(OWNER), 1, b"\x0e" * 16, NOW, NOW + DAY),
@@ -239,10 +243,10 @@ def documents():
         "revocation list": (6, stamp(version=70_000, previous=digest(6)), fields(
             [[digest(9), b"\x40" + bytes(15), NOW + 37 * DAY]], [[BETA, 1 << 40, 1 << 33]], [digest(8)],
             NOW - 7 * DAY), [AUTHORITY]),
-        "synthetic config": (7, stamp(subject=ALPHA, version=1 << 33, previous=digest(7)), fields(
-            "alpha", [1, 3], ["site", "fra"], 1, [neighbour],
-            [fields(CONTROLLER, ["controller.example:4433"])],
-            fields(200, 1_000, 5_000, 10_000, 60_000, 60_000)), [AUTHORITY]),
+        "synthetic config": (7, stamp(subject=ALPHA, version=1 << 33, previous=digest(7)), fields(*config, settings),
+                             [AUTHORITY]),
+        "synthetic config of the first version": (7, stamp(subject=ALPHA, version=1 << 33, previous=digest(7)),
+                                                  fields(*config), [AUTHORITY]),
         "routes": (8, stamp(subject=ALPHA), fields([
             fields(b"\x01" * 16, BETA, 5, 2, relay_path, [[1, []]], [5, 4], 255, 1),
             fields(b"\x02" * 16, RELAY, 24, 1, [1, []], [], [1], 0, 2),

@@ -682,6 +682,7 @@ fn signs(boot: u8, candidates: Vec<Candidate>) -> Heartbeat {
         applied: Vec::new(),
         agent_version: "test".to_owned(),
         refused: Vec::new(),
+        reverted: None,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use protocol::document::config::{Candidate, ControllerAddress, Neighbour, SyntheticConfig, Transport};
+use protocol::document::config::{Candidate, Neighbour, Settings, SyntheticConfig};
 use protocol::document::routes::{LeaseRow, LeaseTable, Path, RouteDecision, Routes};
 use protocol::id::{NodeId, RouteId};
 use protocol::limits::{CANDIDATES, LEASE_ROWS, STANDBYS};
@@ -108,13 +108,6 @@ pub enum TableError {
     TooManyRows,
 }
 
-/// What is the same in the config of every node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    pub controllers: Vec<ControllerAddress>,
-    pub transport: Transport,
-}
-
 /// The synthetic config of `node`.
 pub fn config(
     input: &Snapshot<'_>,
@@ -143,6 +136,7 @@ pub fn config(
         neighbours: neighbours.collect(),
         controllers: settings.controllers.clone(),
         transport: settings.transport,
+        settings: Some(settings.digest()),
     })
 }
 

@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::cbor;
 use crate::envelope::{Document, Kind};
 use crate::id::{ControllerId, NodeId};
-use crate::key::SealKey;
+use crate::key::{Digest, SealKey};
 use crate::net::Address;
 use crate::node::{Labels, NodeRole};
 
@@ -32,10 +32,41 @@ pub struct SyntheticConfig {
     pub controllers: Vec<ControllerAddress>,
     #[n(6)]
     pub transport: Transport,
+    /// [`Settings::digest`], as the writer knows them: a reader may have skipped fields of them. A writer
+    /// of the first version left it out.
+    #[n(7)]
+    pub settings: Option<Digest>,
+}
+
+impl SyntheticConfig {
+    /// The part that a node may go back to an earlier version of.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            controllers: self.controllers.clone(),
+            transport: self.transport,
+        }
+    }
 }
 
 impl Document for SyntheticConfig {
     const KIND: Kind = Kind::SyntheticConfig;
+}
+
+/// Where controllers are and how to talk: all of a config that can cut a node off, and that it may go back in.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Settings {
+    #[n(0)]
+    pub controllers: Vec<ControllerAddress>,
+    #[n(1)]
+    pub transport: Transport,
+}
+
+impl Settings {
+    /// The same for the same settings, whatever else a config says.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&cbor::encode(self))
+    }
 }
 
 /// A node as seen from another.

@@ -107,6 +107,27 @@ pub struct Heartbeat {
     #[n(5)]
     #[cbor(decode_with = "cbor::known")]
     pub refused: Vec<Refused>,
+    /// As long as the agent goes by earlier settings than those of the config in force.
+    #[n(6)]
+    pub reverted: Option<Reverted>,
+}
+
+/// A config that left its node without a controller: the node went back to the [settings] that worked before, and has
+/// everything else of it in force.
+///
+/// [settings]: crate::document::config::Settings
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Reverted {
+    /// The config that brought the settings.
+    #[n(0)]
+    pub config: Have,
+    /// Digest of the settings that did not work.
+    #[n(1)]
+    pub settings: Digest,
+    /// Digest of those that the node went back to.
+    #[n(2)]
+    pub restored: Option<Digest>,
 }
 
 /// A document that an agent would not apply, for the controllers to raise an alarm.

@@ -111,6 +111,15 @@ pub(crate) fn revocation_list() -> RevocationList {
 }
 
 pub(crate) fn synthetic_config() -> SyntheticConfig {
+    let first = first_synthetic_config();
+
+    SyntheticConfig {
+        settings: Some(first.settings().digest()),
+        ..first
+    }
+}
+
+pub(crate) fn first_synthetic_config() -> SyntheticConfig {
     let candidate =
         |kind, address: &str| Candidate::new(kind, address.parse::<SocketAddr>().expect("an address"));
 
@@ -132,6 +141,7 @@ pub(crate) fn synthetic_config() -> SyntheticConfig {
         }],
         controllers: vec![controller()],
         transport: Transport::default(),
+        settings: None,
     }
 }
 

@@ -135,6 +135,7 @@ fn config(body: &SyntheticConfig) -> Value {
             "freshness_ms": transport.freshness,
             "activity_ms": transport.activity,
         },
+        "settings": body.settings.map(|settings| settings.to_string()),
     })
 }
 

@@ -362,6 +362,7 @@ impl Membership {
             applied: self.documents.have(),
             agent_version: turn.config.facts.agent_version.clone(),
             refused: told.clone(),
+            reverted: None,
         };
         self.session.send(
             &NodeRequest::Heartbeat(heartbeat),

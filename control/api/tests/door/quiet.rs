@@ -21,6 +21,7 @@ fn a_change_that_no_document_contains_publishes_nothing() {
         candidates: vec![Candidate::new(CandidateKind::Lan, address(1))],
         applied: Vec::new(),
         refused: Vec::new(),
+        reverted: None,
     };
     let now = desk.world.now;
     let change = desk

@@ -100,6 +100,7 @@ impl Controller {
             applied: Vec::new(),
             agent_version: "test".to_owned(),
             refused: Vec::new(),
+            reverted: None,
         };
         let outside = SocketAddr::from(([192, 0, 2, 1], 1_000 + u16::from(number)));
         let change = self

@@ -363,6 +363,7 @@ fn heartbeat(candidates: &[Candidate]) -> Heartbeat {
         applied: Vec::new(),
         agent_version: "0.1.0".to_owned(),
         refused: Vec::new(),
+        reverted: None,
     }
 }
 

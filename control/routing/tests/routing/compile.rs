@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use control_routing::compile::{self, ConfigError, Settings, TableError};
+use control_routing::compile::{self, ConfigError, TableError};
 use control_routing::member::{Endpoint, MemberState};
 use control_routing::neighbour::{LEARNERS, Learners};
 use protocol::cbor;
-use protocol::document::config::{Candidate, CandidateKind, SyntheticConfig, Transport};
+use protocol::document::config::{Candidate, CandidateKind, Settings, SyntheticConfig, Transport};
 use protocol::document::routes::{Path, RouteDecision, Routes};
 use protocol::id::{LeaseId, NodeId};
 use protocol::limits::CANDIDATES;

@@ -35,6 +35,7 @@ async fn one_packet_from_another_address_makes_that_address_nobodys_candidate() 
 /// Where the controller sees the node come from.
 async fn observed(connection: &Connection) -> SocketAddr {
     let heartbeat = NodeRequest::Heartbeat(Heartbeat {
+        reverted: None,
         boot: BootId::from_bytes([1; 16]),
         candidates: vec![Candidate::new(
             CandidateKind::Lan,

@@ -149,6 +149,7 @@ pub(super) fn heartbeat(boot: u8, refused: Vec<wire::Refused>) -> Heartbeat {
         applied: Vec::new(),
         agent_version: "test".to_owned(),
         refused,
+        reverted: None,
     }
 }
 

@@ -241,6 +241,7 @@ impl Cluster {
                 endpoints: self.endpoints.clone(),
             }],
             transport: Transport::default(),
+            settings: None,
         }
     }
 

@@ -336,6 +336,7 @@ impl World {
             neighbours: neighbours.map(|other| neighbour(*other)).collect(),
             controllers: Vec::new(),
             transport: Transport::default(),
+            settings: None,
         };
         self.with(number, |mesh, now| mesh.handle_config(&config, now));
     }

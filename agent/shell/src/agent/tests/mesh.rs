@@ -278,6 +278,7 @@ impl Member {
             }],
             controllers: Vec::new(),
             transport: Transport::default(),
+            settings: None,
         };
         let routes = Routes {
             decisions: vec![RouteDecision {
