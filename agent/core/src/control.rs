@@ -18,6 +18,7 @@ mod addresses;
 mod boot;
 mod clock;
 mod config;
+mod confirm;
 mod contract;
 mod dial;
 mod disk;
@@ -49,6 +50,7 @@ mod welcome;
 
 pub use boot::{Persisted, Unbootable, boot};
 pub use config::{Config, POLL_INTERVAL, Pin, Seed};
+pub use confirm::Unconfirmed;
 pub use effect::{Adopted, ConnectionId, Door, Effect, NodeIdentity, Payload, Tag, WriteId};
 pub use event::{Event, JoinFailure, NotLeft, Refusal, RenewalFailure, SessionEnd, WelcomeRefusal, Witness};
 pub use feedback::{InForce, Refreshed, Tally, Way};

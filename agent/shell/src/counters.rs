@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_core::control::{MemberStatus, Tally};
+use agent_core::control::{MemberStatus, Tally, Unconfirmed};
 use agent_core::mesh::queue::QueueDrops;
 use agent_core::mesh::stats::Stats;
 use metrics::{counter, gauge, histogram};
@@ -63,6 +63,11 @@ pub(crate) fn refreshes(tally: &Tally) {
     }
 }
 
+/// A config whose settings led to no controller.
+pub(crate) fn reverted() {
+    counter!("gabion_agent_configs_reverted_total").increment(1);
+}
+
 /// How late the loop took up a deadline.
 pub(crate) fn late(by: Duration) {
     histogram!("gabion_agent_loop_late_seconds").record(by.as_secs_f64());
@@ -117,6 +122,8 @@ pub(crate) fn links(live: usize, drops: QueueDrops) {
 pub(crate) fn member(status: &MemberStatus, now: Wall) {
     gauge!("gabion_agent_connected").set(f64::from(u8::from(status.connected)));
     gauge!("gabion_agent_stale").set(f64::from(u8::from(status.stale)));
+    let is_reverted = matches!(status.unconfirmed, Some(Unconfirmed::Reverted { .. }));
+    gauge!("gabion_agent_config_reverted").set(f64::from(u8::from(is_reverted)));
     gauge!("gabion_agent_certificate_left_seconds").set(status.certificate_until.since(now).as_secs_f64());
     if let Some(issued_at) = status.beacon_issued_at {
         gauge!("gabion_agent_beacon_age_seconds").set(now.since(issued_at).as_secs_f64());

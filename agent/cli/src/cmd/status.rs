@@ -109,6 +109,11 @@ fn of_agent(agent: &Value, text: &mut String) {
             ),
         ),
         (
+            "settings",
+            &agent["unconfirmed"],
+            unconfirmed(&agent["unconfirmed"]),
+        ),
+        (
             "renews",
             &agent["certificate_left_ms"],
             format!(
@@ -126,6 +131,19 @@ fn of_agent(agent: &Value, text: &mut String) {
         if !known.is_null() {
             let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
         }
+    }
+}
+
+/// How controller addresses and intervals stand that are not confirmed.
+fn unconfirmed(row: &Value) -> String {
+    let (tried, confirmed) = (&row["tried"], &row["confirmed"]);
+    match row["state"] == "reverted" {
+        true => format!(
+            "REVERTED to those of config {confirmed}: those of config {tried} led to no controller; see gabion finding list"
+        ),
+        false => format!(
+            "those of config {tried} are on trial; without a controller those of config {confirmed} return"
+        ),
     }
 }
 
@@ -276,6 +294,25 @@ mod tests {
                knows     what was true 17 min ago (beacon 45), STALE: nothing newer comes\n  \
                renews    a certificate that is valid for 6 d more\n  \
                links     2 up, to 3 neighbours\n"
+        );
+    }
+
+    #[test]
+    fn an_agent_says_that_it_went_back_from_its_settings() {
+        let mut text = String::new();
+        of_agent(
+            &json!({
+                "state": "member", "name": "web-01",
+                "unconfirmed": {"state": "reverted", "tried": 7, "confirmed": 6},
+            }),
+            &mut text,
+        );
+
+        assert_eq!(
+            text,
+            "AGENT       member, web-01\n  \
+               settings  REVERTED to those of config 6: those of config 7 led to no\n            \
+               controller; see gabion finding list\n"
         );
     }
 

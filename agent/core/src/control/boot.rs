@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use protocol::id::ClusterId;
 
 use super::addresses;
+use super::confirm::Confirm;
 use super::documents::Kept;
 use super::event::Event;
 use super::file::{Damaged, FileName};
@@ -100,6 +101,12 @@ fn kept(files: &BTreeMap<FileName, Vec<u8>>, member: &Member, damaged: &mut Vec<
         Some(Ok(Some(marks))) => kept.marks.merge(&marks),
         Some(Err(Damaged)) => damaged.push(FileName::HighWater),
         Some(Ok(None)) | None => {}
+    }
+    if let Some(bytes) = files.get(&FileName::Confirmed) {
+        match Confirm::read(bytes, &member.trust, member.node, kept.snapshot.config.as_ref()) {
+            Ok(confirm) => kept.confirm = confirm,
+            Err(Damaged) => damaged.push(FileName::Confirmed),
+        }
     }
 
     kept

@@ -249,6 +249,17 @@ impl Dialler {
         self.again(pause, now);
     }
 
+    /// Dials the first endpoint of the list after `pause`.
+    pub(super) fn start_over(&mut self, pause: Duration, now: Now) {
+        self.at = 0;
+        self.again(pause, now);
+    }
+
+    /// Whether no attempt is under way whose end is open.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.link, Link::Resting { .. } | Link::Open { proven: true, .. })
+    }
+
     /// Dials the same endpoint again after `pause`.
     pub(super) fn again(&mut self, pause: Duration, now: Now) {
         self.present = None;

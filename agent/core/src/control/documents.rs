@@ -9,6 +9,8 @@
 //! A revocation list only takes away and does not wait for the disk. Nor does freshness, if what cannot be written is not
 //! the lease table: an agent whose disk is full or hangs goes on with what it has, and knows that it is of today.
 
+mod confirming;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::bytes::ByteVec;
@@ -24,6 +26,7 @@ use protocol::node::NodeRole;
 use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Have, PollReply};
 
+use super::confirm::Confirm;
 use super::effect::{Adopted, Payload};
 use super::event::Refusal;
 use super::feedback::InForce;
@@ -50,6 +53,11 @@ pub(super) struct Documents {
     noted: bool,
     /// The revocation list in force is not in the snapshot on disk.
     unsaved: bool,
+    confirm: Confirm,
+    /// The version of a config whose trial has ended well, until that is told.
+    confirmed: Option<u64>,
+    /// How the trial stands is not on disk, nor about to be.
+    unsaved_trial: bool,
 }
 
 /// A reply that is to come into force once its files are written.
@@ -60,6 +68,16 @@ pub(super) struct Adoption {
     newer: bool,
     /// Its beacon counts already.
     held_over: bool,
+    /// The confirmed config that its files name.
+    confirmed: Option<Have>,
+}
+
+/// A poll that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Polled {
+    pub(super) sent_at: Boot,
+    /// Whether it was asked where the config in force says.
+    pub(super) proves: bool,
 }
 
 /// What became of a reply.
@@ -97,19 +115,23 @@ impl Documents {
             stale: false,
             noted: true,
             unsaved: false,
+            confirm: kept.confirm,
+            confirmed: None,
+            unsaved_trial: false,
         }
     }
 
     /// Counts the time without news from here.
     pub(super) fn start(&mut self, now: Now) {
         self.newest_at = now.boot;
+        self.confirm.start(now.boot);
     }
 
-    /// Judges the reply to the poll of `sent_at` and says what is to be done with it.
+    /// Judges the reply to a poll and says what is to be done with it.
     pub(super) fn handle_reply(
         &mut self,
         reply: &PollReply,
-        sent_at: Boot,
+        Polled { sent_at, proves }: Polled,
         trust: &Trust,
         now: Now,
     ) -> Outcome {
@@ -128,6 +150,7 @@ impl Documents {
             Err(refused) => return Outcome::Discredited(refused),
         };
         self.left_out = verdict.left_out;
+        self.note_polled(sent_at, proves);
         let fresh = self.says_what_is_carried();
         if verdict.changed.is_empty() && !self.unsaved {
             self.note(verdict.next, verdict.newer, now);
@@ -139,6 +162,7 @@ impl Documents {
             };
         }
         let files = self.files(&verdict.next, trust);
+        let confirmed = self.confirmed_in(&verdict.next);
 
         Outcome::Write {
             files,
@@ -147,6 +171,7 @@ impl Documents {
                 changed: verdict.changed,
                 newer: verdict.newer,
                 held_over: false,
+                confirmed,
             }),
             fresh,
             refused: verdict.refused,
@@ -183,6 +208,7 @@ impl Documents {
     pub(super) fn adopt(&mut self, adoption: Adoption, now: Now) -> (Vec<Adopted>, bool) {
         let handed = adoption.next.adopted(|kind| adoption.changed.contains(&kind));
         let mut next = adoption.next;
+        self.try_config(next.config.as_ref(), adoption.confirmed, now);
         let written = next.revocations.as_ref().map(Held::have);
         self.keep_newer(&mut next);
         self.unsaved = next.revocations.as_ref().map(Held::have) != written;
@@ -190,7 +216,7 @@ impl Documents {
         self.note(next, adoption.newer && !adoption.held_over, now);
         self.noted = true;
 
-        (handed, adoption.newer)
+        (self.with_settings(handed), adoption.newer)
     }
 
     /// What did not wait for the disk may be newer than what was written.
@@ -250,16 +276,20 @@ impl Documents {
         }
     }
 
-    /// The files that make `next` durable: the marks first, so that they are never behind what is adopted.
+    /// The files that make `next` durable: the marks first, so that they are never behind what is adopted, and before a
+    /// config what its node may go back to.
     fn files(&self, next: &Snapshot, trust: &Trust) -> Vec<(FileName, Payload)> {
         let mut marks = self.marks.clone();
         marks.merge(&next.marks());
         let generation = self.generation.saturating_add(1);
 
-        vec![
-            marks.file(trust.cluster(), self.node),
-            next.file(generation, trust.cluster(), self.node),
-        ]
+        let trial = self
+            .trial_of(next)
+            .map(|trial| trial.file(trust.cluster(), self.node));
+        let marks = marks.file(trust.cluster(), self.node);
+        let snapshot = next.file(generation, trust.cluster(), self.node);
+
+        [marks].into_iter().chain(trial).chain([snapshot]).collect()
     }
 
     /// The high-water file, if the newest beacon is not in it yet.
@@ -291,6 +321,7 @@ impl Documents {
         Some(Outcome::Write {
             files: self.files(&next, trust),
             adoption: Box::new(Adoption {
+                confirmed: self.confirmed_in(&next),
                 next,
                 changed: BTreeSet::from([Kind::TrustBundle]),
                 newer: false,
@@ -365,9 +396,11 @@ impl Documents {
         recovered
     }
 
-    /// When to look at staleness again.
+    /// When to look at staleness, or at the trial of a config, again.
     pub(super) fn poll_timeout(&self) -> Option<Boot> {
-        (!self.stale).then(|| self.stale_at())
+        let stale = (!self.stale).then(|| self.stale_at());
+
+        stale.into_iter().chain(self.confirm.poll_timeout()).min()
     }
 
     fn stale_at(&self) -> Boot {
@@ -412,7 +445,7 @@ impl Documents {
 
     /// Everything in force, for a mesh that starts.
     pub(super) fn all(&self) -> Vec<Adopted> {
-        self.snapshot.adopted(|_| true)
+        self.with_settings(self.snapshot.adopted(|_| true))
     }
 
     /// The newest signed beacon.
@@ -443,17 +476,12 @@ impl Documents {
     }
 
     pub(super) fn controllers(&self) -> &[ControllerAddress] {
-        match &self.snapshot.config {
-            Some(config) => &config.opened.body.controllers,
-            None => &[],
-        }
+        self.settled_by().map_or(&[], |config| &config.controllers)
     }
 
     pub(super) fn transport(&self) -> Transport {
-        self.snapshot
-            .config
-            .as_ref()
-            .map_or_else(Transport::default, |config| config.opened.body.transport)
+        self.settled_by()
+            .map_or_else(Transport::default, |config| config.transport)
     }
 
     pub(super) fn is_relay(&self) -> bool {
@@ -477,6 +505,7 @@ pub(super) struct Kept {
     pub(super) snapshot: Snapshot,
     pub(super) marks: Marks,
     pub(super) generation: u64,
+    pub(super) confirm: Confirm,
 }
 
 /// Beacons remembered to compare with those of neighbours: ten minutes of them.

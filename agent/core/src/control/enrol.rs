@@ -24,6 +24,7 @@ use protocol::wire::{Answer, JoinReply};
 
 use super::addresses;
 use super::config::Config;
+use super::confirm::Confirm;
 use super::contract;
 use super::dial::{Dialler, Round};
 use super::disk::Purpose;
@@ -366,6 +367,7 @@ impl Joiner {
             marks: snapshot.marks(),
             snapshot,
             generation: 1,
+            confirm: Confirm::default(),
         };
         let (cluster, node) = (member.cluster(), member.node);
         let remembered = addresses::ring(node.as_bytes(), &member.controllers, &joining.controllers);

@@ -15,6 +15,10 @@ use super::input::{Disconnected, WriteFailed};
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The settings of the config of this version leave this node a controller.
+    ConfigConfirmed { version: u64 },
+    /// Those of version `tried` did not: those of version `restored` are in force again, and nothing else of it.
+    ConfigReverted { tried: u64, restored: u64 },
     /// Another controller address list is in force.
     ControllersChanged(Vec<ControllerAddress>),
     /// Could not read one file of the last known good state, and does without it.
@@ -327,6 +331,8 @@ pub enum SessionEnd {
     MovedAway,
     /// A request got no reply.
     NoReply,
+    /// The config in force names other controllers.
+    Readdressed,
     /// A reply did not decode, or brought documents that an honest controller has no cause to bring.
     Untrustworthy,
     /// A request was refused with this code.

@@ -26,15 +26,18 @@ pub enum FileName {
     LastGoodB,
     /// Controllers that were once told of, so that a node finds them after any outage.
     Controllers,
+    /// The config whose settings were confirmed last, while those of the one in force are not.
+    Confirmed,
 }
 
 impl FileName {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Identity,
         Self::HighWater,
         Self::LastGoodA,
         Self::LastGoodB,
         Self::Controllers,
+        Self::Confirmed,
     ];
 
     /// The name within the state directory.
@@ -45,6 +48,7 @@ impl FileName {
             Self::LastGoodA => "last-good-a",
             Self::LastGoodB => "last-good-b",
             Self::Controllers => "controllers",
+            Self::Confirmed => "confirmed",
         }
     }
 

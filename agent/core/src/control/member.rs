@@ -9,6 +9,7 @@
 //! ```
 
 mod adopting;
+mod confirming;
 mod inputs;
 
 use std::time::Duration;
@@ -242,6 +243,7 @@ impl Membership {
         if let Some(why) = Leaving::take_over(&mut self.leaving, turn.now) {
             turn.out.event(Event::NotLeft(why));
         }
+        self.look_at_trial(turn);
         self.write_marks(turn);
         self.drive(turn);
     }
@@ -362,7 +364,7 @@ impl Membership {
             applied: self.documents.have(),
             agent_version: turn.config.facts.agent_version.clone(),
             refused: told.clone(),
-            reverted: None,
+            reverted: self.documents.reverted(),
         };
         self.session.send(
             &NodeRequest::Heartbeat(heartbeat),

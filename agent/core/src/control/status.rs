@@ -11,6 +11,7 @@ use protocol::net::Address;
 use protocol::time::Wall;
 use protocol::wire::Have;
 
+use super::confirm::Unconfirmed;
 use super::effect::Door;
 use super::enrol::Joiner;
 use super::event::JoinFailure;
@@ -75,6 +76,8 @@ pub struct MemberStatus {
     pub beacon: Option<BeaconRank>,
     pub beacon_issued_at: Option<Wall>,
     pub have: Vec<Have>,
+    /// How the settings of the config in force stand, unless they are confirmed.
+    pub unconfirmed: Option<Unconfirmed>,
     pub observed: Option<Address>,
     /// Documents refused since the start, by kind and code.
     pub refused: BTreeMap<(Kind, Code), u64>,
@@ -121,6 +124,7 @@ impl MemberStatus {
             beacon: mark.map(|mark| mark.rank),
             beacon_issued_at: mark.map(|mark| mark.issued_at),
             have: documents.have(),
+            unconfirmed: documents.unconfirmed(),
             observed: membership.observed(),
             refused: membership.ledger().counts().clone(),
         }

@@ -3,6 +3,7 @@
 mod attacks;
 mod booting;
 mod cluster;
+mod confirming;
 mod crashes;
 mod host;
 mod joining;

@@ -80,6 +80,7 @@ impl SessionEnd {
             Self::Disconnected(Disconnected::Unreachable) => "unreachable",
             Self::MovedAway => "moved_away",
             Self::NoReply => "no_reply",
+            Self::Readdressed => "readdressed",
             Self::Untrustworthy => "untrustworthy",
             Self::Refused(code) => code,
             Self::Renewed => "renewed",
@@ -97,6 +98,7 @@ impl SessionEnd {
             )
             | Self::MovedAway
             | Self::NoReply
+            | Self::Readdressed
             | Self::Untrustworthy
             | Self::Renewed
             | Self::Stale => None,
@@ -109,7 +111,7 @@ impl SessionEnd {
     const fn is_failure(&self) -> bool {
         match self {
             Self::Disconnected(_) | Self::NoReply | Self::Untrustworthy | Self::Refused(_) => true,
-            Self::MovedAway | Self::Renewed | Self::Stale => false,
+            Self::MovedAway | Self::Readdressed | Self::Renewed | Self::Stale => false,
         }
     }
 }

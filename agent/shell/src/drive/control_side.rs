@@ -111,7 +111,9 @@ impl ControlHost for ControlSide<'_> {
             Event::JoinFailed(JoinFailure::Withdrawn) | Event::Left => self.world.left(),
             Event::NotLeft(why) => self.world.not_left(&why),
             Event::JoinFailed(failure) => self.world.outcome = Some(Err(AgentFailed::Join(failure))),
-            Event::ControllersChanged(_)
+            Event::ConfigReverted { .. } => counters::reverted(),
+            Event::ConfigConfirmed { .. }
+            | Event::ControllersChanged(_)
             | Event::Damaged { .. }
             | Event::Enrolled { .. }
             | Event::EpochReached { .. }

@@ -6,6 +6,17 @@ use agent_core::mesh::effect as mesh;
 pub(super) fn control(event: &control::Event) {
     use control::Event;
     match event {
+        Event::ConfigConfirmed { version } => {
+            tracing::info!(
+                version,
+                "the settings of the config lead to a controller: confirmed"
+            );
+        }
+        Event::ConfigReverted { tried, restored } => tracing::warn!(
+            tried,
+            restored,
+            "no controller within a minute by the settings of the config: went back to those before, and to nothing else"
+        ),
         Event::ControllersChanged(list) => {
             tracing::info!(controllers = list.len(), "another controller list is in force");
         }
@@ -57,13 +68,9 @@ pub(super) fn control(event: &control::Event) {
             );
         }
         Event::WriteFailed { files, why } => {
-            let why = match why {
-                WriteFailed::Full => "no space left",
-                WriteFailed::Io => "input or output failed",
-            };
             tracing::warn!(
                 files = files.len(),
-                why,
+                why = unwritten(*why),
                 "the state directory could not be written"
             );
         }
@@ -86,6 +93,13 @@ fn refreshed(brought: &Refreshed) {
         cooldown_ms = cooldown,
         "asked for a better decision"
     );
+}
+
+fn unwritten(why: WriteFailed) -> &'static str {
+    match why {
+        WriteFailed::Full => "no space left",
+        WriteFailed::Io => "input or output failed",
+    }
 }
 
 pub(super) fn mesh(event: &mesh::Event) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_core::control::{Admission, LastFailure, MemberStatus, Status};
+use agent_core::control::{Admission, LastFailure, MemberStatus, Status, Unconfirmed};
 use agent_core::mesh::effect::RelayPause;
 use agent_core::mesh::view::{FlowView, LinkView, PathView, RelayView, RouteView, RowView};
 use protocol::document::routes::{Cadence, Path};
@@ -43,6 +43,9 @@ pub struct StatusRow {
     /// Whether no newer beacon came for too long.
     pub stale: bool,
     pub documents: Vec<DocumentRow>,
+    /// How the controller addresses and transport settings of the config stand, unless they are confirmed.
+    #[serde(default)]
+    pub unconfirmed: Option<UnconfirmedRow>,
     /// Where the controller sees this node's packets come from.
     pub observed: Option<String>,
     pub refused: Vec<RefusedRow>,
@@ -101,6 +104,16 @@ pub struct DocumentRow {
     pub epoch: u64,
     pub version: u64,
     pub hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnconfirmedRow {
+    /// `on_trial`, or `reverted` where the settings of version `confirmed` are in force.
+    pub state: String,
+    /// Of the config whose settings are on trial, or were gone back from.
+    pub tried: u64,
+    /// Of the config whose settings were confirmed last.
+    pub confirmed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -327,6 +340,7 @@ impl Viewer<'_> {
             }),
             stale: member.stale,
             documents: documents(member),
+            unconfirmed: member.unconfirmed.map(unconfirmed),
             observed: member.observed.map(|address| address.0.to_string()),
             refused: refused(member),
             ..StatusRow::default()
@@ -489,6 +503,19 @@ fn failure(last: &LastFailure) -> FailureRow {
             .unwrap_or(jiff::Timestamp::MAX)
             .to_string(),
         endpoint: last.endpoint.clone(),
+    }
+}
+
+fn unconfirmed(unconfirmed: Unconfirmed) -> UnconfirmedRow {
+    let (state, tried, confirmed) = match unconfirmed {
+        Unconfirmed::Pending { tried, confirmed } => ("on_trial", tried, confirmed),
+        Unconfirmed::Reverted { tried, confirmed } => ("reverted", tried, confirmed),
+    };
+
+    UnconfirmedRow {
+        state: state.to_owned(),
+        tried,
+        confirmed,
     }
 }
 

@@ -17,7 +17,7 @@ use protocol::wire::PollReply;
 use super::Membership;
 use crate::control::MARKS_INTERVAL;
 use crate::control::disk::Purpose;
-use crate::control::documents::{Adoption, Outcome};
+use crate::control::documents::{Adoption, Outcome, Polled};
 use crate::control::effect::{Adopted, Payload};
 use crate::control::event::{Event, SessionEnd, Witness};
 use crate::control::file::FileName;
@@ -62,9 +62,12 @@ impl Membership {
             self.session.hurry(Duration::ZERO);
             return;
         }
+        let proves = self.is_where_config_says(turn);
+        let polled = Polled { sent_at, proves };
         let outcome = self
             .documents
-            .handle_reply(reply, sent_at, &self.member.trust, turn.now);
+            .handle_reply(reply, polled, &self.member.trust, turn.now);
+        self.tell_confirmed(turn);
         match outcome {
             Outcome::Discredited(refused) => {
                 self.note_refused(&refused, turn);
@@ -214,6 +217,7 @@ impl Membership {
         }
         if config {
             self.note_controllers(turn);
+            self.begin_trial(turn);
         }
     }
 }

@@ -76,10 +76,13 @@ impl Membership {
         }
         let endpoint = self.session.dialler.endpoint().to_owned();
         match self.session.door {
-            Door::Node => turn.out.event(Event::SessionOpened {
-                controller: verified.controller,
-                endpoint,
-            }),
+            Door::Node => {
+                self.prove_trial();
+                turn.out.event(Event::SessionOpened {
+                    controller: verified.controller,
+                    endpoint,
+                });
+            }
             Door::Join => {
                 self.bundle_in_doubt = false;
                 self.anchors = Some(verified.anchors);

@@ -39,6 +39,7 @@ pub(super) struct Cluster {
     pub(super) leaf: Vec<CertificateDer<'static>>,
     pub(super) token: TokenSecret,
     pub(super) endpoints: Vec<String>,
+    pub(super) transport: Transport,
     pub(super) now: Wall,
     pub(super) term: u64,
     pub(super) number: u64,
@@ -96,6 +97,7 @@ impl Cluster {
             leaf: vec![leaf],
             token: TokenSecret::from_bytes([0x5A; 32]),
             endpoints: vec!["192.0.2.1:4433".to_owned()],
+            transport: Transport::default(),
             now: START,
             term: 1,
             number: 1,
@@ -230,7 +232,7 @@ impl Cluster {
     }
 
     pub(super) fn config(&self) -> SyntheticConfig {
-        SyntheticConfig {
+        let config = SyntheticConfig {
             name: format!("node-{}", self.revision),
             roles: self.roles.clone(),
             labels: Labels::default(),
@@ -240,8 +242,14 @@ impl Cluster {
                 controller: ControllerId::from_bytes([0xC0; 16]),
                 endpoints: self.endpoints.clone(),
             }],
-            transport: Transport::default(),
+            transport: self.transport,
             settings: None,
+        };
+        let settings = config.settings().digest();
+
+        SyntheticConfig {
+            settings: Some(settings),
+            ..config
         }
     }
 

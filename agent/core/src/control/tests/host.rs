@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use protocol::cbor;
+use protocol::document::config::SyntheticConfig;
 use protocol::envelope::Kind;
 use protocol::id::BootId;
 use protocol::time::{Boot, Now};
@@ -24,6 +25,8 @@ pub(super) struct Host {
     pub(super) events: Vec<Event>,
     /// Kind and version of every document handed over, in order.
     pub(super) adopted: Vec<(Kind, u64)>,
+    /// Every config handed over, in order.
+    pub(super) configs: Vec<SyntheticConfig>,
     pub(super) identities: usize,
     pub(super) fresh: Vec<(Boot, bool)>,
     /// Since when every controller had been tried, each time that was said.
@@ -43,6 +46,8 @@ pub(super) struct Host {
     /// The step after which this host dies.
     pub(super) dies_at: Option<usize>,
     pub(super) faults: Faults,
+    /// Endpoints at which nobody answers.
+    pub(super) dead: Vec<String>,
     /// What servers say first, instead of the truth.
     pub(super) welcome: Option<Vec<u8>>,
     /// What every poll is answered with at once, instead of the truth.
@@ -110,6 +115,7 @@ impl Host {
             },
             events: Vec::new(),
             adopted: Vec::new(),
+            configs: Vec::new(),
             identities: 0,
             fresh: Vec::new(),
             tried_in_vain: Vec::new(),
@@ -122,6 +128,7 @@ impl Host {
             steps: 0,
             dies_at: None,
             faults: Faults::default(),
+            dead: Vec::new(),
             welcome: None,
             scripted: None,
             hanging: Vec::new(),
@@ -372,7 +379,10 @@ impl Host {
             }
             Adopted::Bundle(opened) => (Kind::TrustBundle, opened.header.version),
             Adopted::Revocations(opened) => (Kind::RevocationList, opened.header.version),
-            Adopted::Config(opened) => (Kind::SyntheticConfig, opened.header.version),
+            Adopted::Config(opened) => {
+                self.configs.push(opened.body.clone());
+                (Kind::SyntheticConfig, opened.header.version)
+            }
             Adopted::Routes(opened) => (Kind::Routes, opened.header.version),
             Adopted::LeaseTable(opened) => (Kind::LeaseTable, opened.header.version),
         };
@@ -380,9 +390,10 @@ impl Host {
     }
 
     fn dial(&mut self, connection: ConnectionId, endpoint: String, door: Door) {
+        let is_dead = self.dead.contains(&endpoint);
         self.dialled.push((door, endpoint));
         let fails = self.faults.node_handshake && door == Door::Node;
-        if self.faults.unreachable || fails {
+        if self.faults.unreachable || is_dead || fails {
             let why = if fails {
                 Disconnected::Handshake
             } else {
