@@ -6,7 +6,7 @@ use control_core::join::{self, Enrolled, JoinCaller};
 use control_core::node::{self, NodeCaller};
 use control_core::signer::Signer;
 use control_core::store::Tx;
-use control_core::{behind, issuing, publish, roles};
+use control_core::{behind, issuing, publish, roles, settings};
 use protocol::certificate::BACKDATING;
 use protocol::document::config::Transport;
 use protocol::error::Code;
@@ -228,6 +228,7 @@ fn of_controller(
             for change in changes {
                 node::record_change(desk.tx, change)?;
                 node::raise_refusals(desk, change)?;
+                settings::record(desk, change)?;
             }
         }
         Request::Carried {

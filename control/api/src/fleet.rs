@@ -122,6 +122,7 @@ fn member(row: NodeRow) -> Member {
             .map(|candidate| endpoint(*candidate, row.confirmed.as_deref().unwrap_or_default()))
             .collect(),
         state,
+        reverted: row.reverted,
     }
 }
 

@@ -153,6 +153,7 @@ impl Task<'_> {
             if self.touched.is_whole(self.cluster) {
                 finding::clear(desk, &trouble(self.cluster, ""))?;
                 damage::watch(desk, self.cluster, new.unreadable())?;
+                new.note_settings(desk)?;
             }
             if self.withdraws {
                 new.withdraw(desk, bench)?;

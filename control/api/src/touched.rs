@@ -118,7 +118,7 @@ impl Tracked<'_> {
             return;
         };
         match table {
-            Table::Policies => {
+            Table::Policies | Table::Settings => {
                 self.touched.members.insert(cluster);
             }
             Table::Clusters | Table::Authorities | Table::ControllerIdentities => {

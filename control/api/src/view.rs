@@ -126,6 +126,23 @@ pub struct NodeView {
     pub candidates: Vec<String>,
     pub agent_version: String,
     pub certificate_not_after: String,
+    /// The settings that it went back from last.
+    #[serde(default)]
+    pub reverted: Option<RevertedView>,
+}
+
+/// Controller addresses and intervals that led a node to no controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RevertedView {
+    /// `held`: it is kept on the earlier ones; `acknowledged`: it may have them again.
+    pub state: String,
+    /// Of the config that brought them.
+    pub config_version: u64,
+    /// Their digest, which is the subject of the finding.
+    pub settings: String,
+    /// Of those that it went back to.
+    pub restored: Option<String>,
+    pub at: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,6 +14,8 @@ mod policies;
 mod reached;
 #[path = "door/refusals.rs"]
 mod refusals;
+#[path = "door/reverted.rs"]
+mod reverted;
 #[path = "door/why.rs"]
 mod why;
 

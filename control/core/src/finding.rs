@@ -50,6 +50,8 @@ impl Finding {
 pub struct FindingKind(#[n(0)] Cow<'static, str>);
 
 impl FindingKind {
+    /// A node went back from the settings of its config: see [`crate::settings`].
+    pub const CONFIG_REVERTED: Self = Self::named("config_reverted");
     /// A beacon was made in what is now the future.
     pub const CLOCK_BEHIND: Self = Self::named("clock_behind");
     /// An agent has a beacon that this store never made: see [`crate::behind`].

@@ -26,6 +26,7 @@ pub mod node;
 pub mod operator;
 pub mod publish;
 pub mod roles;
+pub mod settings;
 pub mod signer;
 pub mod store;
 pub mod testing;

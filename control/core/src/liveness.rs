@@ -19,7 +19,7 @@ use protocol::error::Code;
 use protocol::id::{BootId, ClusterId, NodeId};
 use protocol::limits::{CANDIDATES, TEXT_BYTES};
 use protocol::time::{Boot, Now, Wall};
-use protocol::wire::{Have, Heartbeat, Refused};
+use protocol::wire::{Have, Heartbeat, Refused, Reverted};
 
 use crate::node::{NodeRow, Presence, Tenure};
 
@@ -61,6 +61,8 @@ pub struct Seen {
     pub refused: Vec<Refused>,
     /// Where the last heartbeat came from.
     pub observed: Option<SocketAddr>,
+    /// What the agent last said that it went back from.
+    pub reverted: Option<Reverted>,
     deadline: Option<Boot>,
     /// Refusals that are to be stored.
     untold: BTreeSet<Refusal>,
@@ -96,6 +98,7 @@ struct Stored {
     candidates: Option<Vec<Candidate>>,
     agent_version: Option<String>,
     epoch: Option<u64>,
+    reverted: Option<Reverted>,
 }
 
 /// Something that is to be stored: see [`crate::node::record_change`]. What is none has not changed.
@@ -111,6 +114,7 @@ pub struct Change {
     pub epoch: Option<u64>,
     /// Alarms that the agent raised.
     pub refused: Vec<Refusal>,
+    pub reverted: Option<Reverted>,
 }
 
 /// A node at its controller.
@@ -146,6 +150,7 @@ impl Liveness {
             applied: Vec::new(),
             refused: Vec::new(),
             observed: None,
+            reverted: row.reverted.map(|reversal| reversal.report),
             deadline: None,
             untold: BTreeSet::new(),
         };
@@ -181,6 +186,7 @@ impl Liveness {
         let key = (cluster, node);
         let mut untold: BTreeSet<Refusal> = heartbeat.refused.iter().map(Refusal::of).collect();
         untold.extend(self.nodes.get(&key).into_iter().flat_map(|seen| &seen.untold));
+        let before = self.nodes.get(&key).and_then(|seen| seen.reverted);
         let heard = Seen {
             presence: Presence::Active,
             last: Some(now),
@@ -191,6 +197,8 @@ impl Liveness {
             applied: heartbeat.applied.clone(),
             refused: heartbeat.refused.clone(),
             observed,
+            // What is over is stored all the same.
+            reverted: heartbeat.reverted.or(before),
             deadline: None,
             untold,
         };
@@ -299,12 +307,14 @@ impl Liveness {
             agent_version: news(&seen.agent_version, stored.agent_version.as_ref()),
             epoch: news(&seen.epoch, stored.epoch.as_ref()),
             refused: seen.untold.iter().copied().collect(),
+            reverted: seen.reverted.filter(|report| stored.reverted != Some(*report)),
         };
         let is_news = stored.presence != Some(change.presence)
             || change.boot.is_some()
             || change.candidates.is_some()
             || change.agent_version.is_some()
             || change.epoch.is_some()
+            || change.reverted.is_some()
             || !change.refused.is_empty();
 
         is_news.then_some(change)
@@ -323,6 +333,7 @@ impl Stored {
             candidates: Some(row.candidates.clone()),
             agent_version: Some(row.agent_version.clone()),
             epoch: Some(row.epoch),
+            reverted: row.reverted.map(|reversal| reversal.report),
         }
     }
 
@@ -330,6 +341,7 @@ impl Stored {
         self.presence = Some(change.presence);
         self.boot = change.boot.or(self.boot);
         self.epoch = change.epoch.or(self.epoch);
+        self.reverted = change.reverted.or(self.reverted);
         if change.candidates.is_some() {
             self.candidates.clone_from(&change.candidates);
         }

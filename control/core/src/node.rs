@@ -31,6 +31,7 @@ use crate::finding::{self, Finding, FindingKind, Severity};
 use crate::join::{self, RequestState};
 use crate::liveness::Change;
 use crate::names::{self, NameHolder};
+use crate::settings::Reversal;
 use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, View};
 
 pub use floor::{LIST_ROOM, RevocationFloorRow, prune};
@@ -169,6 +170,9 @@ pub struct NodeRow {
     /// What ended it. Rows that ended before this was kept have none.
     #[n(25)]
     pub ending: Option<Ending>,
+    /// The settings that it went back from last.
+    #[n(26)]
+    pub reverted: Option<Reversal>,
 }
 
 /// What ended a node. For the fleet both are the same.

@@ -36,6 +36,7 @@ pub enum Table {
     RevocationFloors = 25,
     RoleFloors = 26,
     Behind = 27,
+    Settings = 28,
 }
 
 impl Table {

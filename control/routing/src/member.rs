@@ -1,5 +1,6 @@
 //! What routing needs to know of a node. The caller fills it from its own rows.
 
+use control_core::settings::Reversal;
 use protocol::document::config::Candidate;
 use protocol::id::NodeId;
 use protocol::key::SealKey;
@@ -17,6 +18,8 @@ pub struct Member {
     pub seal_key: SealKey,
     pub endpoints: Vec<Endpoint>,
     pub state: MemberState,
+    /// The settings that it went back from.
+    pub reverted: Option<Reversal>,
 }
 
 impl Member {
@@ -42,10 +45,11 @@ impl Member {
             seal_key,
             endpoints,
             state,
+            reverted,
         } = self;
         let identity = (node, name, generation) == (&other.node, &other.name, &other.generation);
         let rights = (roles, labels) == (&other.roles, &other.labels);
-        let reach = (seal_key, endpoints) == (&other.seal_key, &other.endpoints);
+        let reach = (seal_key, endpoints, reverted) == (&other.seal_key, &other.endpoints, &other.reverted);
 
         identity && rights && reach && state.is_in_force() == other.state.is_in_force()
     }

@@ -8,7 +8,8 @@ use control_core::cluster::ClusterRow;
 use control_core::desk::Desk;
 use control_core::join::{self, JoinRequestRow};
 use control_core::node::{self, LabelChange, NodeRow, NodeState};
-use control_core::store::View;
+use control_core::settings::{self, Reversal};
+use control_core::store::{StoreError, View};
 use control_core::token::{self, JoinTokenRow, NewToken};
 use protocol::document::join::ApprovalMode;
 use protocol::envelope::Kind;
@@ -16,12 +17,13 @@ use protocol::error::Code;
 use protocol::id::{RequestId, TokenId};
 use protocol::node::Labels;
 use protocol::time::Wall;
+use protocol::wire::Reverted;
 use serde_json::Value;
 
 use super::input::{Approve, CreateToken, Item, Label, OfCluster};
 use super::{Reading, resolve, show};
 use crate::failure::Failure;
-use crate::view::{NodeView, RequestView, TokenCreated, TokenView, time};
+use crate::view::{NodeView, RequestView, RevertedView, TokenCreated, TokenView, time};
 
 pub(super) fn create_token(desk: &mut Desk<'_>, input: CreateToken) -> Result<Value, Failure> {
     let cluster = resolve::cluster(desk.tx, input.cluster.as_deref())?;
@@ -215,26 +217,26 @@ fn request_view(view: &dyn View, row: &JoinRequestRow, now: Wall) -> Result<Requ
 pub(super) fn nodes(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
     let cluster = resolve::cluster(reading.view, input.cluster.as_deref())?;
     let rows = node::list(reading.view, cluster.id)?;
-    let views: Vec<NodeView> = rows.iter().map(|row| node_view(reading, row)).collect();
+    let views: Result<Vec<NodeView>, StoreError> = rows.iter().map(|row| node_view(reading, row)).collect();
 
-    show(&views)
+    show(&views?)
 }
 
 pub(super) fn node(reading: &Reading<'_>, input: Item) -> Result<Value, Failure> {
     let cluster = resolve::cluster(reading.view, input.cluster.as_deref())?;
     let row = resolve::node(reading.view, cluster.id, &input.id)?;
 
-    show(&node_view(reading, &row))
+    show(&node_view(reading, &row)?)
 }
 
-fn node_view(reading: &Reading<'_>, row: &NodeRow) -> NodeView {
+fn node_view(reading: &Reading<'_>, row: &NodeRow) -> Result<NodeView, StoreError> {
     let poll = reading.live.last_poll(row.cluster, row.id);
     let version = |kind: Kind| {
         let have = poll.and_then(|poll| poll.have.iter().find(|have| have.kind == kind));
         have.map_or(0, |have| have.version)
     };
 
-    NodeView {
+    Ok(NodeView {
         id: row.id.to_string(),
         name: row.name.to_string(),
         state: row.state().name().to_owned(),
@@ -252,7 +254,32 @@ fn node_view(reading: &Reading<'_>, row: &NodeRow) -> NodeView {
             .collect(),
         agent_version: row.agent_version.clone(),
         certificate_not_after: time(row.not_after),
-    }
+        reverted: row
+            .reverted
+            .map(|reversal| reverted_view(reading, row, &reversal))
+            .transpose()?,
+    })
+}
+
+fn reverted_view(
+    reading: &Reading<'_>,
+    row: &NodeRow,
+    reversal: &Reversal,
+) -> Result<RevertedView, StoreError> {
+    let is_held = settings::is_held_back(reading.view, row.cluster, reversal)?;
+    let Reverted {
+        config,
+        settings,
+        restored,
+    } = reversal.report;
+
+    Ok(RevertedView {
+        state: if is_held { "held" } else { "acknowledged" }.to_owned(),
+        config_version: config.version,
+        settings: settings.to_string(),
+        restored: restored.map(|restored| restored.to_string()),
+        at: time(reversal.at),
+    })
 }
 
 pub(super) fn label(desk: &mut Desk<'_>, input: Label) -> Result<Value, Failure> {

@@ -10,6 +10,7 @@ use control_core::finding::{self, FindingRow, FindingState};
 use control_core::installation::{self, InstallationRow};
 use control_core::join::{self, RequestState};
 use control_core::node;
+use control_core::settings;
 use control_core::store::View;
 use protocol::error::Code;
 use protocol::id::ClusterId;
@@ -140,7 +141,11 @@ pub(super) fn finding(reading: &Reading<'_>, input: Item) -> Result<Value, Failu
 
 pub(super) fn acknowledge(desk: &mut Desk<'_>, input: Item) -> Result<Value, Failure> {
     let fingerprint = find(desk.tx, &input.id)?.fingerprint;
+    let was_open = find(desk.tx, &input.id)?.state == FindingState::Open;
     let row = finding::acknowledge(desk, &fingerprint)?;
+    if was_open {
+        settings::acknowledge(desk, &row)?;
+    }
 
     show(&finding_view(&row))
 }

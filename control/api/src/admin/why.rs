@@ -3,6 +3,7 @@
 mod way;
 
 use control_core::node::{self, NodeState};
+use control_core::settings;
 use control_routing::route::RouteRow;
 use control_routing::via::Via;
 use protocol::id::{NodeId, RouteId};
@@ -209,10 +210,20 @@ fn heard(inquiry: &Inquiry<'_>) -> Result<Found, Failure> {
     let mut ages = Vec::new();
     for id in [inquiry.source, inquiry.target] {
         let name = scene.fleet.name(id);
+        let reversal = node::get(scene.reading.view, scene.fleet.cluster, id)?.and_then(|row| row.reverted);
+        let back = match reversal {
+            Some(reversal) if settings::is_held_back(scene.reading.view, scene.fleet.cluster, &reversal)? => {
+                format!(
+                    " (kept from the settings of its config {})",
+                    reversal.report.config.version
+                )
+            }
+            Some(_) | None => String::new(),
+        };
         let last = scene.reading.live.last_seen(scene.fleet.cluster, id);
         let age = last.map(|last| scene.reading.now.wall.since(last));
         match age.filter(|age| *age < control_core::liveness::DEGRADED_AFTER) {
-            Some(age) => ages.push(format!("{name} was heard {} s ago", age.as_secs())),
+            Some(age) => ages.push(format!("{name} was heard {} s ago{back}", age.as_secs())),
             None => {
                 let since = age.map_or_else(
                     || "since this controller started".to_owned(),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use control_core::authority::{self, OpenAuthority};
 use control_core::desk::Desk;
 use control_core::publish::{self as kernel, BeaconInput, PublishedDocument};
+use control_core::settings::SettingsBook;
 use control_core::store::{RowsMut, UnreadableRow};
 use control_core::{issuing, node};
 use control_routing::compile;
 use control_routing::lease::{RelayLease, TableVersion};
 use control_routing::neighbour::Learners;
 use control_routing::policy::FULL_MESH;
-use protocol::document::config::{ControllerAddress, Settings};
+use protocol::document::config::Settings;
 use protocol::envelope::{self, Document, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::merkle::{Leaf, Tree};
@@ -44,7 +45,7 @@ pub(super) struct Work<'a> {
 
 struct Records {
     fleet: Fleet,
-    settings: Settings,
+    settings: SettingsBook,
     learners: Learners,
     /// Documents are compiled from records alone.
     nothing: ClusterLife,
@@ -126,7 +127,11 @@ impl<'a> Work<'a> {
     /// Takes back what is withdrawn although nothing else can be published: the documents of nodes that are not in force
     /// any more, and the rows for them in the lease tables of relays.
     pub(super) fn withdraw(&mut self, desk: &mut Desk<'_>, bench: &Bench) -> Result<(), Failure> {
-        let records = Records::of(Fleet::without_policies(desk.tx, self.cluster)?, Vec::new(), bench);
+        let no_settings = SettingsBook::of_nobody(Settings {
+            controllers: Vec::new(),
+            transport: bench.transport,
+        });
+        let records = Records::of(Fleet::without_policies(desk.tx, self.cluster)?, no_settings);
         let fleet = &records.fleet;
         let is_over = |id: &NodeId| {
             let member = fleet.members.get(id);
@@ -151,6 +156,19 @@ impl<'a> Work<'a> {
         for relay in relays {
             self.lease_table(desk, relay)?;
             self.plant(relay);
+        }
+
+        Ok(())
+    }
+
+    /// Keeps the settings that are published, for nodes that will go back to them.
+    pub(super) fn note_settings(&self, desk: &mut Desk<'_>) -> Result<(), Failure> {
+        if let Some(Records { fleet, settings, .. }) = &self.records {
+            let reversals = fleet
+                .members
+                .values()
+                .filter_map(|member| member.reverted.as_ref());
+            settings.note(desk, self.cluster, reversals)?;
         }
 
         Ok(())
@@ -197,7 +215,9 @@ impl<'a> Work<'a> {
             &records.nothing.suspicion,
             &records.nothing.trends,
         );
-        match compile::config(&input, &records.learners, id, &records.settings) {
+        let reversal = input.members.get(&id).and_then(|member| member.reverted.as_ref());
+        let settings = records.settings.of(reversal);
+        match compile::config(&input, &records.learners, id, settings) {
             Ok(body) => self.put(desk, id, &body).map(|_| ()),
             Err(error) => skip(id, &error),
         }
@@ -342,22 +362,23 @@ impl<'a> Work<'a> {
 
 impl Records {
     fn read(desk: &Desk<'_>, bench: &Bench, cluster: ClusterId) -> Result<Self, Failure> {
-        let controllers = issuing::controllers(desk.tx, cluster)?;
+        let settings = Settings {
+            controllers: issuing::controllers(desk.tx, cluster)?,
+            transport: bench.transport,
+        };
+        let settings = SettingsBook::read(desk.tx, cluster, settings)?;
 
-        Ok(Self::of(Fleet::read(desk.tx, cluster)?, controllers, bench))
+        Ok(Self::of(Fleet::read(desk.tx, cluster)?, settings))
     }
 
-    fn of(fleet: Fleet, controllers: Vec<ControllerAddress>, bench: &Bench) -> Self {
+    fn of(fleet: Fleet, settings: SettingsBook) -> Self {
         let nothing = ClusterLife::default();
         let learners =
             Learners::of(&fleet.snapshot(&nothing.observations, &nothing.suspicion, &nothing.trends));
 
         Self {
             fleet,
-            settings: Settings {
-                controllers,
-                transport: bench.transport,
-            },
+            settings,
             learners,
             nothing,
         }

@@ -138,6 +138,7 @@ fn new_node(desk: &Desk<'_>, row: &JoinRequestRow, id: NodeId, issued: &Issued) 
         ended_at: None,
         confirmed: None,
         ending: None,
+        reverted: None,
     }
 }
 

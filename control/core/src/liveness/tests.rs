@@ -396,6 +396,7 @@ fn row(presence: Presence) -> NodeRow {
         ended_at: None,
         confirmed: None,
         ending: None,
+        reverted: None,
     }
 }
 

@@ -680,6 +680,7 @@ impl Fleet {
             agent_version: None,
             epoch: None,
             refused: Vec::new(),
+            reverted: None,
         }
     }
 }

@@ -100,6 +100,7 @@ pub(crate) fn machine(number: u8, role: NodeRole, labels: &[(&str, &str)]) -> Me
         seal_key: SealKey::parse([number | 1; 32]).expect("not zero"),
         endpoints: Vec::new(),
         state: MemberState::Active,
+        reverted: None,
     }
 }
 
