@@ -45,6 +45,8 @@ pub struct Host(usize);
 impl Host {
     /// Where the controller runs.
     pub const CONTROLLER: Self = Self(0);
+    /// Where nothing ever runs.
+    pub const NOWHERE: Self = Self(250);
 }
 
 /// What a world is made from besides its seed.
@@ -182,6 +184,18 @@ impl World {
     pub fn restart(&mut self, host: Host) {
         self.crash(host);
         self.start(host);
+    }
+
+    /// Restarts the controller, which says from then on that it is reached at the address of `host`, and is reached where
+    /// it was.
+    pub fn advertise(&mut self, host: Host) {
+        let port = address(Host::CONTROLLER).port();
+        self.control.advertised = SocketAddr::new(ip(host), port);
+        self.note(
+            Host::CONTROLLER,
+            format!("is said to be at {}", self.control.advertised),
+        );
+        self.restart(Host::CONTROLLER);
     }
 
     /// Stops a node's process without ending it, or lets it go on.

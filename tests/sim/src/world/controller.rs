@@ -30,6 +30,8 @@ use crate::net::Net;
 pub(super) struct ControlHost {
     pub(super) name: Arc<str>,
     pub(super) address: SocketAddr,
+    /// Where it says that it is reached.
+    pub(super) advertised: SocketAddr,
     pub(super) disk: MemoryDisk,
     clock: HostClock,
     seed: u64,
@@ -69,6 +71,7 @@ impl ControlHost {
         Self {
             name: "controller".into(),
             address,
+            advertised: address,
             disk,
             clock,
             seed,
@@ -99,7 +102,7 @@ impl ControlHost {
             writing: Writing::Task,
         };
         let config = ControllerConfig {
-            endpoints: vec![self.address.to_string()],
+            endpoints: vec![self.advertised.to_string()],
             admin_socket: None,
             transport: self.transport,
             version: "sim",
