@@ -83,7 +83,11 @@ pub struct FrameTooLong {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::config::Candidate;
+    use crate::envelope::Kind;
     use crate::error::Code;
+    use crate::id::BootId;
+    use crate::key::Digest;
 
     #[test]
     fn a_frame_announces_its_length() {
@@ -103,6 +107,59 @@ mod tests {
         let long = minicbor::bytes::ByteVec::from(vec![0; FRAME_BYTES]);
 
         assert!(frame(&long).is_err());
+    }
+
+    /// As the first version had it.
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    #[cbor(map)]
+    struct FirstHeartbeat {
+        #[n(0)]
+        boot: BootId,
+        #[n(1)]
+        candidates: Vec<Candidate>,
+        #[n(2)]
+        epoch: u64,
+        #[n(3)]
+        applied: Vec<Have>,
+        #[n(4)]
+        agent_version: String,
+        #[n(5)]
+        refused: Vec<Refused>,
+    }
+
+    #[test]
+    fn a_heartbeat_with_a_reversal_and_one_without_are_read_by_either_version() {
+        let config = Have {
+            kind: Kind::SyntheticConfig,
+            epoch: 1,
+            version: 7,
+            hash: Digest::of(b"config"),
+        };
+        let new = Heartbeat {
+            boot: BootId::from_bytes([1; 16]),
+            candidates: Vec::new(),
+            epoch: 1,
+            applied: vec![config],
+            agent_version: "0.1.0".to_owned(),
+            refused: Vec::new(),
+            reverted: Some(Reverted {
+                config,
+                settings: Digest::of(b"tried"),
+                restored: Some(Digest::of(b"confirmed")),
+            }),
+        };
+        assert_eq!(read::<Heartbeat>(&cbor::encode(&new)).as_ref(), Ok(&new));
+
+        let first: FirstHeartbeat = read(&cbor::encode(&new)).expect("what is unknown is skipped");
+        assert_eq!((first.boot, &first.applied), (new.boot, &new.applied));
+        let old: Heartbeat = read(&cbor::encode(&first)).expect("what is absent is none");
+        assert_eq!(
+            old,
+            Heartbeat {
+                reverted: None,
+                ..new
+            }
+        );
     }
 
     #[test]

@@ -234,6 +234,34 @@ fn what_changes_while_a_change_is_stored_is_not_taken_for_stored() {
 }
 
 #[test]
+fn a_reversal_is_told_until_it_is_stored_also_when_it_is_over_and_then_no_more() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let first = hear(&mut liveness, &heartbeat(&[]), at(0)).expect("a new node");
+    liveness.handle_stored(&[first]);
+    let report = Reverted {
+        config: Have {
+            kind: Kind::SyntheticConfig,
+            epoch: 1,
+            version: 3,
+            hash: Default::default(),
+        },
+        settings: Default::default(),
+        restored: None,
+    };
+    let reverted = Heartbeat {
+        reverted: Some(report),
+        ..heartbeat(&[])
+    };
+    hear(&mut liveness, &reverted, at(1_000)).expect("it is news");
+    let offered = hear(&mut liveness, &heartbeat(&[]), at(2_000)).expect("still");
+    assert_eq!(offered.reverted, Some(report));
+    liveness.handle_stored(&[offered]);
+
+    assert_eq!(hear(&mut liveness, &reverted, at(3_000)), None);
+    assert_eq!(liveness.handle_timeout(at(3_000)), []);
+}
+
+#[test]
 fn a_refused_document_is_told_until_it_is_stored_also_when_the_agent_tells_it_once() {
     let mut liveness = Liveness::new(Addresses::Routable);
     beat(&mut liveness, at(0));
