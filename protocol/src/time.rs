@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// One reading of both clocks, the only time a core ever sees.
 ///
 /// `boot` is `CLOCK_BOOTTIME`: it never steps and it counts suspend, so every interval, lease and timeout is
@@ -12,12 +14,13 @@ pub struct Now {
     pub wall: Wall,
 }
 
-/// Milliseconds since this machine booted (`CLOCK_BOOTTIME`). Meaningless on another machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Milliseconds since this machine booted (`CLOCK_BOOTTIME`). Meaningless on another machine, and in a record only beside
+/// the reading that it is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Boot(pub u64);
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
 impl Boot {
@@ -59,18 +62,25 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl<C> minicbor::Encode<C> for Wall {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.u64(self.0)?.ok()
-    }
+/// A reading in a record is its milliseconds.
+macro_rules! number_in_records {
+    ($($name:ident),*) => {$(
+        impl<C> minicbor::Encode<C> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                e: &mut minicbor::Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                e.u64(self.0)?.ok()
+            }
+        }
+
+        impl<'b, C> minicbor::Decode<'b, C> for $name {
+            fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+                d.u64().map(Self)
+            }
+        }
+    )*};
 }
 
-impl<'b, C> minicbor::Decode<'b, C> for Wall {
-    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        d.u64().map(Self)
-    }
-}
+number_in_records!(Boot, Wall);

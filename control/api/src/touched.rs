@@ -146,6 +146,7 @@ impl Tracked<'_> {
             | Table::Findings
             | Table::ManifestNonces
             | Table::Journal
+            | Table::JournalHead
             | Table::RevocationFloors
             | Table::RoleFloors
             | Table::Behind => {}

@@ -37,6 +37,7 @@ pub enum Table {
     RoleFloors = 26,
     Behind = 27,
     Settings = 28,
+    JournalHead = 29,
 }
 
 impl Table {

@@ -21,8 +21,8 @@ use crate::score::{LossClass, Tier, margin_us};
 use crate::trend::{Aspect, HOLD, Trend};
 use crate::via::Via;
 
-/// Decides one wanted route and reserves what it takes.
-pub(crate) fn assign(input: &Snapshot<'_>, ends: Ends, reserved: &mut Reservations, now: Now) -> Assigned {
+/// Decides one wanted route.
+pub(crate) fn assign(input: &Snapshot<'_>, ends: Ends, reserved: &Reservations, now: Now) -> Assigned {
     let Some(wanted) = input.wanted.find(ends.route) else {
         return Assigned::nothing();
     };
@@ -39,10 +39,8 @@ pub(crate) fn assign(input: &Snapshot<'_>, ends: Ends, reserved: &mut Reservatio
         trend: input.trends.of(ends.route),
         is_warm: is_warm(input, ends, now),
     };
-    let assigned = desk.assign(decided);
-    reserve(reserved, standing, &assigned);
 
-    assigned
+    desk.assign(decided)
 }
 
 /// Whether an end has reported on the route for a whole window: before that, evidence may be half of the story.
@@ -53,7 +51,8 @@ fn is_warm(input: &Snapshot<'_>, ends: Ends, now: Now) -> bool {
     starts.any(|since| now.boot.since(since) >= WARM_UP)
 }
 
-fn reserve(reserved: &mut Reservations, standing: Option<&RouteRow>, assigned: &Assigned) {
+/// Reserves what a decision takes, and frees what it gives back.
+pub(crate) fn reserve(reserved: &mut Reservations, standing: Option<&RouteRow>, assigned: &Assigned) {
     for request in &assigned.requests {
         reserved.lease(request.relay);
     }

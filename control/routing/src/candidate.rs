@@ -8,6 +8,7 @@ use protocol::id::NodeId;
 use protocol::limits::LEASE_ROWS;
 use protocol::time::Now;
 
+use crate::case::CASES;
 use crate::decide::Snapshot;
 use crate::evidence::{Ends, Evidence};
 use crate::lease::{LeaseState, RelayLease};
@@ -111,6 +112,8 @@ pub struct Reservations {
     load: BTreeMap<NodeId, i64>,
     /// Rows of relays' tables.
     rows: BTreeMap<NodeId, usize>,
+    /// Decisions of this pass whose cases were laid open.
+    cases: usize,
 }
 
 impl Reservations {
@@ -120,6 +123,20 @@ impl Reservations {
 
     pub fn release(&mut self, relay: NodeId) {
         *self.load.entry(relay).or_default() -= 1;
+    }
+
+    /// As far ahead of the books as a case says that a pass was.
+    pub(crate) fn ahead(&mut self, relay: NodeId, load: i64, rows: usize) {
+        self.load.insert(relay, load);
+        self.rows.insert(relay, rows);
+    }
+
+    /// Whether another case may be laid open in this pass, and if so counts it.
+    pub(crate) fn open_case(&mut self) -> bool {
+        let has_room = self.cases < CASES;
+        self.cases += usize::from(has_room);
+
+        has_room
     }
 
     /// A lease that is asked for.

@@ -5,18 +5,27 @@
 
 use std::time::Duration;
 
+use minicbor::{Decode, Encode};
 use protocol::time::Boot;
+use serde::{Deserialize, Serialize};
 
-/// What one path has to its debit. None of it is stored: after a start all paths begin anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What one path has to its debit. It is memory: after a start all paths begin anew, and only the journal keeps what was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+#[serde(deny_unknown_fields)]
 pub struct Damping {
     /// At `at`, when it failed last.
+    #[n(0)]
     penalty: u32,
+    #[n(1)]
     at: Boot,
+    #[n(2)]
     is_down: bool,
     /// When it was seen to work again, or to be down last.
+    #[n(3)]
     changed_at: Boot,
     /// Since it failed last with [`SUPPRESS`] or more, until it has come down to [`REUSE`].
+    #[n(4)]
     is_suppressed: bool,
 }
 
@@ -76,8 +85,13 @@ impl Damping {
 
     /// For how long it is to wait yet, if it does not fail again: at most 15 min, three halvings from the ceiling.
     pub fn suppressed_for(&self, now: Boot) -> Option<Duration> {
-        if !self.is_suppressed(now) {
-            return None;
+        self.is_suppressed(now).then(|| self.reusable_in(now))
+    }
+
+    /// Until the penalty has fallen to [`REUSE`], if it does not fail again; nothing if it has.
+    pub fn reusable_in(&self, now: Boot) -> Duration {
+        if self.penalty <= REUSE {
+            return Duration::ZERO;
         }
         let mut halvings = 0_u32;
         while self.penalty >> (halvings + 1) > REUSE {
@@ -90,7 +104,7 @@ impl Damping {
         let whole = millis(HALF_LIFE) * u64::from(halvings);
         let due = Duration::from_millis(whole + rest);
 
-        Some(due.saturating_sub(now.since(self.at)))
+        due.saturating_sub(now.since(self.at))
     }
 }
 

@@ -11,8 +11,9 @@ use protocol::document::routes::{Action, Cadence, Reason};
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
 use protocol::time::Now;
 
-use crate::assign::assign;
+use crate::assign::{assign, reserve};
 use crate::candidate::Reservations;
+use crate::case::Case;
 use crate::evidence::Ends;
 use crate::lease::{LeaseBook, LeaseRequest};
 use crate::member::Member;
@@ -51,6 +52,15 @@ pub struct Outcome {
     /// Leases that nobody uses any more, and whose ends know; or whose relay or end is not in force any more.
     pub withdrawals: Vec<LeaseId>,
     pub trend: Trend,
+    /// All that it was made from; none if it is no new decision, or if the pass has laid open enough of them.
+    pub case: Option<Box<Case>>,
+}
+
+impl Outcome {
+    /// Whether it is a new decision, with a generation of its own.
+    pub fn is_decision(&self) -> bool {
+        self.change == Change::Decided
+    }
 }
 
 /// What an outcome does to the row of its route.
@@ -127,13 +137,24 @@ fn priority(input: &Snapshot<'_>, route: RouteId) -> u8 {
 }
 
 /// None if nothing is to be done about the route, not even to remember.
-fn outcome(input: &Snapshot<'_>, route: RouteId, reserved: &mut Reservations, now: Now) -> Option<Outcome> {
+pub(crate) fn outcome(
+    input: &Snapshot<'_>,
+    route: RouteId,
+    reserved: &mut Reservations,
+    now: Now,
+) -> Option<Outcome> {
     let ends = ends_of(input, route)?;
     let row = input.routes.find(route);
-    let assigned = match why_ended(input, ends) {
+    let ended = why_ended(input, ends);
+    let assigned = match ended {
         Some(reason) => Assigned::withdrawn(row, reason, now),
         None => assign(input, ends, reserved, now),
     };
+    let is_case = assigned.change == Change::Decided && reserved.open_case();
+    let case = is_case.then(|| Box::new(Case::of(input, ends, reserved, now)));
+    if ended.is_none() {
+        reserve(reserved, row, &assigned);
+    }
     let (idle, withdrawals) = retire(input, ends, &assigned, now);
     let before = input.trends.of(route);
     let mut trend = before
@@ -149,6 +170,7 @@ fn outcome(input: &Snapshot<'_>, route: RouteId, reserved: &mut Reservations, no
         requests: assigned.requests,
         withdrawals,
         trend,
+        case,
     };
     let is_quiet = outcome.change == Change::None
         && outcome.requests.is_empty()

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use protocol::document::routes::{Path, Reason};
 use protocol::id::{LeaseId, NodeId, RouteId};
-use protocol::time::{Now, Wall};
+use protocol::time::{Boot, Now, Wall};
 use serde::Serialize;
 
 use crate::candidate::{Candidate, Reservations, appraise};
+use crate::damping::{self, Damping};
 use crate::decide::Snapshot;
 use crate::evidence::{Ends, LinkState};
 use crate::observations::PathSeen;
@@ -87,7 +88,37 @@ pub struct CandidateView {
     pub penalty: u32,
     /// For how long it is damped yet, if it does not fail again.
     pub damped_for_ms: Option<u64>,
+    /// None while it has nothing to its debit.
+    pub damping: Option<DampingView>,
     pub evidence: Vec<SightingView>,
+}
+
+/// The curve that a penalty falls along, if the path does not fail again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DampingView {
+    pub penalty: u32,
+    /// From here on a path waits, until its penalty has fallen to `reuse`.
+    pub suppress: u32,
+    pub reuse: u32,
+    /// In which a penalty falls by half.
+    pub half_life_ms: u64,
+    /// Until it has fallen to `reuse`; 0 if it has.
+    pub reusable_in_ms: u64,
+    /// Whether it is down, or has not worked for long enough since.
+    pub on_probation: bool,
+}
+
+impl DampingView {
+    fn of(damping: &Damping, now: Boot) -> Self {
+        Self {
+            penalty: damping.penalty(now),
+            suppress: damping::SUPPRESS,
+            reuse: damping::REUSE,
+            half_life_ms: age(damping::HALF_LIFE),
+            reusable_in_ms: age(damping.reusable_in(now)),
+            on_probation: damping.is_on_probation(now),
+        }
+    }
 }
 
 /// What one end last reported of a path.
@@ -285,6 +316,7 @@ impl Desk<'_> {
             damped_for_ms: damping
                 .and_then(|damping| damping.suppressed_for(self.now.boot))
                 .map(age),
+            damping: damping.map(|damping| DampingView::of(damping, self.now.boot)),
             evidence: [self.source, self.target].into_iter().filter_map(seen).collect(),
         }
     }

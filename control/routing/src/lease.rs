@@ -18,10 +18,12 @@ use minicbor::{Decode, Encode};
 use protocol::document::routes::{LeaseRow, Path};
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
 use protocol::time::Wall;
+use serde::{Deserialize, Serialize};
 
 /// A lease as the store keeps it; there is at most one per route and relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
+#[serde(deny_unknown_fields)]
 pub struct RelayLease {
     #[n(0)]
     pub cluster: ClusterId,
@@ -157,8 +159,11 @@ impl Row for RelayLease {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum LeaseState {
     /// Granted; the relay has not shown yet that it knows.
     #[n(1)]
@@ -181,8 +186,9 @@ impl LeaseState {
 }
 
 /// Which lease table of a relay: what the document's header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
 #[cbor(array)]
+#[serde(deny_unknown_fields)]
 pub struct TableVersion {
     #[n(0)]
     pub epoch: u64,

@@ -13,6 +13,7 @@
 mod account;
 mod assign;
 pub mod candidate;
+pub mod case;
 pub mod choose;
 pub mod compile;
 pub mod damping;
@@ -20,6 +21,7 @@ pub mod decide;
 pub mod evidence;
 pub mod explain;
 pub mod forecast;
+pub mod journal;
 pub mod lease;
 pub mod member;
 pub mod neighbour;

@@ -3,6 +3,8 @@
 //! Sources never overwrite each other, and a node speaks only of routes that end at it. Ages are counted on
 //! the controller's own boot clock from the moment a report came in.
 
+mod excerpt;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use protocol::wire::{Carried, Drift, LinkObservation, PathObservation, Report, S
 
 use crate::score::{LossClass, RttClass};
 use crate::via::Via;
+
+pub use excerpt::{Excerpt, LinkSaid, PathSaid, Reporting};
 
 /// The evidence of one cluster. A copy shares what each source said until that source says something else.
 #[derive(Clone, Debug, Default)]

@@ -181,6 +181,17 @@ impl Wanted {
         wanted
     }
 
+    /// One route alone, wanted by whatever policy.
+    pub(crate) fn one(route: WantedRoute) -> Self {
+        let ends = [route.low, route.high].map(|end| (end, BTreeSet::from([route.route])));
+
+        Self {
+            by_node: ends.into(),
+            routes: BTreeMap::from([(route.route, route)]),
+            left_out: 0,
+        }
+    }
+
     pub fn find(&self, route: RouteId) -> Option<&WantedRoute> {
         self.routes.get(&route)
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use minicbor::{Decode, Encode};
 use protocol::id::NodeId;
 use protocol::node::NodeRole;
+use serde::{Deserialize, Serialize};
 
 use crate::member::{Member, MemberState};
 
@@ -24,12 +26,19 @@ pub struct Relay {
     pub host: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum RelayStanding {
+    #[n(1)]
     Ready,
     /// Keeps its routes until they have another path; takes no new ones.
+    #[n(2)]
     Draining,
     /// Not heard of for 5 min. What still flows through it stays until there is something better.
+    #[n(3)]
     Offline,
 }
 
@@ -74,6 +83,14 @@ impl RelayPool {
 
     pub fn is_empty(&self) -> bool {
         self.relays.is_empty()
+    }
+}
+
+impl FromIterator<Relay> for RelayPool {
+    fn from_iter<I: IntoIterator<Item = Relay>>(relays: I) -> Self {
+        Self {
+            relays: relays.into_iter().map(|relay| (relay.node, relay)).collect(),
+        }
     }
 }
 

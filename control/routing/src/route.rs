@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use protocol::document::routes::{Action, Cadence, Path, Reason};
 use protocol::id::{ClusterId, NodeId, RouteId};
 use protocol::time::{Wall, millis};
+use serde::{Deserialize, Serialize};
 
 use crate::candidate::Candidate;
 use crate::score::{LossClass, Tier};
@@ -16,8 +17,9 @@ use crate::via::Via;
 
 /// The latest decision of one route, with what it was made from. A withdrawn one stays, so that its generation is
 /// never reused.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
+#[serde(deny_unknown_fields)]
 pub struct RouteRow {
     #[n(0)]
     pub cluster: ClusterId,
@@ -95,8 +97,9 @@ impl Row for RouteRow {
 }
 
 /// One candidate of a decision and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
+#[serde(deny_unknown_fields)]
 pub struct Considered {
     #[n(0)]
     pub via: Via,
@@ -137,8 +140,11 @@ impl Considered {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     #[n(1)]
     Chosen,

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use protocol::document::routes::Reason;
 use protocol::id::RouteId;
 use protocol::limits::LEASE_ROWS;
+use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, LinkState};
 use crate::pool::RelayStanding;
@@ -36,8 +37,11 @@ pub struct Class {
     pub load: LoadClass,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Its own probes were answered lately.
     #[n(1)]
@@ -64,8 +68,11 @@ impl Tier {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum LossClass {
     /// At most one of the last 20.
     #[n(1)]

@@ -108,6 +108,19 @@ impl Suspicion {
         }
     }
 
+    /// As a case has it: whether anybody is suspected at all, and who of its ends is.
+    pub(crate) fn as_known(freezes: bool, observers: BTreeSet<NodeId>) -> Self {
+        let somebody = Suspect {
+            circle: Circle::Cluster,
+            count: Count::default(),
+        };
+
+        Self {
+            suspects: freezes.then_some(somebody).into_iter().collect(),
+            observers,
+        }
+    }
+
     /// Whether this end's word alone counts for nothing.
     pub fn doubts(&self, observer: NodeId) -> bool {
         self.observers.contains(&observer)

@@ -4,20 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use minicbor::{Decode, Encode};
 use protocol::id::RouteId;
 use protocol::time::Boot;
+use serde::{Deserialize, Serialize};
 
 use crate::damping::Damping;
 use crate::via::Via;
 
 /// What can be so for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum Aspect {
     /// The path is better than the one in use.
+    #[n(1)]
     Better,
     /// The path would make a better standby than one that is.
+    #[n(2)]
     BetterStandby,
     /// The relay's lease is used by nothing.
+    #[n(3)]
     Unused,
 }
 
@@ -88,9 +97,86 @@ impl Trend {
         self.since.get(&(aspect, via)).map(|since| now.since(*since))
     }
 
+    /// Everything that it remembers.
+    pub(crate) fn memory(&self) -> Memory {
+        Memory {
+            lasting: self
+                .since
+                .iter()
+                .map(|((aspect, via), since)| Lasting {
+                    aspect: *aspect,
+                    via: *via,
+                    since: *since,
+                })
+                .collect(),
+            debits: self
+                .damping
+                .iter()
+                .map(|(via, damping)| Debit {
+                    via: *via,
+                    damping: *damping,
+                })
+                .collect(),
+            improved: self.improved.clone(),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.since.is_empty() && self.damping.is_empty() && self.improved.is_empty()
     }
+}
+
+impl From<&Memory> for Trend {
+    fn from(memory: &Memory) -> Self {
+        let lasting = memory.lasting.iter();
+        let debits = memory.debits.iter();
+
+        Self {
+            since: lasting.map(|it| ((it.aspect, it.via), it.since)).collect(),
+            damping: debits.map(|it| (it.via, it.damping)).collect(),
+            improved: memory.improved.clone(),
+        }
+    }
+}
+
+/// A trend laid out for a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Ascending.
+    #[n(0)]
+    pub lasting: Vec<Lasting>,
+    /// By path.
+    #[n(1)]
+    pub debits: Vec<Debit>,
+    /// When a path that worked was left for a better one.
+    #[n(2)]
+    pub improved: Vec<Boot>,
+}
+
+/// What has been so, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+#[serde(deny_unknown_fields)]
+pub struct Lasting {
+    #[n(0)]
+    pub aspect: Aspect,
+    #[n(1)]
+    pub via: Via,
+    #[n(2)]
+    pub since: Boot,
+}
+
+/// What a path has to its debit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+#[serde(deny_unknown_fields)]
+pub struct Debit {
+    #[n(0)]
+    pub via: Via,
+    #[n(1)]
+    pub damping: Damping,
 }
 
 /// The running trends of a cluster.

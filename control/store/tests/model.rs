@@ -202,11 +202,12 @@ fn byte() -> impl Strategy<Value = u8> {
 }
 
 /// Neighbours in the order of keys, two of them not resident.
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table::Beacons,
     Table::Audit,
     Table::AuditHead,
     Table::Journal,
     Table::ControllerIdentities,
     Table::Behind,
+    Table::JournalHead,
 ];

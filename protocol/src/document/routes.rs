@@ -1,6 +1,7 @@
 //! Route decisions for one node, and the table of leases that one relay carries.
 
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::cbor;
 use crate::envelope::{Document, Kind};
@@ -51,8 +52,9 @@ pub struct RouteDecision {
     pub cadence: Cadence,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     #[n(1)]
     Keep,
@@ -73,7 +75,10 @@ impl Action {
 }
 
 /// The way from one node to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Path {
     #[n(1)]
     Direct,
@@ -109,8 +114,9 @@ impl Path {
 }
 
 /// How often a route is probed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum Cadence {
     /// Fast while in use and for a node's first routes, rest otherwise.
     #[default]
@@ -125,8 +131,11 @@ pub enum Cadence {
 }
 
 /// Why a path was chosen or refused. The names are read by scripts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     #[n(1)]
     DirectPreferred,
@@ -134,8 +143,10 @@ pub enum Reason {
     DirectUnconfirmed,
     #[n(3)]
     DirectDown,
+    #[serde(rename = "rh_healthy_low_latency")]
     #[n(4)]
     HealthyLowLatency,
+    #[serde(rename = "rh_stale_exact_relay")]
     #[n(5)]
     StaleExactRelay,
     #[n(6)]
@@ -146,6 +157,7 @@ pub enum Reason {
     RelayFull,
     #[n(9)]
     RelayUnconfirmed,
+    #[serde(rename = "rh_loss_high")]
     #[n(10)]
     LossHigh,
     #[n(11)]
@@ -170,6 +182,7 @@ pub enum Reason {
     #[n(20)]
     LinkDown,
     /// It failed so often of late that it waits (RFC 2439).
+    #[serde(rename = "rh_damped")]
     #[n(21)]
     Damped,
 }
@@ -240,6 +253,21 @@ pub struct LeaseRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_a_reason_is_its_name() {
+        let reasons = (1..=23).filter_map(|number| cbor::decode::<Reason>(&[number]).ok());
+        let mut count = 0;
+        for reason in reasons {
+            count += 1;
+            assert_eq!(serde_json::json!(reason), reason.name());
+            assert_eq!(
+                serde_json::from_value::<Reason>(reason.name().into()).ok(),
+                Some(reason)
+            );
+        }
+        assert_eq!(count, 21);
+    }
 
     #[test]
     fn a_reason_of_a_later_version_does_not_make_a_decision_unreadable() {

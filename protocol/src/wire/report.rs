@@ -1,6 +1,7 @@
 //! What an agent measured: the evidence that route decisions are made from.
 
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::cbor;
 use crate::document::routes::Path;
@@ -83,8 +84,11 @@ pub struct PathObservation {
 }
 
 /// How the effective path compares with the decided one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
 pub enum Drift {
     /// With three misses or more: the peer is heard on no path, and none is blamed.
     #[default]

@@ -102,6 +102,7 @@ fn a_large_pass_is_cut_into_requests_that_each_fit_one_commit() {
             requests: vec![request; requests],
             withdrawals: Vec::new(),
             trend: Default::default(),
+            case: None,
         }
     };
     let all: Vec<Outcome> = (0..12_000)

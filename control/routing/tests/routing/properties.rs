@@ -14,6 +14,7 @@ use protocol::id::{NodeId, RouteId};
 use protocol::limits::STANDBYS;
 use protocol::wire::Report;
 
+use crate::case::{exported, stored};
 use crate::world::{World, member, node, observation, relay};
 
 /// One thing that happens.
@@ -144,6 +145,7 @@ fn round(world: &mut World) -> Result<(), TestCaseError> {
 }
 
 fn judge(world: &World, outcomes: &[Outcome]) -> Result<(), TestCaseError> {
+    judge_cases(outcomes)?;
     for outcome in outcomes {
         let standing = world.routes.find(outcome.route);
         let Some(row) = &outcome.row else {
@@ -154,6 +156,23 @@ fn judge(world: &World, outcomes: &[Outcome]) -> Result<(), TestCaseError> {
         prop_assert_eq!(row.generation, before + grown);
         if outcome.change == Change::Decided {
             judge_decision(world, standing, row)?;
+        }
+    }
+
+    Ok(())
+}
+
+/// Every decision can be made again from its case alone, also when that was written down in between.
+fn judge_cases(outcomes: &[Outcome]) -> Result<(), TestCaseError> {
+    for outcome in outcomes {
+        let is_decided = outcome.change == Change::Decided;
+        prop_assert_eq!(outcome.case.is_some(), is_decided);
+        let Some(case) = outcome.case.as_deref() else {
+            continue;
+        };
+        for again in [stored(case), exported(case)] {
+            let derived = again.decide();
+            prop_assert_eq!(derived.as_ref(), Some(outcome));
         }
     }
 

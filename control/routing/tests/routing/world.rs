@@ -175,6 +175,13 @@ impl World {
     pub(crate) fn decide(&mut self) -> Vec<Outcome> {
         self.suspicion = Suspicion::of(&self.observations, &self.members, &self.wanted, self.now.boot);
         let outcomes = decide(&self.snapshot(), self.now);
+        for outcome in outcomes.iter().filter(|outcome| outcome.is_decision()) {
+            let derived = outcome.case.as_ref().map(|case| case.decide());
+            assert!(
+                derived.is_none_or(|derived| derived.as_ref() == Some(outcome)),
+                "{outcome:?} does not follow from its case"
+            );
+        }
         self.apply(&outcomes);
 
         outcomes
