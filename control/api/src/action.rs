@@ -108,6 +108,8 @@ actions! {
     RouteShow = "route/show", Look, Read, Cluster;
     /// Explain one route: evidence, scores, candidates refused and why.
     RouteExplain = "route/explain", Look, Read, Cluster;
+    /// List the decisions that were made, with what they were made from.
+    RouteJournal = "route/journal", Look, Read, Cluster;
     /// List the relays with their loads.
     RelayList = "relay/list", Look, Read, Cluster;
     /// Show one relay.

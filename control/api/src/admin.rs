@@ -2,6 +2,7 @@
 
 mod input;
 mod joining;
+mod journal;
 mod paths;
 mod policy;
 mod resolve;
@@ -118,6 +119,7 @@ pub fn read(
         Action::RouteList => paths::routes(reading, parse(input)?),
         Action::RouteShow => paths::route(reading, parse(input)?),
         Action::RouteExplain => paths::explain(reading, parse(input)?),
+        Action::RouteJournal => journal::list(reading, parse(input)?),
         Action::RelayList => paths::relays(reading, parse(input)?),
         Action::RelayShow => paths::relay(reading, parse(input)?),
         Action::LeaseList => paths::leases(reading, parse(input)?),

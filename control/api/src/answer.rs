@@ -18,6 +18,7 @@ use protocol::wire::{JoinReply, JoinRequest, NodeReply};
 use crate::admin;
 use crate::doubt;
 use crate::failure::Failure;
+use crate::journal::{self, Retention};
 use crate::request::{Caller, Reply, Request};
 use crate::routing;
 use crate::touched::{Touched, Tracked};
@@ -33,6 +34,8 @@ pub struct Bench {
     /// Intervals that every node of this controller's clusters is given.
     pub transport: Transport,
     pub version: &'static str,
+    /// What is kept of the decision journal of each cluster.
+    pub journal: Retention,
 }
 
 /// Everything that one call draws from.
@@ -245,7 +248,10 @@ fn of_controller(
                 }
             }
         }
-        Request::Decide { cluster, outcomes } => routing::apply(desk, *cluster, outcomes, touched)?,
+        Request::Decide { cluster, outcomes } => {
+            let written = routing::apply(desk, *cluster, outcomes, touched)?;
+            journal::keep(desk, bench, *cluster, &written)?;
+        }
         Request::Doubt { cluster, suspects } => doubt::note(desk, *cluster, suspects)?,
         Request::Serve {
             controller,
@@ -287,6 +293,7 @@ fn tick(desk: &mut Desk<'_>, bench: &Bench) -> Result<(), Failure> {
     for cluster in control_core::cluster::list(desk.tx)? {
         publish::watch_clock(desk, cluster.id)?;
         node::prune(desk, &cluster)?;
+        journal::prune(desk, bench, cluster.id)?;
     }
     // Before the hour is over: with a clock that was ahead this controller's certificate may lie in the future.
     serve(desk, bench.controller, bench.key, &bench.endpoints)

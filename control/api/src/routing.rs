@@ -15,7 +15,8 @@ pub fn batches(outcomes: Vec<Outcome>) -> Vec<Vec<Outcome>> {
     let mut batches: Vec<Vec<Outcome>> = Vec::new();
     let mut rows = 0;
     for outcome in outcomes {
-        let more = 1 + outcome.requests.len() + outcome.withdrawals.len();
+        let journalled = usize::from(outcome.case.is_some());
+        let more = 1 + journalled + outcome.requests.len() + outcome.withdrawals.len();
         match batches.last_mut().filter(|_| rows + more <= BATCH_ROWS) {
             Some(batch) => batch.push(outcome),
             None => {
@@ -33,18 +34,21 @@ pub(crate) fn writes(outcome: &Outcome) -> bool {
     outcome.row.is_some() || !outcome.requests.is_empty() || !outcome.withdrawals.is_empty()
 }
 
-/// Writes outcomes. One that was made from a row that has changed since is left out: the next pass makes it anew.
-pub fn apply(
+/// Writes outcomes, and returns those whose rows it wrote. One that was made from a row that has changed since is left
+/// out: the next pass makes it anew.
+pub fn apply<'o>(
     desk: &mut Desk<'_>,
     cluster: ClusterId,
-    outcomes: &[Outcome],
+    outcomes: &'o [Outcome],
     touched: &mut Touched,
-) -> Result<(), Failure> {
+) -> Result<Vec<&'o Outcome>, Failure> {
+    let mut written = Vec::new();
     for outcome in outcomes {
         if let Some(row) = outcome.row.as_ref()
             && follows(desk, row)?
         {
             desk.tx.put(row)?;
+            written.push(outcome);
             touched.routes.extend([(cluster, row.low), (cluster, row.high)]);
         }
         for request in &outcome.requests {
@@ -64,7 +68,7 @@ pub fn apply(
         }
     }
 
-    Ok(())
+    Ok(written)
 }
 
 /// The lease under this id. One that cannot be read is none: what relays hold of it ends with the next table.

@@ -289,6 +289,19 @@ pub struct ClusterStatus {
     pub routes: BTreeMap<String, usize>,
     pub pending_requests: usize,
     pub findings: usize,
+    pub journal: JournalView,
+}
+
+/// How far the decision journal of a cluster reaches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalView {
+    pub entries: u64,
+    pub bytes: u64,
+    /// When the oldest entry was written.
+    pub since: Option<String>,
+    pub oldest_seconds: u64,
+    /// Decisions that were never kept, too many at once.
+    pub missed: u64,
 }
 
 /// RFC 3339 in UTC; a time past the year 9999 shows as its end.

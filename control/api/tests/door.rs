@@ -26,6 +26,7 @@ use control_api::admin::{self, Reading};
 use control_api::answer::{self, Bench, Call};
 use control_api::failure::Failure;
 use control_api::fleet::Fleet;
+use control_api::journal::Retention;
 use control_api::live::Live;
 use control_api::publish::{self, Pen, Place, Publications, Transactions};
 use control_api::request::{Caller, Reply, Request};
@@ -58,6 +59,8 @@ use serde_json::{Value, json};
 
 #[path = "door/behind.rs"]
 mod behind;
+#[path = "door/journal.rs"]
+mod journal;
 #[path = "door/kept.rs"]
 mod kept;
 #[path = "door/quiet.rs"]
@@ -356,6 +359,7 @@ impl Controller {
             endpoints: vec!["127.0.0.1:7443".to_owned()],
             transport: Transport::default(),
             version: "test",
+            journal: Retention::default(),
         };
 
         Self {

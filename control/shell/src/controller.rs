@@ -10,6 +10,7 @@ use agent_shell::tls::{self, ClientDoors, TlsUnusable, Trust};
 use agent_shell::{parts::Supervisor, quic, socket};
 use control_api::answer::Bench;
 use control_api::failure::Failure;
+use control_api::journal::Retention;
 use control_api::live::Live;
 use control_api::witness::Origins;
 use control_core::behind;
@@ -52,6 +53,8 @@ pub struct ControllerConfig {
     pub version: &'static str,
     /// How many connections may be open.
     pub limits: Limits,
+    /// What is kept of the decision journal of each cluster.
+    pub journal: Retention,
 }
 
 /// The world a controller runs in; the simulator has others.
@@ -165,6 +168,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         endpoints: config.endpoints.clone(),
         transport: config.transport,
         version: config.version,
+        journal: config.journal,
     };
     let trust = Trust::default().timed_by(parts.clock.clone());
     let leaves = Leaves::new(parts.controller, parts.key.clone());

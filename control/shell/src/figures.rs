@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use control_api::admin::ROUTE_STATES;
-use control_api::view::StatusView;
+use control_api::view::{ClusterStatus, JournalView, StatusView};
 use control_core::doorkeeper::Full;
 use control_core::finding::{self, FindingKind, FindingState, Severity};
 use control_core::node::NodeState;
@@ -41,6 +41,7 @@ pub(crate) fn begin() {
     }
     metrics::counter!("gabion_controller_rate_limited_total").increment(0);
     metrics::counter!("gabion_controller_decisions_total").increment(0);
+    metrics::counter!("gabion_controller_journal_missed_total").absolute(0);
 }
 
 /// Counts a commit that did not come about.
@@ -103,6 +104,19 @@ async fn fleet(admin: &Admin) {
         let routes = sum(status.clusters.iter().map(|cluster| &cluster.routes), state);
         metrics::gauge!("gabion_controller_routes", "state" => state).set(routes);
     }
+    journals(&status.clusters);
+}
+
+fn journals(clusters: &[ClusterStatus]) {
+    let sum = |of: fn(&JournalView) -> u64| clusters.iter().map(|cluster| of(&cluster.journal)).sum::<u64>();
+    let oldest = clusters
+        .iter()
+        .map(|cluster| cluster.journal.oldest_seconds)
+        .max();
+    metrics::gauge!("gabion_controller_journal_entries").set(sum(|journal| journal.entries) as f64);
+    metrics::gauge!("gabion_controller_journal_bytes").set(sum(|journal| journal.bytes) as f64);
+    metrics::gauge!("gabion_controller_journal_oldest_seconds").set(oldest.unwrap_or(0) as f64);
+    metrics::counter!("gabion_controller_journal_missed_total").absolute(sum(|journal| journal.missed));
 }
 
 fn sum<'a>(counts: impl Iterator<Item = &'a BTreeMap<String, usize>>, state: &str) -> f64 {

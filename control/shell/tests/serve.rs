@@ -14,6 +14,7 @@ use agent_shell::parts::Unsupervised;
 use agent_shell::quic;
 use agent_shell::tls::{self, ExpectedServer, Trust};
 use bytes::Bytes;
+use control_api::journal::Retention;
 use control_core::doorkeeper::Limits;
 use control_shell::controller::{self, ControllerConfig, Parts, Writing};
 use control_shell::init::{self, InitConfig, Root};
@@ -484,6 +485,7 @@ impl Running {
             transport: Transport::default(),
             version: "test",
             limits,
+            journal: Retention::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap_or(()) };

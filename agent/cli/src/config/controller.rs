@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use control_api::journal::Retention;
 use control_core::doorkeeper::Limits;
 use protocol::document::config::Transport;
 use protocol::key::VerifyKey;
@@ -35,6 +36,7 @@ pub(crate) struct ControllerFile {
     product_root: ProductRoot,
     limits: Bounds,
     transport: Intervals,
+    journal: Kept,
 }
 
 /// How many connections may be open, in place of the usual bounds.
@@ -58,6 +60,27 @@ impl Bounds {
             handshakes_per_source: self.handshakes_per_source.unwrap_or(usual.handshakes_per_source),
             strangers: self.strangers.unwrap_or(usual.strangers),
             strangers_per_source: self.strangers_per_source.unwrap_or(usual.strangers_per_source),
+        }
+    }
+}
+
+/// How much of the decision journal of each cluster is kept, in place of the usual.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Kept {
+    mebibytes: Option<u32>,
+    age: Option<Span>,
+}
+
+impl Kept {
+    fn settled(self) -> Retention {
+        let usual = Retention::default();
+
+        Retention {
+            bytes: self
+                .mebibytes
+                .map_or(usual.bytes, |count| u64::from(count) * MEBIBYTE),
+            age: self.age.map_or(usual.age, Span::get),
         }
     }
 }
@@ -147,6 +170,7 @@ pub(crate) struct ControllerSettings {
     pub(crate) product_root: ProductRoot,
     pub(crate) limits: Limits,
     pub(crate) transport: Transport,
+    pub(crate) journal: Retention,
 }
 
 impl ControllerFile {
@@ -170,12 +194,15 @@ impl ControllerFile {
             product_root: self.product_root,
             limits: self.limits.settled(),
             transport: self.transport.settled(),
+            journal: self.journal.settled(),
         }
     }
 }
 
 /// IPv4 and IPv6.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 7443);
+
+const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Where the packages put the file.
 pub(crate) const USUAL_FILE: &str = "/etc/gabion/controller.toml";
@@ -251,6 +278,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_said_of_the_journal_is_the_usual() {
+        let file: ControllerFile = toml::from_str("[journal]\nmebibytes = 2\n").unwrap();
+        let journal = file.settled(ControllerFlags::default(), None).journal;
+
+        assert_eq!(
+            (journal.bytes, journal.age),
+            (2 * MEBIBYTE, Retention::default().age)
+        );
+    }
+
+    #[test]
     fn the_packaged_file_says_what_it_shows() {
         let file: ControllerFile = toml::from_str(PACKAGED).unwrap();
         let all: ControllerFile = toml::from_str(&super::super::roles::uncommented(PACKAGED)).unwrap();
@@ -264,6 +302,8 @@ mod tests {
         assert_eq!(all.transport.settled(), Transport::default());
         assert!(all.limits.strangers_per_source.is_some());
         assert_eq!(all.limits.settled(), Limits::default());
+        assert!(all.journal.age.is_some() && all.journal.mebibytes.is_some());
+        assert_eq!(all.journal.settled(), Retention::default());
     }
 
     const PACKAGED: &str = include_str!("../../../../packaging/etc/controller.toml");

@@ -49,6 +49,7 @@ pub(crate) async fn run(
         transport: settings.transport,
         version: env!("CARGO_PKG_VERSION"),
         limits: settings.limits,
+        journal: settings.journal,
     };
     let parts = Parts {
         clock: Arc::new(SystemClock),

@@ -104,6 +104,30 @@ pub(super) struct Pair {
     pub(super) target: String,
 }
 
+/// Entries of the decision journal: those of a pair, after a number or else the newest, or the newest before a number.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Journal {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    #[serde(default)]
+    pub(super) source: Option<String>,
+    #[serde(default)]
+    pub(super) target: Option<String>,
+    #[serde(default)]
+    pub(super) after: Option<u64>,
+    #[serde(default)]
+    pub(super) before: Option<u64>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub(super) since: Option<String>,
+    #[serde(default)]
+    pub(super) limit: Option<usize>,
+    /// Whether each is a line of an export, with all that it was decided from.
+    #[serde(default)]
+    pub(super) inputs: bool,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Policies {

@@ -10,6 +10,7 @@ use control_routing::pool::RelayStanding;
 use control_routing::route::RouteRow;
 use control_routing::via::Via;
 use protocol::document::routes::Path;
+use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{NodeId, RouteId};
 use protocol::limits::LEASE_ROWS;
@@ -19,10 +20,11 @@ use serde_json::{Value, json};
 
 use super::input::{Item, OfCluster, Pair};
 use super::sight::{Sight, loss, millis};
-use super::{Reading, joining, resolve, show};
+use super::{Reading, joining, journal, resolve, show};
 use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::live::ClusterLife;
+use crate::publication::Publication;
 use crate::view::{LeaseView, LinkView, RelayView, RouteView, time};
 
 /// A cluster as it is stored, beside what memory holds of it.
@@ -192,18 +194,23 @@ pub(super) fn explain(reading: &Reading<'_>, input: Pair) -> Result<Value, Failu
     let snapshot = scene.snapshot();
     let explanation = explain::explain(&snapshot, source, target, reading.now, words);
     let mut view = show(&explanation.ok_or_else(|| no_route(&input))?)?;
-    if let (Some(publication), Some(members)) = (
-        reading.publications.get(&scene.fleet.cluster),
-        view.as_object_mut(),
-    ) {
-        members.insert(
-            "signer".to_owned(),
-            json!(publication.authority.fingerprint().to_string()),
-        );
-        members.insert("epoch".to_owned(), json!(publication.rank.epoch));
+    view["history"] = Value::from(journal::history(&scene, route_id(&scene, &input)?)?);
+    if let Some(publication) = reading.publications.get(&scene.fleet.cluster) {
+        view["signer"] = json!(publication.authority.fingerprint().to_string());
+        view["epoch"] = json!(publication.rank.epoch);
+        view["published"] = json!([source, target].map(|end| decisions_of(publication, end)));
     }
 
     Ok(view)
+}
+
+/// The version of the document that tells a node its decisions.
+fn decisions_of(publication: &Publication, node: NodeId) -> Option<u64> {
+    let mut documents = publication.of(node);
+
+    documents
+        .find(|document| document.kind == Kind::Routes)
+        .map(|document| document.version)
 }
 
 pub(super) fn route_view(scene: &Scene<'_>, row: &RouteRow) -> RouteView {

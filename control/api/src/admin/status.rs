@@ -20,7 +20,7 @@ use super::input::{Item, Nothing, Page};
 use super::paths::{Scene, route_view};
 use super::{Reading, show, trust};
 use crate::failure::Failure;
-use crate::view::{AuditVerdict, AuditView, ClusterStatus, FindingView, StatusView, time};
+use crate::view::{AuditVerdict, AuditView, ClusterStatus, FindingView, JournalView, StatusView, time};
 
 pub(super) fn status(reading: &Reading<'_>) -> Result<Value, Failure> {
     let installation = installation::find(reading.view)?;
@@ -114,6 +114,19 @@ fn cluster_status(reading: &Reading<'_>, row: &ClusterRow) -> Result<ClusterStat
             .filter(|row| row.state(now) == RequestState::Pending)
             .count(),
         findings: open_findings(reading, Some(row.id))?,
+        journal: journal(reading, row.id)?,
+    })
+}
+
+fn journal(reading: &Reading<'_>, cluster: ClusterId) -> Result<JournalView, Failure> {
+    let head = control_routing::journal::head(reading.view, cluster)?;
+
+    Ok(JournalView {
+        entries: head.entries(),
+        bytes: head.bytes,
+        since: head.since.map(time),
+        oldest_seconds: head.since.map_or(0, |at| reading.now.wall.since(at).as_secs()),
+        missed: head.missed,
     })
 }
 

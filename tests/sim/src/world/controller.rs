@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_shell::parts::Unsupervised;
+use control_api::journal::Retention;
 use control_core::audit::Actor;
 use control_core::desk::Desk;
 use control_core::doorkeeper::Limits;
@@ -107,6 +108,7 @@ impl ControlHost {
             transport: self.transport,
             version: "sim",
             limits: Limits::default(),
+            journal: Retention::default(),
         };
         let controller = match Controller::start(config, parts) {
             Ok(controller) => controller,
