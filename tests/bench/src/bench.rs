@@ -25,25 +25,37 @@ pub(crate) struct Findings {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) figure: Figure,
-    /// The most that p50 and p99 may be, in the figure's unit; none without a budget.
+    /// None without a budget.
     pub(crate) budget: Option<Budget>,
 }
 
+/// What a figure must hold (DESIGN 11).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Budget {
-    pub(crate) p50: f64,
-    pub(crate) p99: Option<f64>,
+pub(crate) enum Budget {
+    /// The most that p50 and p99 may be, in the figure's unit.
+    Within { p50: f64, p99: Option<f64> },
+    /// The most that p50 may be of the floor.
+    AtMostOfFloor(f64),
+    /// The least that p50 must be of the floor.
+    AtLeastOfFloor(f64),
 }
 
 impl Budget {
     pub(crate) fn is_held_by(self, figure: &Figure) -> bool {
-        figure.p50 <= self.p50 && self.p99.is_none_or(|most| figure.p99 <= most)
+        match self {
+            Self::Within { p50, p99 } => figure.p50 <= p50 && p99.is_none_or(|most| figure.p99 <= most),
+            Self::AtMostOfFloor(most) => figure.ratio <= most,
+            Self::AtLeastOfFloor(least) => figure.ratio >= least,
+        }
     }
 }
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotMeasured {
+    /// What was to be measured did not do what it does.
+    #[error("not measured: {0}")]
+    Broken(String),
     /// What was measured cannot be written down.
     #[error("the figures cannot be written down")]
     File(#[from] io::Error),

@@ -59,7 +59,7 @@ struct Pace {
 const SHIPPED: Pace = Pace {
     interval_ms: 200,
     mark: "",
-    budget: Budget {
+    budget: Budget::Within {
         p50: 800.0,
         p99: Some(1_500.0),
     },
@@ -67,7 +67,7 @@ const SHIPPED: Pace = Pace {
 const BRISK: Pace = Pace {
     interval_ms: 100,
     mark: "_100ms",
-    budget: Budget {
+    budget: Budget::Within {
         p50: 500.0,
         p99: None,
     },

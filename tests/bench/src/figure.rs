@@ -30,7 +30,7 @@ impl Figure {
         Some(Self {
             value: p50,
             unit: unit.to_owned(),
-            floor: tenths(floor),
+            floor: rounded(floor),
             ratio: hundredths(p50 / floor),
             n: sorted.len(),
             min: *sorted.first()?,
@@ -48,13 +48,19 @@ pub(crate) fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     sorted.get(rank - 1).copied()
 }
 
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+/// To tenths, and where they would say little to hundredths.
+fn rounded(value: f64) -> f64 {
+    match value < FEW {
+        true => hundredths(value),
+        false => (value * 10.0).round() / 10.0,
+    }
 }
 
 fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
+
+const FEW: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {
@@ -80,6 +86,13 @@ mod tests {
         assert_eq!((figure.value, figure.p50, figure.p99), (600.0, 600.0, 900.0));
         assert_eq!((figure.min, figure.max, figure.n), (300.0, 900.0, 3));
         assert_eq!((figure.floor, figure.ratio), (400.0, 1.5));
+    }
+
+    #[test]
+    fn a_small_floor_is_not_rounded_away() {
+        let figure = Figure::of(&[0.3], "%", 0.062).unwrap();
+
+        assert_eq!((figure.floor, figure.ratio), (0.06, 4.84));
     }
 
     #[test]

@@ -3,12 +3,23 @@
 //! A bench is a file with one function that gives [`bench::Findings`], and a line in [`BENCHES`].
 
 mod bench;
+mod client;
+mod enrol;
 mod failover;
 mod figure;
+mod fleet;
+mod floor;
 mod machine;
 mod measured;
+mod memory;
+mod poll;
+mod process;
+mod relay;
+mod rest;
+mod rounds;
 mod routing;
 mod table;
+mod writes;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,10 +28,30 @@ use std::process::ExitCode;
 use bench::{Bench, NotMeasured};
 use measured::Measured;
 
-const BENCHES: &[Bench] = &[failover::BENCH, routing::REDECIDE, routing::RECOMPUTE];
+/// In the order in which they run: the longest last.
+const BENCHES: &[Bench] = &[
+    enrol::BENCH,
+    poll::BENCH,
+    writes::BENCH,
+    relay::BENCH,
+    rest::BENCH,
+    memory::BENCH,
+    routing::REDECIDE,
+    routing::RECOMPUTE,
+    failover::BENCH,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(served) = floor::serve(&arguments) {
+        return match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: the floor: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let Some(options) = Options::read(&arguments) else {
         let names: Vec<&str> = BENCHES.iter().map(|bench| bench.name).collect();
         eprintln!(

@@ -68,9 +68,11 @@ fn cells(row: &Row) -> [String; 10] {
 }
 
 fn told(budget: Budget) -> String {
-    match budget.p99 {
-        None => format!("p50 ≤ {}", budget.p50),
-        Some(p99) => format!("p50 ≤ {}, p99 ≤ {p99}", budget.p50),
+    match budget {
+        Budget::Within { p50, p99: None } => format!("p50 ≤ {p50}"),
+        Budget::Within { p50, p99: Some(p99) } => format!("p50 ≤ {p50}, p99 ≤ {p99}"),
+        Budget::AtMostOfFloor(most) => format!("≤ {most} × floor"),
+        Budget::AtLeastOfFloor(least) => format!("≥ {least} × floor"),
     }
 }
 
@@ -85,7 +87,7 @@ mod tests {
         let row = |p99| Row {
             name: "death_ms".to_owned(),
             figure: Figure::of(&[400.0, 900.0], "ms", 300.0).unwrap(),
-            budget: Some(Budget {
+            budget: Some(Budget::Within {
                 p50: 500.0,
                 p99: Some(p99),
             }),
@@ -93,6 +95,21 @@ mod tests {
 
         assert!(markdown(&[row(900.0)]).ends_with("p50 ≤ 500, p99 ≤ 900: held |\n"));
         assert!(markdown(&[row(899.0)]).ends_with("p50 ≤ 500, p99 ≤ 899: MISSED |\n"));
+    }
+
+    #[test]
+    fn a_budget_may_be_a_part_of_the_floor_or_a_multiple_of_it() {
+        let row = |budget| Row {
+            name: "polls_per_s".to_owned(),
+            figure: Figure::of(&[500.0], "/s", 1_000.0).unwrap(),
+            budget: Some(budget),
+        };
+        let shown = |budget| markdown(&[row(budget)]);
+
+        assert!(shown(Budget::AtLeastOfFloor(0.5)).ends_with("≥ 0.5 × floor: held |\n"));
+        assert!(shown(Budget::AtLeastOfFloor(0.51)).ends_with("≥ 0.51 × floor: MISSED |\n"));
+        assert!(shown(Budget::AtMostOfFloor(0.5)).ends_with("≤ 0.5 × floor: held |\n"));
+        assert!(shown(Budget::AtMostOfFloor(0.49)).ends_with("≤ 0.49 × floor: MISSED |\n"));
     }
 
     #[test]

@@ -116,6 +116,8 @@ const AGENT_SHELL: &[&str] = &["agent-shell"];
 const SHELLS: &[&str] = &["agent-shell", "control-shell"];
 const CLI: &[&str] = &["gabion"];
 const TESTS: &[&str] = &["sim", "e2e", "bench"];
+/// Measures the product beside the bare library.
+const FLOOR: &[&str] = &["bench"];
 const TOOL: &[&str] = &["xtask"];
 
 /// Crates with a job. A crate that is not here may be used by nobody; sorted by name.
@@ -145,7 +147,7 @@ pub(super) const JOBS: &[Job] = &[
     Job { name: "quinn", users: &[SHELLS, CLI, TESTS], job: "carries everything between machines" },
     Job { name: "rand", users: &[PURE, SHELLS, CLI, TESTS], job: "chance; a pure room takes it as an argument" },
     Job { name: "rcgen", users: &[PROTOCOL], job: "issues every certificate" },
-    Job { name: "rusqlite", users: &[STORE], job: "the embedded engine" },
+    Job { name: "rusqlite", users: &[STORE, FLOOR], job: "the embedded engine" },
     Job { name: "rustix", users: &[STORE, SHELLS, CLI, TESTS], job: "system calls that std lacks" },
     Job { name: "rustls", users: &[SHELLS, CLI, TESTS], job: "carries everything between machines" },
     Job { name: "rustls-pki-types", users: &[PURE, SHELLS, CLI, TESTS], job: "certificates as bytes" },
