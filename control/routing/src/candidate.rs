@@ -180,8 +180,10 @@ pub fn appraise(
         .relays
         .iter()
         .filter(|relay| !ends.both().contains(&relay.node));
+    let sights = ends.both().map(|end| input.observations.sight(end));
+    let leases: Vec<&RelayLease> = input.leases.of_route(ends.route).collect();
     let relayed = relays.map(|relay| {
-        let lease = input.leases.on(ends.route, relay.node);
+        let lease = leases.iter().find(|lease| lease.relay == relay.node).copied();
         let load = reserved.load(input, relay.node);
         let (standing, barred_for) = standing(relay, lease, reserved.rows(input, relay.node), now);
         let sticky = match standing {
@@ -216,7 +218,7 @@ pub fn appraise(
             if current == Some(subject.via) {
                 subject.sticky = Stickiness::Current;
             }
-            let evidence = Evidence::gather(input, ends, subject.via, from, now.boot);
+            let evidence = Evidence::gather((ends, sights), input.suspicion, subject.via, from, now.boot);
             let (score, mut reasons) = Score::of(&subject, &evidence);
             reasons.extend(barred_for);
 

@@ -259,6 +259,7 @@ impl End {
             labels: Labels::default(),
             seal_key: SealKey::parse([1; 32]).expect("not zero"),
             endpoints: Vec::new(),
+            reverted: None,
             state: match self.stands {
                 true => MemberState::Active,
                 false => MemberState::Disabled,

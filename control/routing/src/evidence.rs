@@ -5,9 +5,8 @@ use std::time::Duration;
 use protocol::id::{NodeId, RouteId};
 use protocol::time::Boot;
 
-use crate::decide::Snapshot;
-use crate::observations::{FRESH, LinkSeen, PathSeen};
-use crate::suspicion::is_well;
+use crate::observations::{FRESH, LinkSeen, PathSeen, Sight};
+use crate::suspicion::{Suspicion, is_well};
 use crate::via::Via;
 
 /// The ends of a route: the only ones whose word on it counts.
@@ -58,18 +57,22 @@ impl Evidence {
     }
 
     /// Gathers what the ends reported of `via` under route generations that are not below `from`.
-    pub fn gather(input: &Snapshot<'_>, ends: Ends, via: Via, from: u64, now: Boot) -> Self {
-        let observations = input.observations;
-        let probes = ends
-            .both()
-            .map(|end| observations.path(end, ends.route, via))
+    pub(crate) fn gather(
+        (ends, sights): (Ends, [Sight<'_>; 2]),
+        suspicion: &Suspicion,
+        via: Via,
+        from: u64,
+        now: Boot,
+    ) -> Self {
+        let probes = sights
+            .map(|sight| sight.path(ends.route, via))
             .map(|seen| seen.filter(|seen| seen.generation >= from && now.since(seen.at) <= MARK));
-        let links = link_ends(ends, via)
-            .map(|(from, to)| observations.link(from, to))
-            .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
+        let [low, high] = sights;
+        let peers = link_peers(ends, via);
+        let links = [low.link(peers[0]), high.link(peers[1])].map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
         let is_well =
             |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
-        let is_doubted = |end: usize| is_well(1 - end) && input.suspicion.doubts(ends.both()[end]);
+        let is_doubted = |end: usize| is_well(1 - end) && suspicion.doubts(ends.both()[end]);
         let blamed = [0, 1]
             .into_iter()
             .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));
@@ -116,10 +119,11 @@ fn newest_rtt(probes: [Option<&PathSeen>; 2], now: Boot) -> Option<u32> {
     newest.or_else(|| measured().filter_map(|seen| seen.rtt_us).max())
 }
 
-fn link_ends(ends: Ends, via: Via) -> [(NodeId, NodeId); 2] {
+/// Whom the lower end and the higher one need a link to.
+const fn link_peers(ends: Ends, via: Via) -> [NodeId; 2] {
     match via {
-        Via::Direct => [(ends.low, ends.high), (ends.high, ends.low)],
-        Via::Relay(relay) => [(ends.low, relay), (ends.high, relay)],
+        Via::Direct => [ends.high, ends.low],
+        Via::Relay(relay) => [relay, relay],
     }
 }
 

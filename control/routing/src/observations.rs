@@ -198,6 +198,11 @@ impl Observations {
         }
     }
 
+    /// What `source` said, found once for many questions.
+    pub(crate) fn sight(&self, source: NodeId) -> Sight<'_> {
+        Sight(self.sources.get(&source).map(Arc::as_ref))
+    }
+
     /// What `source` last said of one path of a route.
     pub fn path(&self, source: NodeId, route: RouteId, via: Via) -> Option<&PathSeen> {
         self.sources.get(&source)?.paths.get(&(route, via))
@@ -273,6 +278,20 @@ struct Source {
     runs: BTreeMap<RouteId, Run>,
     links: BTreeMap<NodeId, LinkSeen>,
     carried: BTreeMap<LeaseId, CarriedSeen>,
+}
+
+/// What one node last said; nothing, if it never said anything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight<'a>(Option<&'a Source>);
+
+impl<'a> Sight<'a> {
+    pub(crate) fn path(self, route: RouteId, via: Via) -> Option<&'a PathSeen> {
+        self.0?.paths.get(&(route, via))
+    }
+
+    pub(crate) fn link(self, peer: NodeId) -> Option<&'a LinkSeen> {
+        self.0?.links.get(&peer)
+    }
 }
 
 /// An unbroken series of reports on one route.

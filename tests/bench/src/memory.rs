@@ -103,6 +103,7 @@ async fn heard(nodes: &[Attached]) -> Result<(), String> {
             applied: Vec::new(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             refused: Vec::new(),
+            reverted: None,
         };
         let reply: NodeReply =
             crate::fleet::exchange(&node.connection, &NodeRequest::Heartbeat(heartbeat)).await?;

@@ -124,6 +124,7 @@ impl Observations {
             paths: paths.map(|said| ((route, said.via), said.seen())).collect(),
             links: links.map(|said| (said.peer, said.seen())).collect(),
             runs: runs.collect(),
+            ..Source::default()
         };
         self.sources.insert(source, Arc::new(said));
     }

@@ -189,6 +189,7 @@ fn machine(kind: u8, number: u32, role: NodeRole, size: Size) -> (NodeId, Member
         labels: Labels::parse(labels).expect("valid labels"),
         seal_key: SealKey::parse([7; 32]).expect("not zero"),
         endpoints: Vec::new(),
+        reverted: None,
         state: MemberState::Active,
     };
 

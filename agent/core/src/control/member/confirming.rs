@@ -27,7 +27,7 @@ impl Membership {
             return;
         }
         match self.is_where_config_says(turn) {
-            true => self.session.hurry(),
+            true => self.session.hurry(Duration::ZERO),
             false => self.readdress(SPREAD, turn),
         }
     }
@@ -35,7 +35,7 @@ impl Membership {
     /// A session has begun: the trial, if one is on, ends with its first poll.
     pub(super) fn prove_trial(&mut self) {
         if self.documents.is_on_trial() {
-            self.session.hurry();
+            self.session.hurry(Duration::ZERO);
         }
     }
 
