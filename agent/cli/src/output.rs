@@ -90,6 +90,16 @@ pub(crate) fn put(text: &str) -> io::Result<()> {
     }
 }
 
+/// As [`put`], and says whether anybody reads yet: what goes on for ever ends then.
+pub(crate) fn offer(text: &str) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Wraps prose at the width of a table, each further line behind `indent`.
 pub(crate) fn wrapped(text: &str, indent: usize) -> String {
     let room = usize::from(WIDTH).saturating_sub(indent);

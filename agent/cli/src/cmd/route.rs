@@ -1,5 +1,8 @@
 //! `gabion route`.
 
+mod journal;
+mod replay;
+
 use std::fmt::Write;
 
 use clap::{Args, Subcommand};
@@ -17,6 +20,12 @@ pub(crate) enum Command {
     Show(Pair),
     /// Explain one route: evidence, scores, candidates refused and why
     Explain(Pair),
+    /// List the decisions that were made, or export them with all that they were made from
+    Journal(journal::Options),
+    /// Make exported decisions again from their inputs alone, and compare; needs no controller
+    Replay(replay::Options),
+    /// Show decisions as they are made
+    Watch(journal::WatchOptions),
 }
 
 /// Two nodes.
@@ -52,6 +61,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
                 .await?;
             session.put(&session.printer.told(&explained, || story(&explained, session)))
         }
+        Command::Journal(options) => journal::run(&options, session).await,
+        Command::Replay(options) => replay::run(&options, session),
+        Command::Watch(options) => journal::watch(&options, session).await,
     }
 }
 
@@ -98,9 +110,26 @@ fn story(explained: &Value, session: &Session) -> String {
             session.printer.list(&sightings, &SIGHTINGS)
         );
     }
+    let damped: Vec<Value> = rows.iter().filter_map(damping).collect();
+    if !damped.is_empty() {
+        let _ = write!(
+            text,
+            "\ndamping: a penalty falls by half every {} s\n{}",
+            damped[0]["half_life_ms"].as_u64().unwrap_or(0) / 1_000,
+            session.printer.list(&damped, &DAMPING)
+        );
+    }
     let leases = explained["leases"].as_array().cloned().unwrap_or_default();
     if !leases.is_empty() {
         let _ = write!(text, "\nleases\n{}", session.printer.list(&leases, &LEASES));
+    }
+    let history = explained["history"].as_array().cloned().unwrap_or_default();
+    if !history.is_empty() {
+        let _ = write!(
+            text,
+            "\ndecisions, newest last\n{}",
+            session.printer.list(&history, &HISTORY)
+        );
     }
 
     text
@@ -141,6 +170,10 @@ fn decided(decision: &Value, explained: &Value, text: &mut String) {
     for (name, value) in lines {
         let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
     }
+    if !explained["published"].is_null() {
+        let versions = words(&explained["published"]);
+        let _ = writeln!(text, "  documents versions {versions}, of source and target");
+    }
 }
 
 /// The evidence of one candidate, each row with the path that it is about.
@@ -153,6 +186,14 @@ fn sightings(candidate: &Value) -> Vec<Value> {
             row
         })
         .collect()
+}
+
+/// What the candidate has to its debit, with the path that it is about.
+fn damping(candidate: &Value) -> Option<Value> {
+    let mut row = candidate["damping"].as_object()?.clone();
+    row.insert("via".to_owned(), candidate["via"].clone());
+
+    Some(Value::Object(row))
 }
 
 /// A text, or several in order.
@@ -201,6 +242,23 @@ const SIGHTINGS: [Column; 9] = [
     column("OF", "window"),
     column("RTT US", "rtt_us"),
     column("AGE MS", "age_ms"),
+];
+
+const DAMPING: [Column; 6] = [
+    column("VIA", "via"),
+    column("PENALTY", "penalty"),
+    column("WAITS FROM", "suppress"),
+    column("FREE AT", "reuse"),
+    column("FREE IN MS", "reusable_in_ms"),
+    column("PROBATION", "on_probation"),
+];
+
+const HISTORY: [Column; 5] = [
+    column("AT", "at").whole(),
+    column("GEN", "generation"),
+    column("ACTION", "action"),
+    column("PATH", "path"),
+    column("REASONS", "reasons"),
 ];
 
 const LEASES: [Column; 4] = [

@@ -219,6 +219,28 @@ fn of_cluster(cluster: &Value, text: &mut String) {
     for (name, value) in lines {
         let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
     }
+    if cluster["journal"].is_object() {
+        let _ = writeln!(text, "  journal   {}", wrapped(&journal(&cluster["journal"]), 12));
+    }
+}
+
+/// `120 decisions, 340 KiB, the oldest 3 h old`.
+fn journal(journal: &Value) -> String {
+    let seconds = &journal["oldest_seconds"];
+    let age = seconds
+        .as_u64()
+        .map_or(Value::Null, |seconds| json!(seconds * 1_000));
+    let oldest = match journal["since"].is_null() {
+        true => String::new(),
+        false => format!(", the oldest {} old", span(&age)),
+    };
+    let missed = match journal["missed"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(count) => format!("; {count} were too many at once and are not kept"),
+    };
+    let kib = journal["bytes"].as_u64().unwrap_or(0).div_ceil(1024);
+
+    format!("{} entries, {kib} KiB{oldest}{missed}", journal["entries"])
 }
 
 /// `3 online, 1 pending`.
@@ -250,6 +272,7 @@ mod tests {
                 "clusters": [{
                     "name": "lab", "fingerprint": "SHA256:x", "epoch": 1, "beacon": 45, "nodes": {"online": 3, "pending": 1},
                     "relays": 1, "routes": {}, "pending_requests": 2, "findings": 0,
+                    "journal": {"entries": 12, "bytes": 30_000, "since": "x", "oldest_seconds": 7_300, "missed": 4},
                 }],
             }),
             &mut text,
@@ -267,7 +290,9 @@ mod tests {
                relays    1\n  \
                routes    none\n  \
                requests  2 pending\n  \
-               findings  0 open\n"
+               findings  0 open\n  \
+               journal   12 entries, 30 KiB, the oldest 2 h old; 4 were too many at once and\n            \
+                         are not kept\n"
         );
         assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
