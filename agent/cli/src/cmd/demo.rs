@@ -7,6 +7,7 @@ mod flow;
 mod place;
 mod plan;
 mod process;
+mod replayed;
 mod report;
 mod screen;
 mod sight;
@@ -106,6 +107,7 @@ fn invitation(place: &Place) -> String {
          \n  export GABION_SOCKET={} GABION_AGENT_SOCKET={}\n\
          \n  gabion status              gabion node list         gabion route list        gabion lease list\
          \n  gabion route explain m1 m2 gabion why m1 m2         gabion agent status      gabion ping m2\
+         \n  gabion route journal m1 m2 gabion route watch       gabion route journal --export decisions.jsonl\
          \n  gabion audit verify        gabion link list         gabion finding list      gabion relay list\n",
         controller.display(),
         agent.display(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::flow::Damage;
+use super::replayed::Replay;
 use crate::exit::Exit;
 use crate::output::{Column, Format, Printer, column, wrapped};
 
@@ -17,6 +18,8 @@ pub(crate) struct Report {
     pub(crate) enrolled: usize,
     /// Whether the controller's audit chain verifies after all that.
     pub(crate) audit_ok: bool,
+    /// Whether every decision that it recorded follows from its inputs.
+    pub(crate) replay: Replay,
     pub(crate) faults: Vec<Fault>,
     pub(crate) seconds: u64,
 }
@@ -125,7 +128,10 @@ impl Fault {
 
 impl Report {
     pub(crate) fn is_ok(&self) -> bool {
-        self.audit_ok && self.enrolled == self.nodes && self.faults.iter().all(|fault| fault.ok)
+        self.audit_ok
+            && self.replay.is_ok()
+            && self.enrolled == self.nodes
+            && self.faults.iter().all(|fault| fault.ok)
     }
 
     pub(crate) fn exit(&self) -> Exit {
@@ -154,8 +160,9 @@ impl Report {
             "DOES NOT VERIFY"
         };
         let summary = format!(
-            "{} of {} nodes enrolled; the audit chain {audit}; the walk took {} s",
-            self.enrolled, self.nodes, self.seconds
+            "{} of {} nodes enrolled; the audit chain {audit}; {} of {} decisions follow from their inputs; the walk \
+             took {} s",
+            self.enrolled, self.nodes, self.replay.agreed, self.replay.decisions, self.seconds
         );
         let _ = writeln!(text, "\n{}", wrapped(&summary, 0));
         for fault in self.faults.iter().filter(|fault| !fault.ok) {
@@ -264,7 +271,7 @@ mod tests {
         let report = report(vec![Fault::measured("relay_killed", "move", happened())]);
 
         let object: Value = serde_json::from_str(&report.shown(&printer(Format::Json))).unwrap();
-        for member in ["nodes", "enrolled", "audit_ok", "faults"] {
+        for member in ["nodes", "enrolled", "audit_ok", "replay", "faults"] {
             assert!(object.get(member).is_some(), "{member}");
         }
         for member in [
@@ -296,6 +303,29 @@ mod tests {
         assert!(!Report { enrolled: 6, ..whole }.is_ok());
     }
 
+    #[test]
+    fn a_decision_that_does_not_follow_from_its_inputs_fails_the_walk() {
+        let whole = report(Vec::new());
+        for (decisions, agreed, missed) in [(3, 2, 0), (0, 0, 0), (3, 3, 1)] {
+            let replay = Replay {
+                decisions,
+                agreed,
+                missed,
+                differing: Vec::new(),
+            };
+            let report = Report {
+                replay,
+                ..whole.clone()
+            };
+            assert_eq!(report.exit(), Exit::Problems);
+        }
+        assert!(
+            whole
+                .shown(&printer(Format::Table))
+                .contains("3 of 3 decisions follow")
+        );
+    }
+
     fn happened() -> Measured {
         Measured {
             fired: 1,
@@ -308,6 +338,11 @@ mod tests {
             nodes: 7,
             enrolled: 7,
             audit_ok: true,
+            replay: Replay {
+                decisions: 3,
+                agreed: 3,
+                ..Replay::default()
+            },
             faults,
             seconds: 100,
         }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use control_api::action::Action;
 
 use super::plan::Pair;
+use super::replayed::replayed;
 use super::report::{Fault, Measured, Report};
 use super::world::World;
 use crate::failure::Failure;
@@ -53,11 +54,13 @@ pub(crate) async fn walk(world: &mut World, enrolled: usize) -> Result<Report, F
     let healed = control::heal(world).await;
     faults.push(told(world, "heal", control::HEALED, healed));
     let verdict = world.fleet.act(Action::AuditVerify, nothing()).await?;
+    let replay = replayed(&world.fleet).await?;
 
     Ok(Report {
         nodes: world.fleet.plan.seats.len(),
         enrolled,
         audit_ok: verdict["ok"] == true,
+        replay,
         faults,
         seconds: world.screen.elapsed().as_secs(),
     })
