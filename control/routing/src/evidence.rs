@@ -69,7 +69,8 @@ impl Evidence {
             .map(|seen| seen.filter(|seen| seen.generation >= from && now.since(seen.at) <= MARK));
         let [low, high] = sights;
         let peers = link_peers(ends, via);
-        let links = [low.link(peers[0]), high.link(peers[1])].map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
+        let links = [low.link(peers[0]), high.link(peers[1])]
+            .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
         let is_well =
             |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
         let is_doubted = |end: usize| is_well(1 - end) && suspicion.doubts(ends.both()[end]);

@@ -48,10 +48,7 @@ pub(super) fn control(event: &control::Event) {
             tracing::info!(not_after_ms = not_after.0, "a new certificate is in force")
         }
         Event::Revoked => tracing::warn!("this node is revoked"),
-        Event::SessionClosed { endpoint, why } => match why.refusal() {
-            Some(code) => tracing::warn!(endpoint, code = code.text(), "a controller turned this node away"),
-            None => tracing::info!(endpoint, why = why.code(), "no session with a controller"),
-        },
+        Event::SessionClosed { endpoint, why } => closed(endpoint, why),
         Event::SessionOpened { controller, endpoint } => match controller {
             Some(controller) => tracing::info!(%controller, endpoint, "a controller answered"),
             None => tracing::info!(endpoint, "a controller answered"),
@@ -74,6 +71,13 @@ pub(super) fn control(event: &control::Event) {
                 "the state directory could not be written"
             );
         }
+    }
+}
+
+fn closed(endpoint: &str, why: &control::SessionEnd) {
+    match why.refusal() {
+        Some(code) => tracing::warn!(endpoint, code = code.text(), "a controller turned this node away"),
+        None => tracing::info!(endpoint, why = why.code(), "no session with a controller"),
     }
 }
 

@@ -161,6 +161,7 @@ fn machine(number: u128, role: NodeRole) -> (NodeId, Member) {
         labels: Labels::default(),
         seal_key: SealKey::parse([7; 32]).expect("not zero"),
         endpoints: Vec::new(),
+        reverted: None,
         state: MemberState::Active,
     };
 

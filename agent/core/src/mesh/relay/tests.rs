@@ -42,7 +42,7 @@ fn what_a_row_carried_and_refused_is_told_once_and_again_when_it_grows() {
 #[test]
 fn a_table_that_is_too_long_for_one_report_is_told_in_turn() {
     let mut relay = Relay::new();
-    let rows: Vec<LeaseRow> = (0..2_000).map(|number| numbered(number)).collect();
+    let rows: Vec<LeaseRow> = (0..2_000).map(numbered).collect();
     relay.handle_table(&LeaseTable { rows }, Boot(0));
     relay.handle_fresh(Boot(0), Boot(0));
     let touch = |relay: &mut Relay| {
