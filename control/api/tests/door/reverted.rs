@@ -60,11 +60,12 @@ fn what_happens_again_after_it_was_acknowledged_is_a_finding_again() {
     desk.serve_at(ALIVE);
     let first: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
     let report = desk.mislead(a, &first);
-    desk.revert(cluster, a, report);
+    let changes = desk.revert(cluster, a, report);
     let found = desk.only_finding();
     for _ in 0..2 {
         desk.act(Action::FindingAck, json!({ "id": found["id"] }));
         desk.revert(cluster, a, report);
+        desk.store(&changes);
         assert_eq!(
             desk.only_finding()["state"],
             "acknowledged",
@@ -157,7 +158,8 @@ impl Controller {
         self.ask(&Caller::Controller, &request).expect("served");
     }
 
-    fn revert(&mut self, cluster: ClusterId, node: NodeId, report: Reverted) {
+    /// Has the node say so, and returns what was to be stored of it.
+    fn revert(&mut self, cluster: ClusterId, node: NodeId, report: Reverted) -> Vec<Change> {
         let heartbeat = Heartbeat {
             reverted: Some(report),
             ..signs(1, Vec::new())
@@ -169,6 +171,13 @@ impl Controller {
             .expect("taken");
         let changes: Vec<Change> = change.into_iter().collect();
         self.live.handle_stored(&changes);
+        self.store(&changes);
+
+        changes
+    }
+
+    fn store(&mut self, changes: &[Change]) {
+        let changes = changes.to_vec();
         self.ask(&Caller::Controller, &Request::Heard { changes })
             .expect("stored");
     }

@@ -123,6 +123,7 @@ fn what_this_host_is_configured_with_no_config_can_take_away() {
 fn a_file_of_another_node_or_beside_an_older_config_says_nothing() {
     let mut trial = Trialled::new();
     let first = trial.held.clone();
+    let older = held(1, &config(&settings(5)));
     trial.config(1);
     let read = |confirm: &Confirm, node, in_force: &Held<SyntheticConfig>| {
         let (_, payload) = confirm.file(CLUSTER, node);
@@ -134,6 +135,11 @@ fn a_file_of_another_node_or_beside_an_older_config_says_nothing() {
     assert!(read(&trial.confirm, NODE, &trial.held).is_pending());
     assert_eq!(read(&trial.confirm, other, &trial.held).standing(), None);
     assert_eq!(read(&trial.confirm, NODE, &first).standing(), None);
+    assert_eq!(
+        read(&trial.confirm, NODE, &older).standing(),
+        None,
+        "nothing newer comes back either"
+    );
     assert!(
         Confirm::read(b"gab1", &trust(), NODE, Some(&first)).is_err(),
         "damaged"
