@@ -5,5 +5,6 @@
 mod mistakes;
 mod offline;
 mod program;
+mod replay;
 mod service;
 mod units;
