@@ -140,6 +140,37 @@ fn a_relay_that_the_pass_has_filled_up_is_full_in_the_case_too() {
     assert_eq!(own, again.iter().collect::<Vec<_>>());
 }
 
+#[test]
+fn whom_the_pass_did_not_believe_is_in_the_case() {
+    let site = |number: u8| ["a", "b", "c", "d"][usize::from((number - 1) / 3)];
+    let members = (1..=12).map(|number| machine(number, NodeRole::Member, &[("site", site(number))]));
+    let mut world = World::of(members.chain([relay(21, "r"), relay(22, "s")]));
+    world.run(60);
+    world.ill.insert(node(1));
+    world.run(30);
+    for (one, other) in [(node(1), node(12)), (node(5), node(9))] {
+        world.network.cut.insert((one.min(other), one.max(other)));
+    }
+    world.advance(Duration::from_secs(5));
+    world.report_all();
+    let outcomes = world.decide();
+    let cases: Vec<&Case> = outcomes.iter().filter_map(|it| it.case.as_deref()).collect();
+
+    assert!(cases.len() >= 2, "both ends report both paths down: {outcomes:?}");
+    for case in cases {
+        assert!(case.frozen, "{case:?}");
+        for end in [&case.low, &case.high] {
+            assert_eq!(end.doubted, world.suspicion.doubts(end.node));
+        }
+    }
+    let is_doubted = |case: &Case| case.low.doubted || case.high.doubted;
+    let doubted = outcomes
+        .iter()
+        .filter_map(|it| it.case.as_deref())
+        .filter(|case| is_doubted(case));
+    assert_ne!(doubted.count(), 0, "the end of one of them is ill");
+}
+
 /// Two members and three relays; the direct path has just broken.
 fn orphaned() -> Outcome {
     let mut world = small();
