@@ -13,7 +13,7 @@ use control_core::cluster;
 use control_core::store::StoreError;
 use control_routing::suspicion::{Circle, Suspicion};
 use control_routing::trend::Trends;
-use control_store::Snapshot;
+use control_store::{Revision, Snapshot};
 use protocol::id::ClusterId;
 use protocol::key::VerifyKey;
 use tokio::sync::Notify;
@@ -52,6 +52,7 @@ pub(crate) async fn mark(service: &Service) {
 pub(crate) async fn presence(service: Service) {
     let mut tick = tokio::time::interval(PRESENCE);
     let mut failed = false;
+    let mut restored = None;
     loop {
         let is_second = tokio::select! {
             biased;
@@ -63,15 +64,7 @@ pub(crate) async fn presence(service: Service) {
             continue;
         }
         if is_second {
-            let (snapshot, now) = (service.board.snapshot(), service.clock.now());
-            let restored = {
-                let mut live = service.board.live();
-                live.prune(now.boot);
-                live.restore(&snapshot, now)
-            };
-            if let Err(error) = restored {
-                tracing::error!(%error, "the nodes cannot be read");
-            }
+            age(&service, &mut restored);
         }
         let outcome = store(&service).await;
         if let (Err(failure), false) = (&outcome, failed) {
@@ -82,6 +75,21 @@ pub(crate) async fn presence(service: Service) {
             );
         }
         failed = outcome.is_err();
+    }
+}
+
+/// Lets presence age, and takes over what is stored of every node if anything was stored since: every row is decoded for
+/// that.
+fn age(service: &Service, restored: &mut Option<Revision>) {
+    let (snapshot, now) = (service.board.snapshot(), service.clock.now());
+    let mut live = service.board.live();
+    live.prune(now.boot);
+    if *restored == Some(snapshot.revision()) {
+        return;
+    }
+    match live.restore(&snapshot, now) {
+        Ok(()) => *restored = Some(snapshot.revision()),
+        Err(error) => tracing::error!(%error, "the nodes cannot be read"),
     }
 }
 
