@@ -126,12 +126,19 @@ fn run(kind: Kind) -> io::Result<()> {
 
 async fn accept(endpoint: &Endpoint, kind: Kind) {
     let reply = match kind {
-        Kind::Answers(bytes) => Bytes::from(vec![7; bytes]),
+        Kind::Answers(bytes) => framed(bytes),
         Kind::Handshakes | Kind::Parks | Kind::Relays => Bytes::new(),
     };
     while let Some(incoming) = endpoint.accept().await {
         tokio::spawn(attend(incoming, kind, reply.clone()));
     }
+}
+
+/// A reply as the clients read it: its length before it.
+fn framed(bytes: usize) -> Bytes {
+    let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+
+    [length.to_be_bytes().as_slice(), &vec![7; bytes]].concat().into()
 }
 
 /// One connection. However it ends, the floor has no opinion.

@@ -29,7 +29,7 @@ fn run() -> Result<Findings, NotMeasured> {
     let mut fleet = Fleet::found()?;
     let empty = process::resident(fleet.site.pid("controller"))?;
     let hosts: Vec<Host> = (0..AGENTS).map(Host::new).collect();
-    let (_, members) = runtime.block_on(enrol_all(&fleet, hosts))?;
+    let members = runtime.block_on(enrol_all(&fleet, hosts))?;
     let joined = process::resident(fleet.site.pid("controller"))?;
     // What it kept of the joining is not what an idle agent costs.
     fleet.site.stop("controller");

@@ -12,7 +12,7 @@ use crate::client::{self, Dialler};
 use crate::enrol::enrol_all;
 use crate::fleet::{Attached, Fleet, Host, Member};
 use crate::floor::{self, Floor, Kind};
-use crate::rounds::{Rounds, crowd};
+use crate::rounds::{PATIENCE, Rounds, Work, crowd};
 
 pub(crate) const BENCH: Bench = Bench { name: "poll", run };
 
@@ -21,7 +21,7 @@ fn run() -> Result<Findings, NotMeasured> {
     let _inside = runtime.enter();
     let fleet = Fleet::found()?;
     let hosts: Vec<Host> = (0..CONNECTIONS).map(Host::new).collect();
-    let (_, members) = runtime.block_on(enrol_all(&fleet, hosts))?;
+    let members = runtime.block_on(enrol_all(&fleet, hosts))?;
     let mut nodes = runtime.block_on(attach_all(&fleet, &members))?;
     let (request, reply) = runtime.block_on(sizes(&nodes[0]))?;
     let floor = Floor::start(Kind::Answers(reply))?;
@@ -56,7 +56,12 @@ pub(crate) async fn attach_all(fleet: &Fleet, members: &[Member]) -> Result<Vec<
     let attached: Arc<std::sync::Mutex<Vec<Attached>>> = Arc::default();
     let (door, members) = (fleet.door.clone(), Arc::new(members.to_vec()));
     let (count, got) = (members.len(), Arc::clone(&attached));
-    crowd(DIALS, count, move |number| {
+    let work = Work {
+        width: DIALS,
+        jobs: count,
+        within: PATIENCE,
+    };
+    crowd(work, move |number| {
         let (door, members, got) = (door.clone(), Arc::clone(&members), Arc::clone(&got));
         async move {
             let node = door.attach(&members[number]).await?;
@@ -67,8 +72,10 @@ pub(crate) async fn attach_all(fleet: &Fleet, members: &[Member]) -> Result<Vec<
     })
     .await?;
     let nodes = std::mem::take(&mut *attached.lock().expect("nobody panics"));
-
-    Ok(nodes)
+    match nodes.len() == count {
+        true => Ok(nodes),
+        false => Err(format!("{} of {count} nodes connected", nodes.len())),
+    }
 }
 
 /// Takes what was published since, so that the next poll brings nothing new.
@@ -102,7 +109,12 @@ async fn ask_all(
     let callers: Arc<Vec<(Connection, Vec<u8>)>> =
         Arc::new(connections.iter().cloned().zip(requests).collect());
     let count = callers.len();
-    let rate = crowd(count, count, move |number| {
+    let work = Work {
+        width: count,
+        jobs: count,
+        within: PATIENCE,
+    };
+    let rate = crowd(work, move |number| {
         let callers = Arc::clone(&callers);
         async move {
             let (connection, request) = &callers[number];

@@ -130,7 +130,7 @@ fn frame(path: PathTag) -> Bytes {
 /// Lets hosts and a relay join, waits until the relay has leases for the pairs, and raises what a lease allows.
 fn lease(fleet: &mut Fleet, runtime: &Runtime) -> Result<Leased, NotMeasured> {
     let hosts: Vec<Host> = (0..2 * PAIRS).map(Host::new).collect();
-    let (_, members) = runtime.block_on(enrol_all(fleet, hosts))?;
+    let members = runtime.block_on(enrol_all(fleet, hosts))?;
     let (address, args) = relay(&fleet.site);
     let site = &mut fleet.site;
     site.token(RELAY, &["--role", "relay", "--approval", "auto"]);

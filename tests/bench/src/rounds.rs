@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -73,8 +73,18 @@ impl From<String> for NotMeasured {
     }
 }
 
-/// Does `jobs` jobs, `width` at once, and gives how many a second.
-pub(crate) async fn crowd<J, F>(width: usize, jobs: usize, job: J) -> Result<f64, String>
+/// What a crowd is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Jobs at once.
+    pub(crate) width: usize,
+    pub(crate) jobs: usize,
+    /// No job is begun later.
+    pub(crate) within: Duration,
+}
+
+/// Does jobs by their numbers, and gives how many a second.
+pub(crate) async fn crowd<J, F>(work: Work, job: J) -> Result<f64, String>
 where
     J: Fn(usize) -> F + Clone + Send + 'static,
     F: Future<Output = Result<(), String>> + Send + 'static,
@@ -82,24 +92,31 @@ where
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
     let mut workers: JoinSet<Result<(), String>> = JoinSet::new();
-    for _ in 0..width {
-        let (job, next) = (job.clone(), Arc::clone(&next));
+    let done = Arc::new(AtomicUsize::new(0));
+    for _ in 0..work.width {
+        let (job, next, done) = (job.clone(), Arc::clone(&next), Arc::clone(&done));
         workers.spawn(async move {
-            loop {
+            while begun.elapsed() < work.within {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= jobs {
-                    return Ok(());
+                if number >= work.jobs {
+                    break;
                 }
                 job(number).await?;
+                done.fetch_add(1, Ordering::Relaxed);
             }
+
+            Ok(())
         });
     }
     while let Some(ended) = workers.join_next().await {
         ended.map_err(|_| "a caller panicked".to_owned())??;
     }
 
-    Ok(jobs as f64 / begun.elapsed().as_secs_f64())
+    Ok(done.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
 }
+
+/// For work that is not measured, and must not last for ever.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();

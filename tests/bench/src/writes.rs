@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::bench::{Bench, Budget, Findings, NotMeasured};
 use crate::client;
-use crate::rounds::{Rounds, crowd};
+use crate::rounds::{PATIENCE, Rounds, Work, crowd};
 use caller::Caller;
 use group_commit::{GroupCommit, Sizes};
 
@@ -66,7 +66,12 @@ fn run() -> Result<Findings, NotMeasured> {
 async fn write_all(callers: &Arc<Vec<Mutex<Caller>>>, writes: usize) -> Result<f64, String> {
     let each = writes / CALLERS;
     let callers = Arc::clone(callers);
-    let rate = crowd(CALLERS, CALLERS, move |number| {
+    let work = Work {
+        width: CALLERS,
+        jobs: CALLERS,
+        within: PATIENCE,
+    };
+    let rate = crowd(work, move |number| {
         let callers = Arc::clone(&callers);
         async move {
             let mut caller = callers[number]
@@ -119,7 +124,7 @@ fn look(database: &Path, question: &str, table: Table) -> Result<u64, NotMeasure
 
 const CALLERS: usize = 64;
 const ROUNDS: usize = 5;
-const WRITES: usize = 128 * CALLERS;
+const WRITES: usize = 64 * CALLERS;
 const FLOOR_WRITES: usize = 512 * CALLERS;
 
 const WORDS: &str = "\
