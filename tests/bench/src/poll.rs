@@ -1,11 +1,12 @@
 //! How many polls a second are answered with nothing new.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_shell::quic;
 use protocol::wire::{self, Answer, NodeReply};
 use quinn::Connection;
+use tokio::task::JoinSet;
 
 use crate::bench::{Bench, Budget, Findings, NotMeasured};
 use crate::client::{self, Dialler};
@@ -100,34 +101,33 @@ async fn connect_all(floor: &Floor) -> Result<Vec<Connection>, String> {
     Ok(connections)
 }
 
-/// Asks [`POLLS`] times on every connection, one request after the other on each, and all connections at once.
+/// Asks at most [`POLLS`] times on every connection, one request after the other on each and all connections at once, and
+/// gives how many answers a second there were.
 async fn ask_all(
     connections: &[Connection],
     requests: Vec<Vec<u8>>,
     judge: fn(&[u8]) -> Result<(), String>,
 ) -> Result<f64, String> {
-    let callers: Arc<Vec<(Connection, Vec<u8>)>> =
-        Arc::new(connections.iter().cloned().zip(requests).collect());
-    let count = callers.len();
-    let work = Work {
-        width: count,
-        jobs: count,
-        within: PATIENCE,
-    };
-    let rate = crowd(work, move |number| {
-        let callers = Arc::clone(&callers);
-        async move {
-            let (connection, request) = &callers[number];
-            for _ in 0..POLLS {
-                judge(&client::ask(connection, request).await?)?;
+    let callers: Vec<(Connection, Vec<u8>)> = connections.iter().cloned().zip(requests).collect();
+    let begun = Instant::now();
+    let mut asking = JoinSet::new();
+    for (connection, request) in callers {
+        asking.spawn(async move {
+            let mut answers = 0_usize;
+            while answers < POLLS && begun.elapsed() < ROUND {
+                judge(&client::ask(&connection, &request).await?)?;
+                answers += 1;
             }
 
-            Ok(())
-        }
-    })
-    .await?;
+            Ok::<_, String>(answers)
+        });
+    }
+    let mut answers = 0;
+    while let Some(asked) = asking.join_next().await {
+        answers += asked.map_err(|error| error.to_string())??;
+    }
 
-    Ok(rate * POLLS as f64)
+    Ok(answers as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// A poll that was refused, or brought something, is none of those that are counted.
@@ -153,12 +153,14 @@ const CONNECTIONS: usize = 1_000;
 const ROUNDS: usize = 5;
 /// Of one connection in one round: below the 60 that a node may have saved up, which come back between two rounds.
 const POLLS: usize = 40;
+/// A round ends when all have had their polls, and at the latest soon after this.
+const ROUND: Duration = Duration::from_secs(4);
 /// Connections that are made at once.
 const DIALS: usize = 64;
 
 const WORDS: &str = "\
 A controller as it is shipped, and 1,000 nodes without an agent that joined it, each on a connection of its own with a
-client certificate. In a round each polls 40 times, one poll after the other, all nodes at once, with everything in hand
+client certificate. In a round each polls 40 times, or for four seconds, one poll after the other, all nodes at once, with everything in hand
 that is published to it and with the newest beacon; the answer is the beacon and the proof of what it pins. An answer that
 refuses or that brings a document ends the bench. A node may poll 20 times a second and save up 60: rounds stay below that.
 
