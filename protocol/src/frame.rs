@@ -21,7 +21,7 @@ mod replay;
 
 pub use body::{OpenBodyError, PairKeys};
 pub use link::{LinkMessage, RefusalReason};
-pub use message::{Choice, Content, Mark, Message, PathTag, Probe, ProbeReply, Synthetic};
+pub use message::{Choice, Content, Mark, Meet, Message, PathTag, Probe, ProbeReply, Synthetic};
 pub use replay::{ReplayGuard, Replayed};
 
 use minicbor::{Decode, Encode};

@@ -35,6 +35,8 @@ def head(major, argument):
 def cbor(value):
     if value is None:
         return b"\xf6"
+    if isinstance(value, bool):
+        return b"\xf5" if value else b"\xf4"
     if isinstance(value, int):
         return head(0, value) if value >= 0 else head(1, -1 - value)
     if isinstance(value, bytes):
@@ -324,6 +326,8 @@ def frame():
         "probe reply": (4, direct, [[5, 0], [2, [[24, direct, ALPHA, 299]]]]),
         "choice": (2, relayed, [[(1 << 64) - 1, 2], [3, [[direct]]]]),
         "synthetic": (3, relayed, [[0, 0], [4, [[65_536, b"stones in a mesh"]]]]),
+        "meet": (1, relayed, [[5, 1], [5, [[1 << 40, True, [[bytes([203, 0, 113, 7]), 7444],
+                                                            [bytes.fromhex("20010db8") + bytes(11) + b"\x07", 7444]]]]]]),
     }
     frames = {}
     for number, (name, (wire_class, path, content)) in enumerate(messages.items()):
@@ -339,6 +343,8 @@ def frame():
         "sealed": frames,
         "refused": (link_head + cbor([1, [relayed, 5, 6]])).hex(),
         "beacon": (beacon_head + cbor([2, [b"a signed beacon"]])).hex(),
+        "look": (beacon_head + cbor([3, [relayed]])).hex(),
+        "seen": (beacon_head + cbor([4, [relayed, [bytes([203, 0, 113, 7]), 7444]]])).hex(),
     }
 
 

@@ -24,6 +24,8 @@ pub mod effect;
 mod flow;
 mod heard;
 pub mod links;
+mod meet;
+mod meeting;
 mod pair;
 mod pairs;
 pub mod probe;
@@ -55,6 +57,7 @@ use effect::{CloseReason, Effect, Event, LinkId};
 use flow::Flow;
 use heard::Heard;
 use links::{LinkEffect, Links, Probing};
+use meeting::Meetings;
 use pair::{Ours, Pair};
 use pairs::Pairs;
 use probe::Health;
@@ -87,6 +90,9 @@ pub struct Mesh {
     relay: Relay,
     flows: BTreeMap<NodeId, Flow>,
     heard: Heard,
+    meetings: Meetings,
+    /// Whether another pair may have to meet, or can.
+    grounds_changed: bool,
     /// Our newest signed beacon, shown to every neighbour that connects.
     beacon: Option<Vec<u8>>,
     /// Of frames for the other end of a link.
@@ -118,7 +124,7 @@ pub struct LinkUp {
     pub peer: NodeId,
     /// Whether it answers an [`Effect::Dial`].
     pub dialled_by_us: bool,
-    /// Where the peer is, as the transport sees it.
+    /// Where the peer answered the handshake, wherever its packets say that they come from since.
     pub address: SocketAddr,
 }
 
@@ -144,6 +150,8 @@ impl Mesh {
             relay: Relay::new(),
             flows: BTreeMap::new(),
             heard: Heard::default(),
+            meetings: Meetings::new(identity.node),
+            grounds_changed: false,
             beacon: None,
             link_sequence: Sequence::default(),
             standstill: Standstill::default(),
@@ -182,6 +190,7 @@ impl Mesh {
         self.turn(now);
         self.links
             .handle_link_up(up.link, (up.peer, up.dialled_by_us), &mut self.rng, now);
+        self.links.handle_address(up.link, up.address);
         if self.is_revoked(up.peer) {
             self.links.close_all(up.peer, CloseReason::Revoked, now);
         } else {
@@ -189,6 +198,7 @@ impl Mesh {
                 self.reached.insert(up.peer, up.address);
             }
             self.show_beacon(up.link);
+            self.note_meeting(up.peer);
         }
         self.settle(now);
     }
@@ -242,6 +252,7 @@ impl Mesh {
         self.stats.probes_missed += u64::from(routes.missed + links.missed);
         self.stats.probes_unjudged += u64::from(routes.unjudged + links.unjudged);
         self.relay.handle_timeout(now);
+        self.meetings.handle_timeout(&mut self.rng, now);
         self.settle(now);
     }
 
@@ -352,6 +363,7 @@ impl Mesh {
     fn settle(&mut self, now: Boot) {
         loop {
             if self.links.take_changed() {
+                self.grounds_changed = true;
                 let links = &self.links;
                 self.routes
                     .handle_links(&|node| links.current(node).is_some(), now);
@@ -360,6 +372,10 @@ impl Mesh {
                 self.perform_link(effect, now);
             } else if let Some((peer, effect)) = self.routes.poll_effect() {
                 self.perform_route(peer, effect, now);
+            } else if std::mem::take(&mut self.grounds_changed) {
+                self.find_grounds(now);
+            } else if let Some(effect) = self.meetings.poll_effect() {
+                self.perform_meeting(effect, now);
             } else {
                 break;
             }
@@ -372,6 +388,7 @@ impl Mesh {
             self.links.poll_timeout(),
             self.routes.poll_timeout(),
             self.relay.poll_timeout(),
+            self.meetings.poll_timeout(),
             self.standstill.poll_timeout(),
         ]
         .into_iter()
@@ -415,6 +432,7 @@ impl Mesh {
 
     /// What a fact about a route means to the other parts.
     fn take_note(&mut self, peer: NodeId, event: &Event, now: Boot) {
+        self.grounds_changed |= matches!(event, Event::PathChanged { .. } | Event::Withdrawn { .. });
         match event {
             Event::PathChanged { path, to, .. } if path.relay().is_none() => match to {
                 Health::Down => self.links.handle_path(peer, true, now),
@@ -427,6 +445,7 @@ impl Mesh {
             | Event::BeaconShown { .. }
             | Event::DecisionRefused { .. }
             | Event::LinkDuplicateClosed { .. }
+            | Event::Met { .. }
             | Event::PathChanged { .. }
             | Event::PathDown { .. }
             | Event::RelayRefuses { .. }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::controllers::Controllers;
 use crate::disk::{DiskRefused, StateDisk};
-use crate::drive::{Drive, Notes, World, Write};
+use crate::drive::{Drive, Notes, OwnAddresses, World, Write};
 use crate::flows::Flows;
 use crate::in_force::InForce;
 use crate::input::{self, Input};
@@ -114,6 +114,7 @@ impl Agent {
             sealed_to: None,
             dev: config.dev,
             ready: false,
+            own: OwnAddresses::default(),
             notes: Notes::default(),
             leaving: Vec::new(),
             outcome: None,

@@ -103,6 +103,7 @@ pub(crate) fn mesh(stats: &Stats) {
     counter!("gabion_agent_moves_total").absolute(stats.moves);
     counter!("gabion_agent_dials_total").absolute(stats.dials);
     counter!("gabion_agent_dials_failed_total").absolute(stats.dials_failed);
+    counter!("gabion_agent_meetings_total").absolute(stats.meetings);
     counter!("gabion_agent_stalls_total").absolute(stats.stalls);
 }
 

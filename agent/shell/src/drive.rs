@@ -35,7 +35,7 @@ use crate::quic;
 use control_side::ControlSide;
 use mesh_side::MeshSide;
 use pulse::Pulse;
-pub(crate) use world::{Notes, World, Write};
+pub(crate) use world::{Notes, OwnAddresses, World, Write};
 
 /// One agent: its two cores and their world.
 pub(crate) struct Drive {
@@ -190,6 +190,9 @@ impl Drive {
                 self.control.handle_refresh(now);
             }
             self.pump_control(now);
+            if notes.observed {
+                self.tell_own_addresses(now);
+            }
             if notes.greeting {
                 self.world.greet(&self.control, self.mesh.as_mut());
             }
@@ -231,7 +234,11 @@ impl Drive {
                     self.control.handle_disconnected(id, why, now);
                 }
             }
-            Input::Interfaces(candidates) => self.control.handle_interfaces(candidates, now),
+            Input::Interfaces(candidates) => {
+                self.world.own.interfaces = candidates.iter().map(|found| found.address.0).collect();
+                self.control.handle_interfaces(candidates, now);
+                self.tell_own_addresses(now);
+            }
             Input::LinkDown { link } => {
                 self.world.links.remove(link);
                 if let Some(mesh) = &mut self.mesh {
@@ -278,7 +285,7 @@ impl Drive {
                 link,
                 peer: up.peer,
                 dialled_by_us: up.dialled_by_us,
-                address: up.connection.remote_address(),
+                address: up.address,
             },
             now.boot,
         );
@@ -287,6 +294,12 @@ impl Drive {
         }
         let list = up.welcome.as_deref().and_then(world::revocations_of);
         self.world.notes.lists.extend(list.map(|list| (up.peer, list)));
+    }
+
+    fn tell_own_addresses(&mut self, now: Now) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.handle_own_addresses(&self.world.own.all(), now.boot);
+        }
     }
 
     fn pump_control(&mut self, now: Now) {

@@ -1,5 +1,7 @@
 //! What the loop is told: every way in from sockets, disk, names, interfaces and the local API.
 
+use std::net::SocketAddr;
+
 use agent_core::control::{ConnectionId, Disconnected, Lost, Tag, WriteFailed, WriteId};
 use agent_core::mesh::effect::LinkId;
 use bytes::Bytes;
@@ -63,6 +65,9 @@ pub(crate) struct Established {
     pub(crate) peer: NodeId,
     pub(crate) identity: Identity,
     pub(crate) dialled_by_us: bool,
+    /// Where the handshake was answered. A packet from elsewhere moves the connection before anybody has answered there, so
+    /// that the connection's own word for it is worth less.
+    pub(crate) address: SocketAddr,
     /// The neighbour's first frame, if we dialled.
     pub(crate) welcome: Option<Vec<u8>>,
 }

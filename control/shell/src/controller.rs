@@ -295,8 +295,8 @@ fn listen_on(
     // The address of a connection becomes a candidate that the whole fleet dials, and is held against a token's blocks.
     // QUIC takes a packet's source as the new address before that source has answered, so one spoofed packet would aim
     // neighbours at a stranger. Here a connection stays where its handshake was; behind a NAT that rebinds, the agent
-    // dials anew. The mesh keeps migration: nobody is told the address of a link, and what is sent to one that has not
-    // answered is bounded (RFC 9000 8.1).
+    // dials anew. The mesh keeps migration: nobody is told the address that a link moved to, and what is sent to one that
+    // has not answered is bounded (RFC 9000 8.1).
     server.migration(false);
     let mut config = EndpointConfig::default();
     let mut seed = [0; 32];

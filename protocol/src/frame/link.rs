@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 use super::{BootTag, Class, ContentTooLong, Form, FrameHeader, PathTag, Sequence};
 use crate::cbor::{self, Malformed};
 use crate::limits::MESH_FRAME_BYTES;
+use crate::net::Address;
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum LinkMessage {
@@ -23,6 +24,19 @@ pub enum LinkMessage {
     /// A signed beacon that may be newer than the other end's.
     #[n(2)]
     Beacon(#[n(0)] ByteVec),
+    /// Asks a relay where it sees the other end of a lease.
+    #[n(3)]
+    Look(#[n(0)] PathTag),
+    /// Where the relay sees the other end of the lease: the address at which the handshake of a connection that is up was
+    /// answered. Sent to who asked, and to nobody else.
+    #[n(4)]
+    Seen {
+        /// The path that was asked about.
+        #[n(0)]
+        path: PathTag,
+        #[n(1)]
+        address: Address,
+    },
 }
 
 impl LinkMessage {
@@ -30,7 +44,7 @@ impl LinkMessage {
     pub const fn class(&self) -> Class {
         match self {
             Self::Refused { .. } => Class::RouteControl,
-            Self::Beacon(_) => Class::FabricControl,
+            Self::Beacon(_) | Self::Look(_) | Self::Seen { .. } => Class::FabricControl,
         }
     }
 

@@ -4,6 +4,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::id::{LeaseId, NodeId};
+use crate::net::Address;
 
 /// The plaintext of a sealed body. Fields may be appended; a reader skips those it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -37,6 +38,9 @@ pub enum Message {
     Choice(#[n(0)] Choice),
     #[n(4)]
     Synthetic(#[n(0)] Synthetic),
+    /// A version that does not know it counts it as unreadable and goes on.
+    #[n(5)]
+    Meet(#[n(0)] Meet),
 }
 
 /// Which of the paths between two nodes: the direct one, or the one of a relay lease.
@@ -92,6 +96,23 @@ pub struct ProbeReply {
 pub struct Choice {
     #[n(0)]
     pub path: PathTag,
+}
+
+/// Asks the far end of a relayed path to dial at the same moment as the sender, or agrees to. Class `fabric_control`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Meet {
+    /// Names this meeting in the answer; drawn by who asks.
+    #[n(0)]
+    pub number: u64,
+    /// Whether this agrees to a meeting. Who agrees dials a round trip of the path later, who asked half a round trip
+    /// after this arrives.
+    #[n(1)]
+    pub agreed: bool,
+    /// Where the sender believes that it can be reached, at most [`crate::limits::CANDIDATES`]. The receiver dials those
+    /// alone that a third party vouches for: its config, or the relay by a [`super::LinkMessage::Seen`].
+    #[n(2)]
+    pub addresses: Vec<Address>,
 }
 
 /// Test traffic of class `synthetic`.

@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use super::*;
 use crate::id::{ClusterId, NodeId};
 use crate::key::{InvalidKey, SealKey, SealSecret};
+use crate::net::Address;
 
 proptest! {
     /// Whatever parses is the one form of its header, so the associated data are the bytes that came.
@@ -252,6 +253,16 @@ fn link_messages_read_back_in_their_class() {
 
     assert_eq!(header.class, Class::FabricControl);
     assert_eq!(LinkMessage::read(body), Ok(beacon));
+    let seen = LinkMessage::Seen {
+        path: leased(),
+        address: address(),
+    };
+    for message in [LinkMessage::Look(leased()), seen] {
+        message.write(boot(), Sequence(5), &mut frame).expect("fits");
+        let (header, body) = FrameHeader::parse(&frame).expect("just written");
+        assert_eq!((header.class, header.form), (Class::FabricControl, Form::Link));
+        assert_eq!(LinkMessage::read(body), Ok(message));
+    }
     assert!(
         LinkMessage::Beacon(vec![7; 1_100].into())
             .write(boot(), Sequence(5), &mut frame)
@@ -283,7 +294,7 @@ fn a_neighbour_with_a_point_of_small_order_has_no_keys() {
 
 type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
 
-fn messages() -> [Message; 4] {
+fn messages() -> [Message; 5] {
     [
         probe().message,
         Message::ProbeReply(ProbeReply {
@@ -294,7 +305,19 @@ fn messages() -> [Message; 4] {
         }),
         Message::Choice(Choice { path: leased() }),
         synthetic(100).message,
+        Message::Meet(Meet {
+            number: 7,
+            agreed: true,
+            addresses: vec![
+                address(),
+                Address("[2001:db8::7]:7444".parse().expect("an address")),
+            ],
+        }),
     ]
+}
+
+fn address() -> Address {
+    Address("203.0.113.7:7444".parse().expect("an address"))
 }
 
 fn probe() -> Content {

@@ -9,12 +9,13 @@ use minicbor::bytes::ByteVec;
 use protocol::document::authority::Role;
 use protocol::envelope::{self, Document, Envelope, Expected, Stamp};
 use protocol::frame::{
-    BootTag, Choice, Class, Content, Form, FrameHeader, LinkMessage, Mark, Message, PairKeys, PathTag, Probe,
-    ProbeReply, RefusalReason, Sequence, Synthetic,
+    BootTag, Choice, Class, Content, Form, FrameHeader, LinkMessage, Mark, Meet, Message, PairKeys, PathTag,
+    Probe, ProbeReply, RefusalReason, Sequence, Synthetic,
 };
 use protocol::id::{BootId, ClusterId, InstallationId, LeaseId, NodeId, OperatorId, RequestId, RouteId};
 use protocol::key::{Digest, SealSecret, Sign, SigningKey};
 use protocol::merkle::{Entry, Inclusion, Leaf, Tree};
+use protocol::net::Address;
 use protocol::sealed::{JOIN_CONTRACT, open_sealed, seal_to};
 use protocol::time::Wall;
 use protocol::token::{self, JoinToken, TokenSecret};
@@ -208,6 +209,15 @@ fn link_messages_are_written_as_in_the_vectors() {
     assert_eq!(hex(&frame), text(&vectors["refused"]));
     beacon.write(boot(), Sequence(10), &mut frame).expect("it fits");
     assert_eq!(hex(&frame), text(&vectors["beacon"]));
+    let look = LinkMessage::Look(RELAYED);
+    look.write(boot(), Sequence(10), &mut frame).expect("it fits");
+    assert_eq!(hex(&frame), text(&vectors["look"]));
+    let seen = LinkMessage::Seen {
+        path: RELAYED,
+        address: somewhere(),
+    };
+    seen.write(boot(), Sequence(10), &mut frame).expect("it fits");
+    assert_eq!(hex(&frame), text(&vectors["seen"]));
 }
 
 #[test]
@@ -264,7 +274,7 @@ fn held<D: Document + PartialEq + std::fmt::Debug>(name: &str, stamp: &Stamp, bo
     assert_eq!(opened.header.rank(), (stamp.epoch, stamp.version), "{name}");
 }
 
-fn messages() -> [(&'static str, Class, PathTag, Content); 4] {
+fn messages() -> [(&'static str, Class, PathTag, Content); 5] {
     let content = |generation, counter, message| Content {
         mark: Mark { generation, counter },
         message,
@@ -287,6 +297,14 @@ fn messages() -> [(&'static str, Class, PathTag, Content); 4] {
         pair_sequence: 65_536,
         bytes: ByteVec::from(b"stones in a mesh".to_vec()),
     });
+    let meet = Message::Meet(Meet {
+        number: 1 << 40,
+        agreed: true,
+        addresses: vec![
+            somewhere(),
+            Address("[2001:db8::7]:7444".parse().expect("an address")),
+        ],
+    });
 
     [
         ("probe", Class::Telemetry, RELAYED, content(5, 1, probe)),
@@ -303,7 +321,12 @@ fn messages() -> [(&'static str, Class, PathTag, Content); 4] {
             content(u64::MAX, 2, choice),
         ),
         ("synthetic", Class::Synthetic, RELAYED, content(0, 0, synthetic)),
+        ("meet", Class::FabricControl, RELAYED, content(5, 1, meet)),
     ]
+}
+
+fn somewhere() -> Address {
+    Address("203.0.113.7:7444".parse().expect("an address"))
 }
 
 fn leaf(row: &Value) -> Leaf {

@@ -7,10 +7,11 @@ mod cluster;
 mod door;
 mod filter;
 mod net;
+mod place;
 mod process;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use process::Running;
 pub use cluster::{Mode, Node};
 pub use door::{Door, is_calm, is_settled, ready, relay_of};
 pub use filter::Meter;
+pub use place::{Nat, Place};
 
 /// Hosts, what runs on them, and what is cut between them.
 ///
@@ -32,6 +34,8 @@ pub struct Lab {
     processes: BTreeMap<String, Running>,
     /// Behind a lock so that many pairs can be cut at once, each by its own observer.
     cuts: Mutex<Cuts>,
+    /// What the agents of some hosts are told besides, by host.
+    args: BTreeMap<String, Vec<String>>,
     net: Net,
     site: Site,
 }
@@ -60,6 +64,7 @@ impl Lab {
         Ok(Self {
             processes: BTreeMap::new(),
             cuts: Mutex::new(cuts),
+            args: BTreeMap::new(),
             net,
             site: Site::default(),
         })
@@ -87,7 +92,22 @@ impl Lab {
 
     /// Adds a host and gives its address.
     pub fn host(&mut self, name: &str) -> Ipv4Addr {
-        self.net.add(name)
+        self.host_at(name, Place::Open)
+    }
+
+    /// Adds a host that stands elsewhere, and gives the address at which the others see it.
+    pub fn host_at(&mut self, name: &str, place: Place) -> Ipv4Addr {
+        self.net.add(name, place)
+    }
+
+    /// Gives a host another address in place of the one it has; [`Lab::address`] still gives the old one.
+    pub fn move_host(&mut self, name: &str, place: Place) -> Ipv4Addr {
+        self.net.move_host(name, place)
+    }
+
+    /// The address that goes with one of the lab, on hosts that have both families.
+    pub const fn v6(address: Ipv4Addr) -> Ipv6Addr {
+        place::v6(address)
     }
 
     pub fn address(&self, host: &str) -> Ipv4Addr {

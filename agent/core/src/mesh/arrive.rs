@@ -42,7 +42,7 @@ impl Mesh {
             return;
         }
         match header.form {
-            Form::Link => self.take_link_message(from, body, now),
+            Form::Link => self.take_link_message((from, link), body, now),
             Form::Sealed => {
                 if let Err(why) = self.take_sealed((from, link), &header, body, now) {
                     self.refuse((from, link), &header, why, now);
@@ -82,10 +82,12 @@ impl Mesh {
         }
     }
 
-    fn take_link_message(&mut self, from: NodeId, body: &[u8], now: Boot) {
+    fn take_link_message(&mut self, (from, link): (NodeId, LinkId), body: &[u8], now: Boot) {
         match LinkMessage::read(body) {
             Ok(LinkMessage::Refused { path, reason, .. }) => self.take_refusal(from, path, reason, now),
             Ok(LinkMessage::Beacon(beacon)) => self.take_beacon(from, beacon.into(), now),
+            Ok(LinkMessage::Look(path)) => self.take_look(from, link, path, now),
+            Ok(LinkMessage::Seen { path, address }) => self.take_seen(from, path, address),
             Err(_) => self.stats.refuse(Refusal::Unreadable),
         }
     }
@@ -173,6 +175,10 @@ impl Mesh {
                 Ok(())
             }
             Message::Synthetic(synthetic) => self.take_synthetic(arrival, content.mark, &synthetic),
+            Message::Meet(meet) => match self.take_proven(&arrival)? {
+                true => self.take_meet(arrival.sender, arrival.header.path, &meet, arrival.now),
+                false => Ok(()),
+            },
         }
     }
 

@@ -138,7 +138,7 @@ impl Mesh {
     }
 
     /// Seals a message and hands it to a connection: `via`, or the one in use to the path's first hop.
-    fn send(
+    pub(super) fn send(
         &mut self,
         peer: NodeId,
         path: PathTag,
@@ -176,7 +176,7 @@ impl Mesh {
         Ok(())
     }
 
-    fn send_link(&mut self, link: LinkId, message: &LinkMessage) {
+    pub(super) fn send_link(&mut self, link: LinkId, message: &LinkMessage) {
         let mut frame = Vec::new();
         self.link_sequence = self.link_sequence.next();
         // A beacon that is too long for a frame is not shown; the neighbour has its own controllers.
@@ -193,5 +193,6 @@ fn class(message: &Message) -> Class {
     match message {
         Message::Probe(_) | Message::ProbeReply(_) | Message::Choice(_) => Class::RouteControl,
         Message::Synthetic(_) => Class::Synthetic,
+        Message::Meet(_) => Class::FabricControl,
     }
 }

@@ -43,6 +43,7 @@ impl Mesh {
         let linked = |node| links.current(node).is_some();
         self.routes.handle_routes(routes, &linked, &mut self.rng, now);
         self.apply_wants(now);
+        self.grounds_changed = true;
         self.settle(now);
     }
 
@@ -89,6 +90,7 @@ impl Mesh {
             self.links.close_all(*node, CloseReason::Revoked, now);
         }
         self.relay.handle_revoked(revoked);
+        self.grounds_changed = true;
         self.apply_wants(now);
         self.settle(now);
     }
@@ -115,7 +117,7 @@ fn dialled(candidates: &[Candidate], dev: bool) -> Vec<SocketAddr> {
     addresses
 }
 
-fn is_dialled(address: SocketAddr, dev: bool) -> bool {
+pub(super) fn is_dialled(address: SocketAddr, dev: bool) -> bool {
     let ip = address.ip().to_canonical();
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),

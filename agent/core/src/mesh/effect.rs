@@ -77,6 +77,8 @@ pub enum Event {
     DecisionRefused { route: RouteId, why: DecisionRefusal },
     /// Two live connections to one node became one.
     LinkDuplicateClosed { peer: NodeId, link: LinkId },
+    /// A connection came up when both ends had agreed to dial at the same moment.
+    Met { peer: NodeId },
     /// A path of a route got another health.
     PathChanged {
         route: RouteId,

@@ -25,6 +25,7 @@ pub(super) struct Heard {
 struct Peer {
     beacons: Bucket,
     refusals: Bucket,
+    looks: Bucket,
     forged: u32,
     /// Nothing it shows is looked at until then.
     distrusted_until: Option<Boot>,
@@ -55,6 +56,11 @@ impl Heard {
         self.peer(peer, now).refusals.take(1, now)
     }
 
+    /// Whether a question of `peer`, where this relay sees another, is worth an answer.
+    pub(super) fn takes_look(&mut self, peer: NodeId, now: Boot) -> bool {
+        self.peer(peer, now).looks.take(1, now)
+    }
+
     /// A beacon that `peer` showed was forged. Says whether its connections are to be closed.
     pub(super) fn handle_forged(&mut self, peer: NodeId, now: Boot) -> bool {
         let from = self.peer(peer, now);
@@ -75,6 +81,7 @@ impl Heard {
         let from = self.peers.entry(peer).or_insert_with(|| Peer {
             beacons: Bucket::new(1, BEACONS, now),
             refusals: Bucket::new(REFUSALS, REFUSALS, now),
+            looks: Bucket::new(LOOKS, LOOKS, now),
             forged: 0,
             distrusted_until: None,
             heard_at: now,
@@ -95,6 +102,9 @@ const BEACONS: u64 = 3;
 
 /// Refusals one neighbour may tell of, a second: as many as it tells.
 const REFUSALS: u64 = 16;
+
+/// Questions of one neighbour that are answered, a second: when an end comes back, its pairs meet one after the other.
+const LOOKS: u64 = 16;
 
 /// Beacons remembered, as hashes: a cluster makes one every ten seconds, and its nodes are a few behind each other.
 const SHOWN: usize = 16;

@@ -2,7 +2,8 @@
 //!
 //! Wanted are the peers of direct paths and the relays of all paths, standbys included. Either end may dial at any
 //! time. A connection that this node dialled and nobody here needs any more is closed after a while; one that the
-//! other end dialled is for the other end to close.
+//! other end dialled is for the other end to close. The far end of a route that has no direct path is welcome: nobody
+//! dials it but when both ends have agreed on a moment, and a connection that is there is kept.
 
 mod contest;
 mod dial;
@@ -33,7 +34,7 @@ pub(super) struct Links {
     /// How long a connection to a relay may stay unprobed, and how soon to ask again after a miss.
     probing: Probing,
     effects: VecDeque<LinkEffect>,
-    /// Whether some neighbour got a connection, or lost its last one, since that was asked.
+    /// Whether some neighbour got a connection, lost its last one, or was found to need another, since that was asked.
     changed: bool,
 }
 
@@ -145,6 +146,22 @@ impl Links {
         }
     }
 
+    /// Where the far end of a connection is.
+    pub(super) fn handle_address(&mut self, link: LinkId, address: SocketAddr) {
+        let peer = self.by_link.get(&link);
+        if let Some(neighbour) = peer.and_then(|peer| self.peers.get_mut(peer)) {
+            neighbour.handle_address(link, address);
+        }
+    }
+
+    /// The moment has come that both ends agreed to dial at, us at these addresses too. Says whether we do.
+    pub(super) fn handle_meeting(&mut self, peer: NodeId, vouched: Vec<SocketAddr>, now: Boot) -> bool {
+        let mut dialled = false;
+        self.with(peer, |neighbour| dialled = neighbour.handle_meeting(vouched, now));
+
+        dialled
+    }
+
     /// The direct path to `peer`, whose probes are not ours, went down or came up.
     pub(super) fn handle_path(&mut self, peer: NodeId, is_down: bool, now: Boot) {
         self.with(peer, |neighbour| neighbour.handle_path(is_down, now));
@@ -193,7 +210,7 @@ impl Links {
         self.effects.pop_front()
     }
 
-    /// Whether some neighbour got a connection, or lost its last one, since the last call.
+    /// Whether some neighbour got a connection, lost its last one, or was found to need another, since the last call.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -208,6 +225,16 @@ impl Links {
 
     pub(super) fn peer_of(&self, link: LinkId) -> Option<NodeId> {
         self.by_link.get(&link).copied()
+    }
+
+    /// Whether there is no connection to `peer` that lives.
+    pub(super) fn is_sought(&self, peer: NodeId) -> bool {
+        self.peers.get(&peer).is_none_or(Neighbour::is_sought)
+    }
+
+    /// Where `peer` is, if it is connected.
+    pub(super) fn address(&self, peer: NodeId) -> Option<SocketAddr> {
+        self.peers.get(&peer).and_then(Neighbour::address)
     }
 
     /// The connection to send on.
@@ -234,9 +261,11 @@ impl Links {
     fn with(&mut self, peer: NodeId, work: impl FnOnce(&mut Neighbour)) {
         let known = self.peers.remove(&peer);
         let mut neighbour = known.unwrap_or_else(|| Neighbour::new(self.us, peer));
-        let (before, was_linked) = (neighbour.poll_timeout(), neighbour.current().is_some());
+        let before = neighbour.poll_timeout();
+        let standing = |neighbour: &Neighbour| (neighbour.current().is_some(), neighbour.is_sought());
+        let stood = standing(&neighbour);
         work(&mut neighbour);
-        self.changed |= neighbour.current().is_some() != was_linked;
+        self.changed |= standing(&neighbour) != stood;
         while let Some(effect) = neighbour.poll_effect(peer) {
             if let LinkEffect::Close { link, .. } = effect {
                 self.by_link.remove(&link);

@@ -167,6 +167,18 @@ impl Relay {
         self.rows.contains_key(&lease)
     }
 
+    /// The other end of the lease in force that the path names, if `end` is one and neither is revoked.
+    pub(super) fn other_end(&self, end: NodeId, path: PathTag) -> Option<NodeId> {
+        let PathTag::Relay { lease, generation } = path else {
+            return None;
+        };
+        let row = self.rows.get(&lease).filter(|row| row.generation == generation)?;
+        let other = row.other_end(end)?;
+        let is_revoked = self.revoked.contains(&end) || self.revoked.contains(&other);
+
+        (!is_revoked).then_some(other)
+    }
+
     /// Judges a frame; what may pass is charged. `link_to` finds the connection to a node.
     pub(super) fn carry(
         &mut self,

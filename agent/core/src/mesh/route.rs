@@ -18,6 +18,7 @@ use rand::Rng;
 use super::cadence::{BUSY, Pace};
 use super::decision::{self, Leg};
 use super::effect::{DecisionRefusal, Event};
+use super::meeting::Ground;
 use super::probe::{Health, Judged, Probe, Reply};
 use super::track::{Standing, Track};
 use super::view::RouteView;
@@ -275,6 +276,33 @@ impl Route {
     /// The first hop of a path.
     pub(super) fn first_hop(&self, path: PathTag) -> Option<NodeId> {
         self.track(path).map(|track| track.first_hop)
+    }
+
+    pub(super) fn peer(&self) -> NodeId {
+        self.standing.peer
+    }
+
+    /// Where the ends can agree to meet: on the path in use if that has a relay, else on any that works and has one.
+    pub(super) fn ground(&self) -> Option<Ground> {
+        let active = self.ground_on(self.active);
+
+        active.or_else(|| self.accepted().find_map(|track| self.ground_on(track.tag)))
+    }
+
+    /// The same on one path.
+    pub(super) fn ground_on(&self, path: PathTag) -> Option<Ground> {
+        let track = self.track(path)?;
+        let works = match track.probe.health() {
+            Health::Up | Health::Doubtful | Health::Recovering => track.is_linked(),
+            Health::Unproven | Health::Down => false,
+        };
+        let relay = track.path.relay().filter(|_| works)?;
+
+        Some(Ground {
+            path,
+            relay,
+            rtt: track.probe.rtt().unwrap_or_default(),
+        })
     }
 
     /// Where the next frame goes, and in doubt its copy.

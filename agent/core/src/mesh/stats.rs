@@ -44,6 +44,8 @@ pub struct Stats {
     pub moves: u64,
     pub dials: u64,
     pub dials_failed: u64,
+    /// Dials among them at a moment that the neighbour had agreed to.
+    pub meetings: u64,
     pub duplicates_closed: u64,
     /// Times this process stood still for longer than [`STILL`](super::standstill::STILL).
     pub stalls: u64,

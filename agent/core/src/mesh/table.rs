@@ -118,15 +118,19 @@ impl RouteTable {
         accepted.then_some(peer)
     }
 
-    /// The neighbours that the routes need a connection to.
+    /// The neighbours that the routes need a connection to, and those that they would profit from.
     pub(super) fn wants(&self) -> BTreeMap<NodeId, Want> {
         let mut wants: BTreeMap<NodeId, Want> = BTreeMap::new();
         for track in self.routes.values().flat_map(Route::accepted) {
             let want = wants.entry(track.first_hop).or_insert(Want {
                 link: true,
                 probe: true,
+                meet: false,
             });
             want.probe &= track.path != Path::Direct;
+        }
+        for peer in self.routes.keys() {
+            wants.entry(*peer).or_insert(WELCOME).meet = true;
         }
 
         wants
@@ -206,6 +210,13 @@ impl RouteTable {
             .collect();
     }
 }
+
+/// Of the far end of a route without a direct path.
+const WELCOME: Want = Want {
+    link: false,
+    probe: true,
+    meet: true,
+};
 
 /// Withdrawals remembered. The documents' own versions keep old ones out; this is the second lock.
 const WITHDRAWN: usize = 4_096;

@@ -1,6 +1,7 @@
 //! Meshes against each other: faults, and what must hold whatever the seed.
 
 mod leaving;
+mod met;
 mod reached;
 mod still;
 mod world;

@@ -110,6 +110,10 @@ impl ControlHost for ControlSide<'_> {
         match event {
             Event::JoinFailed(JoinFailure::Withdrawn) | Event::Left => self.world.left(),
             Event::NotLeft(why) => self.world.not_left(&why),
+            Event::Observed(address) => {
+                self.world.own.observed = address.map(|address| address.0);
+                self.world.notes.observed = true;
+            }
             Event::JoinFailed(failure) => self.world.outcome = Some(Err(AgentFailed::Join(failure))),
             Event::ConfigReverted { .. } => counters::reverted(),
             Event::ConfigConfirmed { .. }
@@ -121,7 +125,6 @@ impl ControlHost for ControlSide<'_> {
             | Event::JoinRetried { .. }
             | Event::MovedAway { .. }
             | Event::NoLongerStale
-            | Event::Observed(_)
             | Event::Refreshed(_)
             | Event::Refused { .. }
             | Event::RenewalFailed(_)
@@ -155,6 +158,8 @@ impl ControlSide<'_> {
             tracing::error!(%error, "the certificate in force cannot be used");
             return;
         }
+        // Interfaces were read before there was a mesh.
+        self.world.notes.observed |= self.mesh.is_none();
         let mesh = self.mesh.get_or_insert_with(|| {
             let first = identity.previous_seal.as_ref().unwrap_or(&identity.seal);
             let us = MeshIdentity {

@@ -111,6 +111,7 @@ pub(super) fn mesh(event: &mesh::Event) {
     match event {
         Event::BeaconShown { peer, .. } => tracing::trace!(?peer, "a neighbour showed its beacon"),
         Event::DecisionRefused { route, why } => tracing::warn!(?route, ?why, "a decision was refused"),
+        Event::Met { peer } => tracing::info!(?peer, "met a neighbour at an agreed moment"),
         Event::LinkDuplicateClosed { peer, link } => tracing::debug!(?peer, ?link, "closed a second link"),
         Event::Moved {
             peer,

@@ -46,6 +46,7 @@ impl MeshHost for MeshSide<'_> {
             Event::Stalled { .. } => self.world.notes.refresh = true,
             Event::DecisionRefused { .. }
             | Event::LinkDuplicateClosed { .. }
+            | Event::Met { .. }
             | Event::Moved { .. }
             | Event::PathChanged { .. }
             | Event::PathDown { .. }

@@ -1,5 +1,6 @@
 //! What the loop holds besides the two cores: connections, tasks, and what is in force.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_core::control::{Control, FileName, NotLeft, Payload, WriteId};
@@ -42,6 +43,7 @@ pub(crate) struct World {
     pub(crate) sealed_to: Option<SealKey>,
     pub(crate) dev: bool,
     pub(crate) ready: bool,
+    pub(crate) own: OwnAddresses,
     /// What one core has for the other, until both have been heard.
     pub(crate) notes: Notes,
     /// Those who wait for the node to have left.
@@ -60,11 +62,29 @@ pub(crate) struct Notes {
     pub(crate) refresh: bool,
     /// What we say to neighbours may have changed.
     pub(crate) greeting: bool,
+    /// A controller sees this node elsewhere than before.
+    pub(crate) observed: bool,
+}
+
+/// Where this node believes that it can be reached.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnAddresses {
+    /// What is published.
+    pub(crate) interfaces: Vec<SocketAddr>,
+    /// Where a controller sees it.
+    pub(crate) observed: Option<SocketAddr>,
+}
+
+impl OwnAddresses {
+    /// The controller's word first: it is the one that a NAT would let in.
+    pub(crate) fn all(&self) -> Vec<SocketAddr> {
+        self.observed.iter().chain(&self.interfaces).copied().collect()
+    }
 }
 
 impl Notes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.beacons.is_empty() && self.lists.is_empty() && !self.refresh && !self.greeting
+        self.beacons.is_empty() && self.lists.is_empty() && !self.refresh && !self.greeting && !self.observed
     }
 }
 

@@ -57,6 +57,7 @@ fn turn_away(incoming: Incoming, why: HandshakeRefusal) {
 
 /// One guest, from its first packet until it is admitted and welcomed, or refused: then none.
 async fn receive(incoming: Incoming, station: &Station) -> Option<()> {
+    let address = incoming.remote_address();
     let connecting = incoming.accept().ok()?;
     let connection = match timeout(PATIENCE, connecting).await {
         Ok(Ok(connection)) => connection,
@@ -85,6 +86,7 @@ async fn receive(incoming: Incoming, station: &Station) -> Option<()> {
             peer,
             identity,
             dialled_by_us: false,
+            address,
             welcome: None,
         };
         station.tell(Input::LinkUp(Box::new(established))).await;

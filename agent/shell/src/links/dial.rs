@@ -80,6 +80,7 @@ async fn attempt(
         peer,
         identity,
         dialled_by_us: true,
+        address,
         welcome: Some(welcome),
     })
 }

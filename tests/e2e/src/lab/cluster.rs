@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Lab;
+use super::{Lab, Place};
 use crate::text;
 
 /// Whom the installation answers to.
@@ -32,6 +32,9 @@ pub struct Node {
     pub is_relay: bool,
     /// `key=value`.
     pub labels: Vec<String>,
+    pub place: Place,
+    /// What `gabion agent run` is told besides.
+    pub args: Vec<String>,
 }
 
 impl Node {
@@ -48,7 +51,23 @@ impl Node {
             name: name.to_owned(),
             is_relay,
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            place: Place::Open,
+            args: Vec::new(),
         }
+    }
+
+    /// The same host elsewhere.
+    #[must_use]
+    pub fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The same host, whose agent is told more.
+    #[must_use]
+    pub fn told(self, args: &[&str]) -> Self {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+
+        Self { args, ..self }
     }
 }
 
@@ -56,13 +75,23 @@ impl Lab {
     /// Adds the controller's host and makes its data directory. `settings`: lines of its configuration besides where it
     /// is. Gives what `gabion controller init` printed.
     pub fn init_controller(&mut self, mode: Mode, settings: &str) -> Value {
-        let address = self.host(CONTROLLER);
+        self.init_controller_at(Place::Open, 7443, mode, settings)
+    }
+
+    /// The same at another place, answering at another port, which its own settings must name too.
+    pub fn init_controller_at(&mut self, place: Place, port: u16, mode: Mode, settings: &str) -> Value {
+        let address = self.host_at(CONTROLLER, place);
+        let mut advertised = vec![format!("\"{address}:{port}\"")];
+        if place.has_v6() {
+            advertised.push(format!("\"[{}]:{port}\"", Self::v6(address)));
+        }
         let (data, socket) = (self.site.path("controller"), self.site.path("admin.sock"));
         let written = format!(
-            "mode = \"{}\"\ndata_dir = \"{}\"\nsocket = \"{}\"\nadvertise = [\"{address}:7443\"]\n{settings}",
+            "mode = \"{}\"\ndata_dir = \"{}\"\nsocket = \"{}\"\nadvertise = [{}]\n{settings}",
             mode.name(),
             text(&data),
             text(&socket),
+            advertised.join(", "),
         );
         let config = text(&self.site.path(CONTROLLER_CONFIG));
         fs::write(&config, written).expect("written");
@@ -116,13 +145,16 @@ impl Lab {
             "--token-file",
             &token,
         ];
-        self.start(name, &args);
+        let more = self.args.get(name).cloned().unwrap_or_default();
+        let more = more.iter().map(String::as_str);
+        self.start(name, &args.into_iter().chain(more).collect::<Vec<_>>());
     }
 
     /// Adds hosts and lets them join without a question; returns when the controller has them all as active.
     pub fn join(&mut self, nodes: &[Node]) {
         for node in nodes {
-            self.host(&node.name);
+            self.host_at(&node.name, node.place);
+            self.args.insert(node.name.clone(), node.args.clone());
             let labels = node.labels.iter().flat_map(|label| ["--label", label]);
             let role: &[&str] = if node.is_relay { &["--role", "relay"] } else { &[] };
             let args: Vec<&str> = ["--approval", "auto"].into_iter().chain(labels).collect();

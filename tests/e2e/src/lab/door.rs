@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_shell::local::{FlowRow, FlowRows, PathRow, RouteRow, StatusRow};
+use agent_shell::local::{FlowRow, FlowRows, LinkRow, PathRow, RouteRow, StatusRow};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -32,6 +32,16 @@ impl Door {
             .find(|route| route.peer_name.as_deref() == Some(peer));
 
         found.ok_or_else(|| format!("there is no route to {peer}"))
+    }
+
+    /// The connection to a peer, or what became of the attempts at one.
+    pub fn link(&self, peer: &str) -> Result<LinkRow, String> {
+        let links: Vec<LinkRow> = self.ask("GET", "/v1/links", &Value::Null)?;
+        let found = links
+            .into_iter()
+            .find(|link| link.peer_name.as_deref() == Some(peer));
+
+        found.ok_or_else(|| format!("there is no link to {peer}"))
     }
 
     /// What arrived from a peer since the log was taken.

@@ -18,12 +18,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Lacking;
+use super::place::{INSIDE, OUTSIDE, Place, cable, v6};
 
 /// The namespaces of one lab. They go with it.
 #[derive(Debug)]
 pub(super) struct Net {
     prefix: String,
     hosts: BTreeMap<String, Ipv4Addr>,
+    /// The namespaces of routers.
+    routers: Vec<String>,
 }
 
 impl Net {
@@ -35,6 +38,7 @@ impl Net {
         let net = Self {
             prefix: format!("{PREFIX}{}-{number}-", std::process::id()),
             hosts: BTreeMap::new(),
+            routers: Vec::new(),
         };
         let hub = net.hub();
         run(ip(&["netns", "add", &hub]), "").map_err(Lacking::Namespaces)?;
@@ -44,29 +48,76 @@ impl Net {
         Ok(net)
     }
 
-    /// Adds a host at the next address of the lab's own network.
-    pub(super) fn add(&mut self, host: &str) -> Ipv4Addr {
+    /// Adds a host at the next address of the lab's own network, which its outermost router has if it is behind some.
+    pub(super) fn add(&mut self, host: &str, place: Place) -> Ipv4Addr {
         let number = self.hosts.len() + 1;
-        let last = u8::try_from(number).ok().filter(|last| *last < u8::MAX);
-        let address = Ipv4Addr::new(10, 77, 0, last.expect("a lab has at most 254 hosts"));
+        let last = u8::try_from(number).ok().filter(|last| *last < MOVED_BY);
+        let last = last.expect("a lab has at most 99 hosts");
+        let address = Ipv4Addr::new(10, 77, 0, last);
         let (hub, name) = (self.hub(), self.namespace(host));
         assert!(
             self.hosts.insert(host.to_owned(), address).is_none(),
             "two hosts are called {host}"
         );
         must(ip(&["netns", "add", &name]), "");
+        must(ip(&["-n", &name, "link", "set", "lo", "up"]), "");
+        let mut outermost = name;
+        for (number, nat) in (0..).zip(place.routers()) {
+            let router = format!("{}nat{number}-{host}", self.prefix);
+            must(ip(&["netns", "add", &router]), "");
+            self.routers.push(router.clone());
+            let (near, far) = cable(last, number);
+            let laid = format!(
+                "link set lo up\nlink add {INSIDE} type veth peer name {OUTSIDE} netns {outermost}\n\
+                 address add {near}/30 dev {INSIDE}\nlink set {INSIDE} up\n"
+            );
+            must(ip(&["-n", &router, "-batch", "-"]), &laid);
+            let led = format!(
+                "address add {far}/30 dev {OUTSIDE}\nlink set {OUTSIDE} up\nroute add default via {near}\n"
+            );
+            must(ip(&["-n", &outermost, "-batch", "-"]), &led);
+            let mut forward = Self::inside(&router, Path::new("sh"));
+            forward.args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward && nft -f -"]);
+            must(forward, &nat.rules());
+            outermost = router;
+        }
         let port = port(address);
         let plugged = format!(
-            "link add {port} type veth peer name {INTERFACE} netns {name}\nlink set {port} master {BRIDGE}\n\
+            "link add {port} type veth peer name {OUTSIDE} netns {outermost}\nlink set {port} master {BRIDGE}\n\
              link set {port} up\n"
         );
         must(ip(&["-n", &hub, "-batch", "-"]), &plugged);
-        let addressed = format!(
-            "link set lo up\naddress add {address}/24 broadcast + dev {INTERFACE}\nlink set {INTERFACE} up\n"
-        );
-        must(ip(&["-n", &name, "-batch", "-"]), &addressed);
+        let mut addressed = format!("link set {OUTSIDE} up\n");
+        if place.has_v4() {
+            addressed += &format!("address add {address}/24 broadcast + dev {OUTSIDE}\n");
+        }
+        if place.has_v6() {
+            addressed += &format!("address add {}/64 dev {OUTSIDE} nodad\n", v6(address));
+        }
+        must(ip(&["-n", &outermost, "-batch", "-"]), &addressed);
 
         address
+    }
+
+    /// Gives a host that is behind nothing another IPv4 address, in place of the one it has.
+    pub(super) fn move_host(&mut self, host: &str, place: Place) -> Ipv4Addr {
+        let before = self.address(host);
+        let mut octets = before.octets();
+        octets[3] += MOVED_BY;
+        let after = Ipv4Addr::from(octets);
+        let mut moved = format!(
+            "address delete {before}/24 dev {OUTSIDE}\naddress add {after}/24 broadcast + dev {OUTSIDE}\n"
+        );
+        if place.has_v6() {
+            moved += &format!(
+                "address delete {}/64 dev {OUTSIDE}\naddress add {}/64 dev {OUTSIDE} nodad\n",
+                v6(before),
+                v6(after)
+            );
+        }
+        must(ip(&["-n", &self.namespace(host), "-batch", "-"]), &moved);
+
+        after
     }
 
     pub(super) fn address(&self, host: &str) -> Ipv4Addr {
@@ -102,6 +153,9 @@ impl Drop for Net {
     fn drop(&mut self) {
         for host in self.hosts.keys() {
             remove(&self.namespace(host));
+        }
+        for router in &self.routers {
+            remove(router);
         }
         remove(&self.hub());
     }
@@ -205,4 +259,5 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 /// Then the id of the process that made it, a number and a host.
 pub(super) const PREFIX: &str = "gabion-lab-";
 const BRIDGE: &str = "bridge";
-const INTERFACE: &str = "eth0";
+/// Hosts of a lab have lower numbers, so that each can move once.
+const MOVED_BY: u8 = 100;

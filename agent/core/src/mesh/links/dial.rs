@@ -17,6 +17,8 @@ pub(super) struct Dial {
     under_way: Option<Boot>,
     /// The last dials, at most [`UNCONFIRMED_DIALS`].
     recent: VecDeque<Boot>,
+    /// Whether one of those of a minute is left for a moment that both ends agree on.
+    keeps_one: bool,
 }
 
 impl Dial {
@@ -40,15 +42,26 @@ impl Dial {
         }
         let due = self.under_way.is_none() && self.next.is_some_and(|next| next <= now);
         if due {
-            self.next = None;
-            self.under_way = Some(now);
-            if self.recent.len() == UNCONFIRMED_DIALS {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(now);
+            self.begin(now);
         }
 
         due
+    }
+
+    /// From now on leaves room for a dial at an agreed moment, or does not.
+    pub(super) fn keep_one_for_meetings(&mut self, keeps_one: bool) {
+        self.keeps_one = keeps_one;
+    }
+
+    /// Both ends agreed to dial now. Says whether to, and if so takes that as done: an address that somebody claims is
+    /// never confirmed, so the limit always holds. Another dial may be under way.
+    pub(super) fn take_meeting(&mut self, now: Boot) -> bool {
+        let is_free = self.held_back(0).is_none_or(|until| until <= now);
+        if is_free {
+            self.begin(now);
+        }
+
+        is_free
     }
 
     /// A dial failed. `permille`: 800 to 1,200, drawn by chance.
@@ -102,12 +115,28 @@ impl Dial {
         }
     }
 
+    fn begin(&mut self, now: Boot) {
+        self.next = None;
+        self.under_way = Some(now);
+        if self.recent.len() == UNCONFIRMED_DIALS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+    }
+
     fn schedule(&mut self, at: Boot) {
-        let full = self.recent.len() == UNCONFIRMED_DIALS;
-        let held_back = self.recent.front().filter(|_| full && !self.confirmed);
-        let earliest = held_back.map(|first| first.after(UNCONFIRMED_SPAN));
+        let kept = usize::from(self.keeps_one);
+        let earliest = self.held_back(kept).filter(|_| !self.confirmed);
 
         self.next = Some(earliest.map_or(at, |earliest| at.max(earliest)));
+    }
+
+    /// Until when no further dial fits within [`UNCONFIRMED_SPAN`], if `kept` of them are left for others.
+    fn held_back(&self, kept: usize) -> Option<Boot> {
+        let counted = UNCONFIRMED_DIALS - kept;
+        let first = self.recent.len().checked_sub(counted)?;
+
+        self.recent.get(first).map(|first| first.after(UNCONFIRMED_SPAN))
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use protocol::frame::{PathTag, ProbeReply};
 use protocol::id::NodeId;
+use protocol::limits::CANDIDATES;
 use protocol::time::Boot;
 use rand::Rng;
 
@@ -47,6 +48,8 @@ pub(in crate::mesh) struct Want {
     pub(in crate::mesh) link: bool,
     /// And that it is probed here, because no direct path of a route does.
     pub(in crate::mesh) probe: bool,
+    /// That a connection is kept and probed if there is one, and dialled when both ends agreed to.
+    pub(in crate::mesh) meet: bool,
 }
 
 /// What one neighbour needs of chance, drawn before it is known whether it will be needed.
@@ -73,13 +76,14 @@ struct Connection {
     dialled_by_us: bool,
     up_at: Boot,
     rtt: Option<Duration>,
+    address: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
 enum Wish {
     Ask { link: LinkId, probe: u64 },
     Close { link: LinkId, why: CloseReason },
-    Dial,
+    Dial(Vec<SocketAddr>),
     Probe,
 }
 
@@ -117,12 +121,13 @@ impl Neighbour {
         self.want = want;
         self.was_missed &= want.link;
         self.wanted_since = want.link.then(|| self.wanted_since.unwrap_or(now));
-        match (want.link, self.unwanted_since) {
+        self.dial.keep_one_for_meetings(want.meet);
+        match (self.is_kept(), self.unwanted_since) {
             (true, _) => self.unwanted_since = None,
             (false, None) => self.unwanted_since = Some(now),
             (false, Some(_)) => {}
         }
-        match (want.probe && want.link, &self.probe) {
+        match (want.probe && self.is_kept(), &self.probe) {
             (true, None) => self.probe = Some(Probe::new(first_probe, now)),
             (false, Some(_)) => self.probe = None,
             (true, Some(_)) | (false, None) => {}
@@ -141,10 +146,11 @@ impl Neighbour {
             dialled_by_us,
             up_at: now,
             rtt: None,
+            address: None,
         };
         self.connections.insert(link, connection);
         self.current.get_or_insert(link);
-        self.unwanted_since = (!self.want.link).then_some(now);
+        self.unwanted_since = (!self.is_kept()).then_some(now);
         if let Some(probe) = &mut self.probe {
             probe.hurry(now);
         }
@@ -230,6 +236,30 @@ impl Neighbour {
         }
     }
 
+    pub(super) fn handle_address(&mut self, link: LinkId, address: SocketAddr) {
+        if let Some(connection) = self.connections.get_mut(&link) {
+            connection.address = Some(address);
+        }
+    }
+
+    /// Dials at the agreed moment, unless that was done too often of late. Says whether it does.
+    pub(super) fn handle_meeting(&mut self, vouched: Vec<SocketAddr>, now: Boot) -> bool {
+        let mut addresses = vouched;
+        for candidate in &self.candidates {
+            if !addresses.contains(candidate) {
+                addresses.push(*candidate);
+            }
+        }
+        addresses.truncate(CANDIDATES);
+        let is_due = self.is_kept() && self.is_sought() && !addresses.is_empty();
+        let dials = is_due && self.dial.take_meeting(now);
+        if dials {
+            self.effects.push_back(Wish::Dial(addresses));
+        }
+
+        dials
+    }
+
     /// Probes over the connection in use say that it is dead, or that it is not.
     pub(super) fn handle_path(&mut self, is_down: bool, now: Boot) {
         self.is_dead = is_down && !self.connections.is_empty();
@@ -273,7 +303,7 @@ impl Neighbour {
             self.close_unneeded(chance, now);
         }
         if self.may_dial() && self.is_sought() && self.dial.take_due(now) {
-            self.effects.push_back(Wish::Dial);
+            self.effects.push_back(Wish::Dial(self.candidates.clone()));
         }
 
         judged
@@ -305,10 +335,7 @@ impl Neighbour {
         Some(match self.effects.pop_front()? {
             Wish::Ask { link, probe } => LinkEffect::Ask { peer, link, probe },
             Wish::Close { link, why } => LinkEffect::Close { peer, link, why },
-            Wish::Dial => LinkEffect::Dial {
-                peer,
-                candidates: self.candidates.clone(),
-            },
+            Wish::Dial(candidates) => LinkEffect::Dial { peer, candidates },
             Wish::Probe => LinkEffect::Probe { peer },
         })
     }
@@ -334,13 +361,18 @@ impl Neighbour {
         self.current
     }
 
+    /// Where the far end of the connection in use is.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.connections.get(&self.current?)?.address
+    }
+
     /// Whether people would want to see it.
     pub(super) fn is_shown(&self) -> bool {
         self.want.link || !self.connections.is_empty()
     }
 
     pub(super) fn is_forgettable(&self) -> bool {
-        !self.is_shown() && self.candidates.is_empty()
+        !self.is_shown() && !self.want.meet && self.candidates.is_empty()
     }
 
     pub(super) fn view(&self, peer: NodeId) -> LinkView {
@@ -349,7 +381,7 @@ impl Neighbour {
         LinkView {
             peer,
             link: self.current,
-            needed: self.want.link,
+            needed: self.want.link || (self.want.meet && self.current.is_some()),
             dialled_by_us: connection.map(|connection| connection.dialled_by_us),
             up_since: connection.map(|connection| connection.up_at),
             rtt: connection.and_then(|connection| connection.rtt),
@@ -364,8 +396,13 @@ impl Neighbour {
         self.want.link && !self.candidates.is_empty()
     }
 
+    /// Whether a connection that is there is of use.
+    fn is_kept(&self) -> bool {
+        self.want.link || self.want.meet
+    }
+
     /// Whether there is no connection that lives.
-    fn is_sought(&self) -> bool {
+    pub(super) fn is_sought(&self) -> bool {
         self.connections.is_empty() || self.is_dead
     }
 

@@ -434,7 +434,13 @@ fn addresses() -> BTreeMap<NodeId, Vec<SocketAddr>> {
 }
 
 fn want(probe: bool) -> BTreeMap<NodeId, Want> {
-    [(PEER, Want { link: true, probe })].into()
+    let want = Want {
+        link: true,
+        probe,
+        meet: false,
+    };
+
+    [(PEER, want)].into()
 }
 
 const US: NodeId = NodeId::from_bytes([1; 16]);

@@ -29,6 +29,11 @@ pub(super) struct World {
     flows: Vec<Flow>,
     /// Nodes whose polls a controller answers, every five seconds.
     polling: BTreeSet<u8>,
+    /// Hosts whose NAT lets in only what comes from where they have sent to.
+    natted: BTreeSet<u8>,
+    /// The last first packet of a handshake, from one to another, to where the other was then.
+    sent_first: BTreeMap<(u8, u8), u64>,
+    moved: BTreeMap<u8, SocketAddr>,
     next: u64,
     rng: StdRng,
     checked_at: u64,
@@ -76,6 +81,7 @@ enum What {
     Datagram(u64, Vec<u8>),
     DialTimeout(u64, u8),
     Hello(u64, u8),
+    HelloAgain(u64, u8),
     Finished(u64),
     Welcome(u64, u8),
     PollAnswered(u64),
@@ -100,6 +106,9 @@ impl World {
             connections: BTreeMap::new(),
             flows: Vec::new(),
             polling: BTreeSet::new(),
+            natted: BTreeSet::new(),
+            sent_first: BTreeMap::new(),
+            moved: BTreeMap::new(),
             next: 0,
             rng: StdRng::seed_from_u64(seed),
             checked_at: 0,
@@ -184,6 +193,21 @@ impl World {
             every: FRAME_EVERY,
             next,
         });
+    }
+
+    /// From now on only what answers this host gets to it.
+    pub(super) fn put_behind_nat(&mut self, node: u8) {
+        self.natted.insert(node);
+    }
+
+    /// Gives the host another address, of which it knows, and nobody else yet.
+    pub(super) fn move_to(&mut self, node: u8, address: SocketAddr) {
+        self.moved.insert(node, address);
+        self.with(node, |mesh, now| mesh.handle_own_addresses(&[address], now));
+    }
+
+    fn address_of(&self, node: u8) -> SocketAddr {
+        self.moved.get(&node).copied().unwrap_or_else(|| address(node))
     }
 
     pub(super) fn set_polling(&mut self, node: u8, on: bool) {
@@ -397,7 +421,18 @@ impl World {
 
     fn receive(&mut self, to: u8, what: What) {
         match what {
-            What::Hello(dial, from) => self.transmit(to, from, What::Welcome(dial, to)),
+            What::Hello(dial, from) => {
+                let is_open = |at: &u64| self.now - at < NAT_TIME;
+                if !self.natted.contains(&to) || self.sent_first.get(&(to, from)).is_some_and(is_open) {
+                    self.transmit(to, from, What::Welcome(dial, to));
+                }
+            }
+            What::HelloAgain(dial, peer) => {
+                if !self.connections.contains_key(&dial) {
+                    self.transmit(to, peer, What::Hello(dial, to));
+                }
+            }
+            What::Welcome(dial, _) if self.connections.contains_key(&dial) => {}
             What::Welcome(dial, from) => {
                 let connection = Connection {
                     ends: [to, from],
@@ -440,13 +475,14 @@ impl World {
         let connection = self.connections.get_mut(&id).unwrap();
         let place = usize::from(connection.ends[0] != at);
         connection.links[place] = Some(link);
+        let address = self.address_of(peer);
         self.with(at, |mesh, now| {
             mesh.handle_link_up(
                 LinkUp {
                     link,
                     peer: node(peer),
                     dialled_by_us,
-                    address: address(peer),
+                    address,
                 },
                 now,
             );
@@ -504,7 +540,14 @@ impl World {
                     self.next += 1;
                     let dial = self.next;
                     self.note(from, &format!("dials {peer}"));
-                    self.transmit(from, peer, What::Hello(dial, from));
+                    if candidates.contains(&self.address_of(peer)) {
+                        self.sent_first.insert((from, peer), self.now);
+                        self.transmit(from, peer, What::Hello(dial, from));
+                        let repeats = !self.natted.is_empty();
+                        for again in HELLOS_AGAIN.into_iter().filter(|_| repeats) {
+                            self.after(again, from, What::HelloAgain(dial, peer));
+                        }
+                    }
                     self.after(5_000, from, What::DialTimeout(dial, peer));
                 }
                 Effect::CloseLink { link, why } => {
@@ -647,3 +690,6 @@ const SYNTHETIC: u8 = 3;
 const FRAME_EVERY: u64 = 20;
 const CHECK_EVERY: u64 = 1_000;
 const IDLE: u64 = 30_000;
+const NAT_TIME: u64 = 30_000;
+/// When a client repeats its first packet.
+const HELLOS_AGAIN: [u64; 2] = [1_000, 3_000];

@@ -1,0 +1,306 @@
+//! One end of a meeting, and two ends with a relay between them.
+
+use proptest::prelude::*;
+use protocol::id::LeaseId;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::*;
+
+#[test]
+fn both_ends_dial_at_the_same_moment_whatever_the_way_to_the_relay() {
+    for (near, far) in [(5, 5), (80, 5), (5, 80), (400, 300)] {
+        let (low, high) = two_ends(near, far);
+        let moment = |dials: &[(u64, Vec<SocketAddr>)]| dials.first().expect("it dials").0;
+        let apart = moment(&low.dials).abs_diff(moment(&high.dials));
+
+        assert!(apart <= 2, "{near} and {far} ms from the relay: {apart} ms apart");
+        assert_eq!(low.dials[0].1, [address(HIGH_SEEN)], "{near} {far}");
+        assert_eq!(high.dials[0].1, [address(LOW_SEEN)], "{near} {far}");
+    }
+}
+
+#[test]
+fn an_address_is_dialled_only_if_the_neighbour_claims_it_and_the_relay_sees_it_there() {
+    let victim = address(666);
+    for (claimed, seen, dialled) in [
+        (vec![victim], Some(HIGH_SEEN), vec![]),
+        (vec![address(HIGH_SEEN)], Some(666), vec![]),
+        (vec![victim], None, vec![]),
+        (
+            vec![victim, address(HIGH_SEEN)],
+            Some(HIGH_SEEN),
+            vec![address(HIGH_SEEN)],
+        ),
+    ] {
+        let mut end = End::new(LOW, HIGH);
+        end.ground(Some(ground(20)), Boot(0));
+        end.hear(ask(9), claimed.clone(), Boot(10));
+        if let Some(seen) = seen {
+            end.meetings.handle_seen(HIGH, path(), address(seen));
+        }
+        end.run_to(1_000);
+
+        assert_eq!(end.dials.len(), 1, "what the config names may work");
+        assert_eq!(end.dials[0].1, dialled, "{claimed:?} {seen:?}");
+    }
+}
+
+#[test]
+fn a_pair_that_cannot_meet_asks_ever_more_rarely() {
+    let mut end = End::new(LOW, HIGH);
+    end.ground(Some(ground(20)), Boot(0));
+    end.run_to(3_600_000);
+    let asked = &end.said;
+    let within = |from: u64, to: u64| asked.iter().filter(|(at, _)| (from..to).contains(at)).count();
+
+    assert!((2..=4).contains(&within(0, 60_000)), "{asked:?}");
+    assert!(within(600_000, 3_600_000) <= 7, "{asked:?}");
+    assert!(
+        within(3_000_000, 3_600_000) >= 1,
+        "and never gives up for good: {asked:?}"
+    );
+}
+
+#[test]
+fn a_pair_asks_soon_again_when_our_own_addresses_change_and_not_when_they_do_not() {
+    let mut end = End::new(LOW, HIGH);
+    end.own(&[1, 2], 0);
+    end.ground(Some(ground(20)), Boot(0));
+    end.run_to(3_000_000);
+    let before = end.said.len();
+    end.own(&[2, 1], 3_000_000);
+    end.run_to(3_010_000);
+    assert!(end.said.len() <= before + 1, "the same addresses are no news");
+    let before = end.said.len();
+    end.own(&[1, 3], 3_010_000);
+    end.run_to(3_020_000);
+
+    assert!(end.said.len() > before);
+    let (_, last) = end.said.last().expect("it asked");
+    assert_eq!(last.addresses, [1, 3].map(|port| Address(address(port))));
+}
+
+#[test]
+fn who_is_connected_or_cannot_be_heard_neither_asks_nor_agrees() {
+    let mut end = End::new(LOW, HIGH);
+    end.ground(None, Boot(0));
+    end.hear(ask(1), vec![address(HIGH_SEEN)], Boot(5));
+    end.run_to(600_000);
+
+    assert!(end.said.is_empty() && end.dials.is_empty());
+    end.ground(Some(ground(20)), Boot(600_000));
+    end.hear(ask(2), Vec::new(), Boot(600_001));
+    assert!(end.meetings.handle_linked(HIGH), "an agreed meeting led to it");
+    end.ground(None, Boot(600_002));
+    end.run_to(1_200_000);
+    assert!(end.dials.is_empty(), "it was over before the moment came");
+    assert!(!end.meetings.handle_linked(HIGH));
+}
+
+#[test]
+fn an_agreement_counts_once_and_only_for_what_was_asked() {
+    let mut end = End::new(LOW, HIGH);
+    end.ground(Some(ground(20)), Boot(0));
+    end.run_to(5_000);
+    let number = end.said[0].1.number;
+    end.hear(agreement(number.wrapping_add(1)), Vec::new(), Boot(5_000));
+    let elsewhere = Ground {
+        path: PathTag::Relay {
+            lease: LeaseId::from_bytes([8; 16]),
+            generation: 1,
+        },
+        ..ground(20)
+    };
+    end.meetings
+        .handle_meet(HIGH, elsewhere, &agreement(number), Boot(5_000));
+    end.run_to(5_500);
+    assert!(end.dials.is_empty(), "{:?}", end.dials);
+    for _ in 0..3 {
+        end.hear(agreement(number), Vec::new(), Boot(5_500));
+        end.run_to(7_000);
+    }
+
+    assert_eq!(end.dials.len(), 1);
+}
+
+#[test]
+fn of_two_that_ask_each_other_at_once_the_lower_one_is_heard() {
+    let (mut low, mut high) = (End::new(LOW, HIGH), End::new(HIGH, LOW));
+    low.ground(Some(ground(20)), Boot(0));
+    high.ground(Some(ground(20)), Boot(0));
+    low.run_to(6_000);
+    high.run_to(6_000);
+    let (from_low, from_high) = (low.said[0].1.clone(), high.said[0].1.clone());
+    low.hear(from_high, Vec::new(), Boot(6_000));
+    high.hear(from_low.clone(), Vec::new(), Boot(6_000));
+
+    assert_eq!(low.said.len(), 1, "it waits for the answer to its own");
+    let answer = &high.said.last().expect("it answers").1;
+    assert_eq!((answer.number, answer.agreed), (from_low.number, true));
+}
+
+proptest! {
+    /// Whatever a neighbour and a relay send, and whenever, nobody is made to dial more than three times a minute for
+    /// them, and never at what only one of the two says.
+    #[test]
+    fn no_liar_makes_us_dial_often_or_where_he_likes(
+        words in prop::collection::vec((0_u64..2_000, 0_u8..4, 1_u16..5, 1_u16..5), 1..400)
+    ) {
+        let mut end = End::new(LOW, HIGH);
+        end.ground(Some(ground(20)), Boot(0));
+        let mut now = 0;
+        for (pause, word, claimed, seen) in words {
+            now += pause;
+            end.run_to(now);
+            let asked = end.said.last().map_or(0, |(_, meet)| meet.number);
+            match word {
+                0 => end.hear(ask(now), vec![address(claimed)], Boot(now)),
+                1 => end.hear(agreement(asked), vec![address(claimed)], Boot(now)),
+                2 => end.meetings.handle_seen(HIGH, path(), address(seen)),
+                _ => end.ground(Some(ground(u64::from(claimed) * 300)), Boot(now)),
+            }
+        }
+        end.run_to(now + 60_000);
+        // Ours and theirs together: what is dialled is bounded once more, with all other dials, by the neighbour's own
+        // count (see `links/dial.rs`).
+        let theirs: Vec<u64> = end.said.iter().filter(|(_, meet)| meet.agreed).map(|(at, _)| *at).collect();
+        prop_assert!(theirs.windows(4).all(|four| four[3] - four[0] >= 60_000), "{theirs:?}");
+        prop_assert!(end.dials.len() <= end.said.len());
+        prop_assert!(end.dials.iter().all(|(_, vouched)| vouched.len() <= 1));
+    }
+}
+
+/// One end, driven as its mesh would.
+struct End {
+    meetings: Meetings,
+    peer: NodeId,
+    rng: StdRng,
+    said: Vec<(u64, Meet)>,
+    looked: Vec<u64>,
+    dials: Vec<(u64, Vec<SocketAddr>)>,
+}
+
+impl End {
+    fn new(us: NodeId, peer: NodeId) -> Self {
+        Self {
+            meetings: Meetings::new(us),
+            peer,
+            rng: StdRng::seed_from_u64(7),
+            said: Vec::new(),
+            looked: Vec::new(),
+            dials: Vec::new(),
+        }
+    }
+
+    fn ground(&mut self, ground: Option<Ground>, now: Boot) {
+        let grounds = BTreeMap::from([(self.peer, ground)]);
+        self.meetings.handle_grounds(&grounds, &mut self.rng, now);
+    }
+
+    fn own(&mut self, ports: &[u16], now: u64) {
+        let own = ports.iter().map(|port| Address(address(*port))).collect();
+        self.meetings.handle_own_addresses(own, &mut self.rng, Boot(now));
+    }
+
+    fn hear(&mut self, meet: Meet, claimed: Vec<SocketAddr>, now: Boot) {
+        let meet = Meet {
+            addresses: claimed.into_iter().map(Address).collect(),
+            ..meet
+        };
+        self.meetings.handle_meet(self.peer, ground(20), &meet, now);
+        self.take(now);
+    }
+
+    fn run_to(&mut self, end: u64) {
+        while let Some(at) = self.meetings.poll_timeout().filter(|at| at.0 <= end) {
+            self.meetings.handle_timeout(&mut self.rng, at);
+            self.take(at);
+        }
+    }
+
+    fn take(&mut self, now: Boot) {
+        while let Some(effect) = self.meetings.poll_effect() {
+            match effect {
+                MeetingEffect::Dial { vouched, .. } => self.dials.push((now.0, vouched)),
+                MeetingEffect::Look { .. } => self.looked.push(now.0),
+                MeetingEffect::Say { meet, .. } => self.said.push((now.0, meet)),
+            }
+        }
+    }
+}
+
+/// Lets two ends that are `near` and `far` milliseconds from their relay meet.
+fn two_ends(near: u64, far: u64) -> (End, End) {
+    let (mut low, mut high) = (End::new(LOW, HIGH), End::new(HIGH, LOW));
+    low.own(&[1, LOW_SEEN], 0);
+    high.own(&[1, HIGH_SEEN], 0);
+    let ground = ground(2 * (near + far));
+    low.ground(Some(ground), Boot(0));
+    high.ground(Some(ground), Boot(0));
+    let mut ends = [low, high];
+    let (mut heard, mut answered) = ([0; 2], [0; 2]);
+    for now in 0..20_000 {
+        for end in &mut ends {
+            end.run_to(now);
+        }
+        for (from, to_relay, port) in [(0, near, HIGH_SEEN), (1, far, LOW_SEEN)] {
+            if let Some((at, meet)) = ends[from].said.get(heard[from]).cloned()
+                && at + near + far <= now
+            {
+                heard[from] += 1;
+                let to = &mut ends[1 - from];
+                to.meetings.handle_meet(to.peer, ground, &meet, Boot(now));
+                to.take(Boot(now));
+            }
+            let asked = ends[from].looked.get(answered[from]);
+            if asked.is_some_and(|at| at + 2 * to_relay <= now) {
+                answered[from] += 1;
+                let peer = ends[from].peer;
+                ends[from].meetings.handle_seen(peer, path(), address(port));
+            }
+        }
+    }
+    let [low, high] = ends;
+
+    (low, high)
+}
+
+fn ask(number: u64) -> Meet {
+    Meet {
+        number,
+        agreed: false,
+        addresses: Vec::new(),
+    }
+}
+
+fn agreement(number: u64) -> Meet {
+    Meet {
+        agreed: true,
+        ..ask(number)
+    }
+}
+
+fn ground(rtt_ms: u64) -> Ground {
+    Ground {
+        path: path(),
+        relay: NodeId::from_bytes([5; 16]),
+        rtt: Duration::from_millis(rtt_ms),
+    }
+}
+
+const fn path() -> PathTag {
+    PathTag::Relay {
+        lease: LeaseId::from_bytes([9; 16]),
+        generation: 1,
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 7], port))
+}
+
+const LOW: NodeId = NodeId::from_bytes([1; 16]);
+const HIGH: NodeId = NodeId::from_bytes([2; 16]);
+const LOW_SEEN: u16 = 1_001;
+const HIGH_SEEN: u16 = 1_002;

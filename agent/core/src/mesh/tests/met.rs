@@ -1,0 +1,109 @@
+//! Two ends that cannot be dialled, and the relay over which they agree to dial at the same moment.
+
+use super::*;
+
+#[test]
+fn two_ends_behind_nats_get_a_connection_of_their_own_over_their_relay() {
+    for seed in 0..FEW {
+        let mut world = behind_nats(seed);
+        world.run_for(2_000);
+        assert_eq!(
+            world.connections_between(A, B),
+            0,
+            "nobody dialled by itself, seed {seed}"
+        );
+        world.run_for(10_000);
+
+        assert_eq!(world.connections_between(A, B), 1, "seed {seed}");
+        let met = |event: &Event| matches!(event, Event::Met { .. });
+        assert!(world.count(A, met) + world.count(B, met) > 0, "seed {seed}");
+        let links = world.with(A, |mesh, now| mesh.take_report(now)).links;
+        let direct = links.iter().find(|link| link.peer == node(B));
+        assert!(
+            direct.is_some_and(|link| link.connected),
+            "the controller hears of it"
+        );
+        world.run_for(70_000);
+        assert_eq!(world.connections_between(A, B), 1, "and it is kept, seed {seed}");
+        assert_eq!(world.mesh(A).stats().meetings + world.mesh(B).stats().meetings, 2);
+    }
+}
+
+#[test]
+fn an_end_that_moved_is_met_where_its_relay_sees_it() {
+    for seed in 0..FEW {
+        let mut world = behind_nats(seed);
+        // Nobody but itself and who hears from it knows that address.
+        world.move_to(B, SocketAddr::from(([198, 51, 100, 9], 40_000)));
+        world.run_for(15_000);
+
+        assert_eq!(world.connections_between(A, B), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn ends_that_are_never_let_in_go_on_over_their_relay_and_dial_ever_more_rarely() {
+    let mut world = behind_nats(1);
+    world.set_cut(A, B, true);
+    world.run_for(3_600_000);
+
+    for node in [A, B] {
+        let stats = world.mesh(node).stats();
+        assert_eq!(stats.meetings, stats.dials - 1, "one dial was to the relay");
+        assert!((4..=12).contains(&stats.meetings), "{stats:?}");
+    }
+    assert_eq!(world.active(A, B), via(R, 1));
+}
+
+#[test]
+fn a_relay_tells_the_ends_of_its_leases_and_nobody_else_where_the_other_one_is() {
+    let mut world = behind_nats(1);
+    let document = routes(decision(R, 1, Path::Direct, &[]));
+    world.with(S, |mesh, now| mesh.handle_routes(&document, now));
+    world.run_for(2_000);
+    let look = |path| {
+        let mut frame = Vec::new();
+        let asked = protocol::frame::LinkMessage::Look(path);
+        let written = asked.write(BootTag::from_bytes([1; 8]), Sequence(1), &mut frame);
+        written.map(|()| frame).unwrap()
+    };
+    let leased = |generation| PathTag::Relay {
+        lease: lease(R),
+        generation,
+    };
+    let sent = |world: &World| {
+        let sent = &world.mesh(R).stats().sent;
+        sent.get(&Class::FabricControl).copied().unwrap_or(0)
+    };
+    world.inject(A, R, look(leased(1)));
+    let before = sent(&world);
+    world.run_for(50);
+    assert_eq!(sent(&world), before + 1);
+
+    for refused in [leased(2), PathTag::Direct] {
+        world.inject(A, R, look(refused));
+    }
+    world.inject(S, R, look(leased(1)));
+    for _ in 0..100 {
+        world.inject(B, R, look(leased(1)));
+    }
+    let before = sent(&world);
+    world.run_for(50);
+    assert_eq!(
+        sent(&world),
+        before + 16,
+        "a second's worth for B, nothing for the others"
+    );
+}
+
+/// A pair whose only paths lead through relays, with a NAT before each end.
+fn behind_nats(seed: u64) -> World {
+    let mut world = pair_over(seed, via(R, 1), &[]);
+    world.put_behind_nat(A);
+    world.put_behind_nat(B);
+
+    world
+}
+
+/// Each of them runs for a minute or more.
+const FEW: u64 = 10;
