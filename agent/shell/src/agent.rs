@@ -77,6 +77,11 @@ impl Agent {
     /// runtime.
     pub fn start(config: AgentConfig, parts: Parts) -> Result<Self, AgentFailed> {
         let publication = publication(&config, &parts)?;
+        let left_out = publication.left_out();
+        for left_out in &left_out {
+            let (address, why) = (left_out.address.0, left_out.why.name());
+            tracing::warn!(%address, why, "neighbours are not told of this address, although it is configured");
+        }
         let persisted = boot(&parts.disk.read()?)?;
         let (send, inbox) = mpsc::channel(input::WAITING);
         let (greeting, said) = watch::channel(None);
@@ -114,7 +119,10 @@ impl Agent {
             sealed_to: None,
             dev: config.dev,
             ready: false,
-            own: OwnAddresses::default(),
+            own: OwnAddresses {
+                left_out,
+                ..OwnAddresses::default()
+            },
             notes: Notes::default(),
             leaving: Vec::new(),
             outcome: None,

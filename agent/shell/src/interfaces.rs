@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use protocol::document::config::{Candidate, CandidateKind};
+use protocol::document::config::{Candidate, CandidateKind, LeftOut, Unfit};
 use protocol::limits::CANDIDATES;
+use protocol::net::Address;
 
 pub use kernel::KernelInterfaces;
 
@@ -33,7 +34,7 @@ impl Publication {
         let mut candidates: Vec<_> = self
             .published(addresses)
             .into_iter()
-            .filter(|address| self.may_publish(address.ip()))
+            .filter(|address| Unfit::of(*address, self.dev).is_none())
             .map(|address| Candidate::new(kind(address.ip()), address))
             .collect();
         candidates.sort();
@@ -60,13 +61,25 @@ impl Publication {
             .collect()
     }
 
-    fn may_publish(&self, ip: IpAddr) -> bool {
-        let usable = match ip {
-            IpAddr::V4(ip) => !ip.is_link_local() && !ip.is_broadcast(),
-            IpAddr::V6(ip) => !ip.is_unicast_link_local(),
-        };
+    /// What an operator named, as a candidate or to listen on, and what is not published all the same. An interface may
+    /// have any address.
+    pub(crate) fn left_out(&self) -> Vec<LeftOut> {
+        let mut left_out: Vec<LeftOut> = self
+            .published(&BTreeSet::new())
+            .into_iter()
+            .filter_map(|address| {
+                let why = Unfit::of(address, self.dev)?;
 
-        usable && !ip.is_multicast() && !ip.is_unspecified() && (self.dev || !ip.is_loopback())
+                Some(LeftOut {
+                    address: Address(address),
+                    why,
+                })
+            })
+            .collect();
+        left_out.sort_unstable();
+        left_out.dedup();
+
+        left_out
     }
 }
 
@@ -154,6 +167,44 @@ mod tests {
         };
 
         assert_eq!(shown(&publication, &["10.0.0.7"]), ["Public 203.0.113.9:443"]);
+    }
+
+    #[test]
+    fn what_an_operator_named_and_nobody_is_told_of_is_said_with_its_reason() {
+        let named = [
+            "169.254.1.1:7",
+            "10.0.0.7:7",
+            "[ff02::1]:7",
+            "10.0.0.7:0",
+            "0.0.0.0:7",
+        ];
+        let publication = Publication {
+            configured: named.iter().map(|address| address.parse().unwrap()).collect(),
+            ..on("[::]:7601")
+        };
+        let told = |publication: &Publication| -> Vec<String> {
+            let left_out = publication.left_out().into_iter();
+
+            left_out
+                .map(|left_out| format!("{} {}", left_out.address.0, left_out.why.name()))
+                .collect()
+        };
+
+        assert_eq!(
+            told(&publication),
+            [
+                "0.0.0.0:7 unspecified",
+                "10.0.0.7:0 no_port",
+                "169.254.1.1:7 link_local",
+                "[ff02::1]:7 multicast"
+            ]
+        );
+        assert_eq!(told(&on("127.0.0.1:7601")), ["127.0.0.1:7601 loopback"]);
+        assert_eq!(
+            told(&on("[::]:7601")),
+            [""; 0],
+            "no operator named what interfaces have"
+        );
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::input::Input;
 pub(crate) use door::{Door, open};
 pub(crate) use view::Viewer;
 pub use view::{
-    Authority, BeaconRow, ControllerRow, DocumentRow, FlowRow, FlowRows, LeaseRow, LinkRow, MarkRow, PathRow,
-    ProbedPath, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
+    Authority, BeaconRow, ControllerRow, DocumentRow, FlowRow, FlowRows, LeaseRow, LeftOutRow, LinkRow,
+    MarkRow, PathRow, ProbedPath, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
 };
 
 /// One question to the loop, with where its answer goes.

@@ -11,6 +11,7 @@ use control_routing::lease::TableVersion;
 use control_routing::observations::Observations;
 use control_routing::suspicion::Suspicion;
 use control_routing::trend::Trends;
+use protocol::document::config::LeftOut;
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId, RouteId};
@@ -311,6 +312,12 @@ impl Live {
         let polled = self.last_poll(cluster, node).and_then(|poll| poll.at);
 
         heard.into_iter().chain(polled).map(|now| now.wall).max()
+    }
+
+    /// Addresses that a node claimed in its last heartbeat and that nobody is told of.
+    pub fn left_out(&self, cluster: ClusterId, node: NodeId) -> &[LeftOut] {
+        self.seen(cluster, node)
+            .map_or(&[], |seen| seen.left_out.as_slice())
     }
 
     pub fn last_poll(&self, cluster: ClusterId, node: NodeId) -> Option<&LastPoll> {

@@ -124,6 +124,9 @@ pub struct NodeView {
     pub last_seen: Option<String>,
     pub fingerprint: String,
     pub candidates: Vec<String>,
+    /// Addresses that the node claims and nobody is told of.
+    #[serde(default)]
+    pub candidates_left_out: Vec<LeftOutView>,
     pub agent_version: String,
     pub certificate_not_after: String,
     /// The settings that it went back from last.
@@ -143,6 +146,13 @@ pub struct RevertedView {
     /// Of those that it went back to.
     pub restored: Option<String>,
     pub at: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftOutView {
+    pub address: String,
+    /// `loopback`, `link_local`, `multicast`, `unspecified`, `no_port` or `too_many`.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -541,9 +541,10 @@ impl Controller {
     /// The same of a node that has a link-local address alone.
     fn heartbeat_from_nowhere(&mut self, cluster: ClusterId, node: NodeId) {
         let here = SocketAddr::from(([169, 254, 0, 1], 7_444));
+        let claims = signs(1, vec![Candidate::new(CandidateKind::Lan, here)]);
         let heard = self
             .live
-            .handle_heartbeat((cluster, node), here, &signs(1, Vec::new()), self.world.now);
+            .handle_heartbeat((cluster, node), here, &claims, self.world.now);
         let changes: Vec<Change> = heard.expect("taken").into_iter().collect();
         let request = Request::Heard {
             changes: changes.clone(),

@@ -9,15 +9,16 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::time::Duration;
 
-use protocol::document::config::{Candidate, CandidateKind};
+use protocol::document::config::{Candidate, CandidateKind, LeftOut, Unfit};
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{BootId, ClusterId, NodeId};
 use protocol::limits::{CANDIDATES, TEXT_BYTES};
+use protocol::net::Address;
 use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Have, Heartbeat, Refused, Reverted};
 
@@ -52,6 +53,8 @@ pub struct Seen {
     pub last: Option<Now>,
     pub boot: Option<BootId>,
     pub candidates: Vec<Candidate>,
+    /// Claimed, and told to nobody.
+    pub left_out: Vec<LeftOut>,
     pub agent_version: String,
     /// The highest authority epoch that the agent has verified.
     pub epoch: u64,
@@ -145,6 +148,7 @@ impl Liveness {
             last: None,
             boot: row.boot,
             candidates: row.candidates.clone(),
+            left_out: Vec::new(),
             agent_version: row.agent_version.clone(),
             epoch: row.epoch,
             applied: Vec::new(),
@@ -187,11 +191,13 @@ impl Liveness {
         let mut untold: BTreeSet<Refusal> = heartbeat.refused.iter().map(Refusal::of).collect();
         untold.extend(self.nodes.get(&key).into_iter().flat_map(|seen| &seen.untold));
         let before = self.nodes.get(&key).and_then(|seen| seen.reverted);
+        let Choice { candidates, left_out } = self.addresses.choose(&heartbeat.candidates, observed);
         let heard = Seen {
             presence: Presence::Active,
             last: Some(now),
             boot: Some(heartbeat.boot),
-            candidates: self.addresses.choose(&heartbeat.candidates, observed),
+            candidates,
+            left_out,
             agent_version: heartbeat.agent_version.clone(),
             epoch: heartbeat.epoch,
             applied: heartbeat.applied.clone(),
@@ -354,37 +360,54 @@ impl Stored {
 impl Addresses {
     /// The candidates that may be published, best first: those of the heartbeat that are fit for it, and the address
     /// its connection was seen from. Those that are not fit are left out, since an interface may have any address.
-    fn choose(self, claimed: &[Candidate], observed: Option<SocketAddr>) -> Vec<Candidate> {
+    fn choose(self, claimed: &[Candidate], observed: Option<SocketAddr>) -> Choice {
         let mut chosen: BTreeSet<Candidate> = BTreeSet::new();
+        let mut left_out: BTreeSet<LeftOut> = BTreeSet::new();
         // What the controller has seen for itself counts for more than where the node found it.
         let reflexive = observed.map(canonical).filter(|address| self.allow(*address));
         let mut known: BTreeSet<SocketAddr> = reflexive.into_iter().collect();
-        for candidate in claimed {
+        for candidate in claimed
+            .iter()
+            .filter(|candidate| candidate.kind != CandidateKind::Reflexive)
+        {
             let address = canonical(candidate.address.0);
-            let is_own = candidate.kind != CandidateKind::Reflexive;
-            if is_own && self.allow(address) && known.insert(address) {
+            if let Some(why) = self.unfit(address) {
+                left_out.insert(LeftOut {
+                    address: Address(address),
+                    why,
+                });
+            } else if known.insert(address) {
                 chosen.insert(Candidate::new(candidate.kind, address));
             }
         }
         let room = CANDIDATES - usize::from(reflexive.is_some());
+        left_out.extend(chosen.iter().skip(room).map(|candidate| LeftOut {
+            address: candidate.address,
+            why: Unfit::TooMany,
+        }));
         let seen = reflexive.map(|address| Candidate::new(CandidateKind::Reflexive, address));
 
-        chosen.into_iter().take(room).chain(seen).collect()
+        Choice {
+            candidates: chosen.into_iter().take(room).chain(seen).collect(),
+            left_out: left_out.into_iter().collect(),
+        }
     }
 
     /// Whether others may be told to send to `address`.
     pub fn allow(self, address: SocketAddr) -> bool {
-        let ip = address.ip().to_canonical();
-        let reachable = match ip {
-            IpAddr::V4(ip) => {
-                !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local()
-            }
-            IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
-        };
-        let here = !ip.is_loopback() || self == Self::AlsoLoopback;
-
-        reachable && here && address.port() != 0
+        self.unfit(address).is_none()
     }
+
+    fn unfit(self, address: SocketAddr) -> Option<Unfit> {
+        Unfit::of(address, self == Self::AlsoLoopback)
+    }
+}
+
+/// What becomes of the addresses that a node claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Choice {
+    candidates: Vec<Candidate>,
+    left_out: Vec<LeftOut>,
 }
 
 /// IPv4 in IPv6 clothes is IPv4; flow and scope are no part of a candidate.

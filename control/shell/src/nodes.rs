@@ -15,6 +15,7 @@ use control_core::behind::BehindRow;
 use control_core::join::JoinCaller;
 use control_core::liveness::Refusal;
 use control_core::node::NodeCaller;
+use protocol::document::config::LeftOut;
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId};
@@ -178,8 +179,20 @@ fn heard(
 ) -> Result<NodeReply, Failure> {
     let now = service.clock.now();
     admit(service, key, Asked::Heartbeat)?;
-    let change = service.board.live().handle_heartbeat(key, source, heartbeat, now);
+    let (change, left_out, is_news) = {
+        let mut live = service.board.live();
+        let before = live.left_out(key.0, key.1).to_vec();
+        let change = live.handle_heartbeat(key, source, heartbeat, now);
+        let left_out = live.left_out(key.0, key.1).to_vec();
+        let is_news = left_out != before;
+
+        (change, left_out, is_news)
+    };
     let change = change.map_err(|refused| Failure::of(refused.code(), &refused))?;
+    for LeftOut { address, why } in left_out.iter().filter(|_| is_news) {
+        tracing::warn!(node = ?key.1, why = why.name(), "an address of a node is told to nobody");
+        tracing::debug!(node = ?key.1, address = %address.0, why = why.name(), "this one");
+    }
     for refused in &heartbeat.refused {
         let code = Refusal::of(refused).text();
         tracing::warn!(node = ?key.1, kind = refused.kind.name(), code, "an agent refused a document");
@@ -192,6 +205,7 @@ fn heard(
 
     Ok(NodeReply::Heard {
         observed: Some(Address(source)),
+        left_out,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The synthetic config: what one node is, whom it may talk to, and how.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use minicbor::{Decode, Encode};
 
@@ -120,6 +120,73 @@ impl Candidate {
             address: Address(address),
         }
     }
+}
+
+/// Why an address is told to nobody. The names are read by scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Unfit {
+    /// Of this host alone; told only in dev mode, by an installation and by an agent that both are in it.
+    #[n(1)]
+    Loopback,
+    /// Of one cable alone: `169.254.0.0/16`, `fe80::/10`.
+    #[n(2)]
+    LinkLocal,
+    /// Of many hosts at once, broadcast among them.
+    #[n(3)]
+    Multicast,
+    /// `0.0.0.0` or `::`.
+    #[n(4)]
+    Unspecified,
+    /// Port 0.
+    #[n(5)]
+    NoPort,
+    /// More than a node may have.
+    #[n(6)]
+    TooMany,
+}
+
+impl Unfit {
+    /// What is wrong with an address that neighbours are to dial; loopback is let through if `dev`.
+    pub fn of(address: SocketAddr, dev: bool) -> Option<Self> {
+        let ip = address.ip().to_canonical();
+        let (is_broadcast, is_link_local) = match ip {
+            IpAddr::V4(ip) => (ip.is_broadcast(), ip.is_link_local()),
+            IpAddr::V6(ip) => (false, ip.is_unicast_link_local()),
+        };
+        if ip.is_unspecified() {
+            Some(Self::Unspecified)
+        } else if ip.is_multicast() || is_broadcast {
+            Some(Self::Multicast)
+        } else if is_link_local {
+            Some(Self::LinkLocal)
+        } else if ip.is_loopback() && !dev {
+            Some(Self::Loopback)
+        } else {
+            (address.port() == 0).then_some(Self::NoPort)
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::LinkLocal => "link_local",
+            Self::Multicast => "multicast",
+            Self::Unspecified => "unspecified",
+            Self::NoPort => "no_port",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+/// An address that a node claims and nobody is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(array)]
+pub struct LeftOut {
+    #[n(0)]
+    pub address: Address,
+    #[n(1)]
+    pub why: Unfit,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

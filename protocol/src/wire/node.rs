@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 
 use super::report::Report;
 use crate::cbor;
-use crate::document::config::{Candidate, ControllerAddress};
+use crate::document::config::{Candidate, ControllerAddress, LeftOut};
 use crate::envelope::Kind;
 use crate::id::BootId;
 use crate::key::{Digest, SealKey};
@@ -177,6 +177,10 @@ pub enum NodeReply {
     Heard {
         #[n(0)]
         observed: Option<Address>,
+        /// Candidates of the heartbeat that nobody is told of, and why; absent from a controller that does not say.
+        #[n(1)]
+        #[cbor(default, decode_with = "cbor::known")]
+        left_out: Vec<LeftOut>,
     },
     #[n(2)]
     Reported,

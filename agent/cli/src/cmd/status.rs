@@ -127,6 +127,7 @@ fn of_agent(agent: &Value, text: &mut String) {
             format!("{} up, to {} neighbours", agent["links"], agent["neighbours"]),
         ),
     ];
+    left_out(agent, text);
     for (name, known, value) in lines {
         if !known.is_null() {
             let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
@@ -144,6 +145,20 @@ fn unconfirmed(row: &Value) -> String {
         false => format!(
             "those of config {tried} are on trial; without a controller those of config {confirmed} return"
         ),
+    }
+}
+
+/// The addresses of the node that nobody is told of.
+fn left_out(agent: &Value, text: &mut String) {
+    let word = |value: &Value| value.as_str().unwrap_or("-").replace('_', " ");
+    for row in agent["candidates_left_out"].as_array().into_iter().flatten() {
+        let address = row["address"].as_str().unwrap_or("-");
+        let told = format!(
+            "{address}: {}, left out by the {}",
+            word(&row["why"]),
+            word(&row["by"])
+        );
+        let _ = writeln!(text, "  {:<9} {}", "address", wrapped(&told, 12));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The facts that the machine tells: for logs, metrics and the local API. None needs an answer.
 
 use protocol::document::config::ControllerAddress;
+use protocol::document::config::LeftOut;
 use protocol::envelope::{Kind, OpenError, Realm, Subject};
 use protocol::error::{Code, WireError};
 use protocol::id::{ControllerId, NodeId, RequestId};
@@ -39,6 +40,8 @@ pub enum Event {
     MovedAway { within_ms: u64 },
     /// Did not leave in the time that was given for it, and does not try any more.
     NotLeft(NotLeft),
+    /// The controller tells nobody of these addresses of this node; none are left out any more if there are none.
+    LeftOut(Vec<LeftOut>),
     /// Where the controller sees this node's packets come from.
     Observed(Option<Address>),
     /// A poll that followed a bad report was answered: what that brought for one path.

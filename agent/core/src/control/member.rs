@@ -17,7 +17,7 @@ use std::time::Duration;
 use protocol::admit::Anchors;
 use protocol::cbor;
 use protocol::certificate::{Validity, controller_server_name};
-use protocol::document::config::Candidate;
+use protocol::document::config::{Candidate, LeftOut};
 use protocol::net::Address;
 use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Heartbeat, JoinRequest, NodeRequest, Welcome};
@@ -50,6 +50,8 @@ pub(super) struct Membership {
     ledger: Ledger,
     candidates: Vec<Candidate>,
     observed: Option<Address>,
+    /// Addresses of ours that the controller tells nobody.
+    left_out: Vec<LeftOut>,
     adopting: Option<Adopting>,
     trouble: Trouble,
     feedback: Feedback,
@@ -97,6 +99,7 @@ impl Membership {
             ledger: Ledger::default(),
             candidates: Vec::new(),
             observed: None,
+            left_out: Vec::new(),
             adopting: None,
             trouble: Trouble::default(),
             feedback: Feedback::default(),
@@ -155,6 +158,10 @@ impl Membership {
 
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.is_some()
+    }
+
+    pub(super) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     pub(super) fn observed(&self) -> Option<Address> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::document::beacon::BeaconRank;
+use protocol::document::config::LeftOut;
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{ClusterId, ControllerId, NodeId, RequestId};
@@ -79,6 +80,8 @@ pub struct MemberStatus {
     /// How the settings of the config in force stand, unless they are confirmed.
     pub unconfirmed: Option<Unconfirmed>,
     pub observed: Option<Address>,
+    /// Addresses of this node that the controller tells nobody, and why.
+    pub left_out: Vec<LeftOut>,
     /// Documents refused since the start, by kind and code.
     pub refused: BTreeMap<(Kind, Code), u64>,
 }
@@ -126,6 +129,7 @@ impl MemberStatus {
             have: documents.have(),
             unconfirmed: documents.unconfirmed(),
             observed: membership.observed(),
+            left_out: membership.left_out().to_vec(),
             refused: membership.ledger().counts().clone(),
         }
     }

@@ -1,10 +1,10 @@
 //! What verified documents change.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use protocol::document::authority::RevocationList;
-use protocol::document::config::{Candidate, SyntheticConfig};
+use protocol::document::config::{Candidate, SyntheticConfig, Unfit};
 use protocol::document::routes::{LeaseTable, Routes};
 use protocol::key::SealSecret;
 use protocol::limits::CANDIDATES;
@@ -118,14 +118,7 @@ fn dialled(candidates: &[Candidate], dev: bool) -> Vec<SocketAddr> {
 }
 
 pub(super) fn is_dialled(address: SocketAddr, dev: bool) -> bool {
-    let ip = address.ip().to_canonical();
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    let nowhere = ip.is_unspecified() || ip.is_multicast() || link_local || address.port() == 0;
-
-    !nowhere && (dev || !ip.is_loopback())
+    Unfit::of(address, dev).is_none()
 }
 
 /// Keys of this node that are good at a time: the one in use, one that replaces it, and one of a renewal before that

@@ -9,7 +9,8 @@ use protocol::time::Now;
 
 use super::Drive;
 use crate::local::{
-    Ask, FlowRefused, FlowRows, FlowStart, FlowStarted, FlowStop, FlowStopped, RelayRow, StatusRow, Viewer,
+    Ask, FlowRefused, FlowRows, FlowStart, FlowStarted, FlowStop, FlowStopped, LeftOutRow, RelayRow,
+    StatusRow, Viewer,
 };
 
 impl Drive {
@@ -54,11 +55,16 @@ impl Drive {
     }
 
     fn status(&self, now: Now) -> StatusRow {
+        let viewed = self.viewer(now).status(&self.control.status());
+        let own = self.world.own.left_out.iter();
+        let by_us = own.map(|left_out| LeftOutRow::of(*left_out, "agent"));
+
         StatusRow {
+            candidates_left_out: by_us.chain(viewed.candidates_left_out.clone()).collect(),
             neighbours: self.world.in_force.names().len(),
             links: self.world.links.len(),
             loop_late_ms: self.pulse.latest(),
-            ..self.viewer(now).status(&self.control.status())
+            ..viewed
         }
     }
 

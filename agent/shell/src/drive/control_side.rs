@@ -123,6 +123,7 @@ impl ControlHost for ControlSide<'_> {
             | Event::EpochReached { .. }
             | Event::JoinPending { .. }
             | Event::JoinRetried { .. }
+            | Event::LeftOut(_)
             | Event::MovedAway { .. }
             | Event::NoLongerStale
             | Event::Refreshed(_)

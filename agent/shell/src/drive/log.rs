@@ -2,6 +2,7 @@
 
 use agent_core::control::{self, Refreshed, WriteFailed};
 use agent_core::mesh::effect as mesh;
+use protocol::document::config::LeftOut;
 
 pub(super) fn control(event: &control::Event) {
     use control::Event;
@@ -34,6 +35,7 @@ pub(super) fn control(event: &control::Event) {
         Event::MovedAway { within_ms } => tracing::info!(within_ms, "the controller asks to go elsewhere"),
         Event::NotLeft(why) => tracing::warn!(%why, "did not leave the cluster in time"),
         Event::NoLongerStale => tracing::info!("a newer beacon came again"),
+        Event::LeftOut(addresses) => left_out(addresses),
         Event::Observed(Some(address)) => tracing::debug!(address = %address.0, "seen by the controller"),
         Event::Observed(None) => tracing::debug!("the controller does not say where it sees this node"),
         Event::Refreshed(brought) => refreshed(brought),
@@ -103,6 +105,17 @@ fn unwritten(why: WriteFailed) -> &'static str {
     match why {
         WriteFailed::Full => "no space left",
         WriteFailed::Io => "input or output failed",
+    }
+}
+
+fn left_out(addresses: &[LeftOut]) {
+    if addresses.is_empty() {
+        tracing::info!("the controller leaves no address of this node out any more");
+    }
+    for LeftOut { address, why } in addresses {
+        let why = why.name();
+        tracing::warn!(why, "the controller tells nobody of an address of this node");
+        tracing::debug!(address = %address.0, why, "this one");
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agent_core::control::{Control, FileName, NotLeft, Payload, WriteId};
 use agent_core::mesh::Mesh;
 use protocol::cbor;
+use protocol::document::config::LeftOut;
 use protocol::id::{BootId, NodeId};
 use protocol::key::SealKey;
 use protocol::wire::Welcome;
@@ -73,6 +74,8 @@ pub(crate) struct OwnAddresses {
     pub(crate) interfaces: Vec<SocketAddr>,
     /// Where a controller sees it.
     pub(crate) observed: Option<SocketAddr>,
+    /// Configured, and not published.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 impl OwnAddresses {

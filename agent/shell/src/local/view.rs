@@ -6,6 +6,7 @@ use std::time::Duration;
 use agent_core::control::{Admission, LastFailure, MemberStatus, Status, Unconfirmed};
 use agent_core::mesh::effect::RelayPause;
 use agent_core::mesh::view::{FlowView, LinkView, PathView, RelayView, RouteView, RowView};
+use protocol::document::config::LeftOut;
 use protocol::document::routes::{Cadence, Path};
 use protocol::frame::Mark;
 use protocol::id::{ClusterId, ControllerId, LeaseId, NodeId, RequestId, RouteId};
@@ -48,11 +49,23 @@ pub struct StatusRow {
     pub unconfirmed: Option<UnconfirmedRow>,
     /// Where the controller sees this node's packets come from.
     pub observed: Option<String>,
+    /// Addresses of this node that neighbours are not told of, and why.
+    #[serde(default)]
+    pub candidates_left_out: Vec<LeftOutRow>,
     pub refused: Vec<RefusedRow>,
     pub neighbours: usize,
     pub links: usize,
     /// The latest that the loop took up a deadline in the last second.
     pub loop_late_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutRow {
+    pub address: String,
+    /// `loopback`, `link_local`, `multicast`, `unspecified`, `no_port` or `too_many`.
+    pub why: String,
+    /// `agent` or `controller`.
+    pub by: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,6 +207,16 @@ pub struct LinkRow {
     pub failures: u32,
     pub next_dial_in_ms: Option<u64>,
     pub confirmed: bool,
+}
+
+impl LeftOutRow {
+    pub(crate) fn of(left_out: LeftOut, by: &str) -> Self {
+        Self {
+            address: left_out.address.0.to_string(),
+            why: left_out.why.name().to_owned(),
+            by: by.to_owned(),
+        }
+    }
 }
 
 /// The relay that this node is.
@@ -342,6 +365,11 @@ impl Viewer<'_> {
             documents: documents(member),
             unconfirmed: member.unconfirmed.map(unconfirmed),
             observed: member.observed.map(|address| address.0.to_string()),
+            candidates_left_out: member
+                .left_out
+                .iter()
+                .map(|left_out| LeftOutRow::of(*left_out, "controller"))
+                .collect(),
             refused: refused(member),
             ..StatusRow::default()
         }

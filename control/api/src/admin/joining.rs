@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::input::{Approve, CreateToken, Item, Label, OfCluster};
 use super::{Reading, resolve, show};
 use crate::failure::Failure;
-use crate::view::{NodeView, RequestView, RevertedView, TokenCreated, TokenView, time};
+use crate::view::{LeftOutView, NodeView, RequestView, RevertedView, TokenCreated, TokenView, time};
 
 pub(super) fn create_token(desk: &mut Desk<'_>, input: CreateToken) -> Result<Value, Failure> {
     let cluster = resolve::cluster(desk.tx, input.cluster.as_deref())?;
@@ -251,6 +251,15 @@ fn node_view(reading: &Reading<'_>, row: &NodeRow) -> Result<NodeView, StoreErro
             .candidates
             .iter()
             .map(|candidate| candidate.address.0.to_string())
+            .collect(),
+        candidates_left_out: reading
+            .live
+            .left_out(row.cluster, row.id)
+            .iter()
+            .map(|left_out| LeftOutView {
+                address: left_out.address.0.to_string(),
+                why: left_out.why.name().to_owned(),
+            })
             .collect(),
         agent_version: row.agent_version.clone(),
         certificate_not_after: time(row.not_after),

@@ -6,6 +6,7 @@ use control_core::node::{self, NodeState};
 use control_core::settings;
 use control_routing::route::RouteRow;
 use control_routing::via::Via;
+use protocol::document::config::LeftOut;
 use protocol::id::{NodeId, RouteId};
 use serde::Serialize;
 use serde_json::Value;
@@ -149,6 +150,11 @@ impl Inquiry<'_> {
 
     fn route(&self) -> RouteId {
         RouteId::between(self.scene.fleet.cluster, self.source, self.target)
+    }
+
+    /// Addresses that the node claims and nobody is told of.
+    fn left_out(&self, node: NodeId) -> &[LeftOut] {
+        self.scene.reading.live.left_out(self.scene.fleet.cluster, node)
     }
 
     /// The decision in force, and which way it goes.

@@ -109,8 +109,16 @@ fn a_direct_path_between_ends_without_an_address_is_not_called_cut() {
     let why = desk.why();
     let told = why["summary"].as_str().unwrap();
     assert!(
-        told.ends_with("neither a nor b has an address that other hosts can dial"),
+        told.ends_with(
+            "neither a nor b has an address that other hosts can dial; left out: 169.254.0.1:7444 of a (link_local), \
+             169.254.0.1:7444 of b (link_local)"
+        ),
         "{why}"
+    );
+    let shown = desk.read(Action::NodeShow, json!({ "id": "a" }));
+    assert_eq!(
+        shown["candidates_left_out"],
+        json!([{ "address": "169.254.0.1:7444", "why": "link_local" }])
     );
 }
 

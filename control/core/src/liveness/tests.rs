@@ -100,10 +100,49 @@ fn the_address_that_a_node_is_seen_from_is_a_candidate() {
 }
 
 #[test]
+fn what_is_left_out_of_what_a_node_claims_is_kept_with_its_reason_until_its_next_heartbeat() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let lan = |octets, port| Candidate::new(CandidateKind::Lan, v4(octets, port));
+    let claimed = [
+        lan([127, 0, 0, 1], 1),
+        lan([169, 254, 1, 1], 1),
+        lan([224, 0, 0, 1], 1),
+        lan([0, 0, 0, 0], 1),
+        lan([10, 0, 0, 1], 0),
+        lan([10, 0, 0, 1], 7),
+    ];
+    let told = |liveness: &Liveness| -> Vec<&str> {
+        let seen = liveness.get(KEY.0, KEY.1).unwrap();
+        seen.left_out.iter().map(|left_out| left_out.why.name()).collect()
+    };
+    let mut hear = |claimed: &[Candidate], observed| {
+        liveness
+            .handle_heartbeat(KEY, &heartbeat(claimed), observed, at(0))
+            .unwrap();
+        told(&liveness).join(" ")
+    };
+
+    assert_eq!(
+        hear(&claimed, None),
+        "unspecified no_port loopback link_local multicast"
+    );
+    let many: Vec<Candidate> = (1..=CANDIDATES)
+        .map(|last| lan([10, 0, 0, last as u8], 7))
+        .collect();
+    assert_eq!(hear(&many, None), "");
+    assert_eq!(
+        hear(&many, Some(v4([203, 0, 113, 9], 1))),
+        "too_many",
+        "where it is seen takes a place"
+    );
+    assert_eq!(hear(&claimed[5..], None), "");
+}
+
+#[test]
 fn a_node_cannot_claim_what_the_controller_observes() {
     let claimed = Candidate::new(CandidateKind::Reflexive, v4([203, 0, 113, 1], 1));
 
-    assert_eq!(Addresses::Routable.choose(&[claimed], None), []);
+    assert_eq!(Addresses::Routable.choose(&[claimed], None).candidates, []);
 }
 
 #[test]
@@ -146,7 +185,7 @@ fn at_most_eight_candidates_are_kept_and_the_observed_one_is_among_them() {
         .map(|n| Candidate::new(CandidateKind::Lan, v4([10, 0, 0, n], 1)))
         .collect();
     let seen = v4([203, 0, 113, 9], 1);
-    let chosen = Addresses::Routable.choose(&many, Some(seen));
+    let chosen = Addresses::Routable.choose(&many, Some(seen)).candidates;
 
     assert_eq!(chosen.len(), CANDIDATES);
     assert_eq!(chosen[7], Candidate::new(CandidateKind::Reflexive, seen));

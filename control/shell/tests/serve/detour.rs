@@ -46,7 +46,7 @@ async fn observed(connection: &Connection) -> SocketAddr {
         agent_version: "test".to_owned(),
         refused: Vec::new(),
     });
-    let NodeReply::Heard { observed } = ask(connection, &heartbeat).await.expect("heard") else {
+    let NodeReply::Heard { observed, .. } = ask(connection, &heartbeat).await.expect("heard") else {
         panic!("a heartbeat is answered by what was seen")
     };
 

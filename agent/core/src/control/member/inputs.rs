@@ -128,12 +128,16 @@ impl Membership {
                 self.refresh_answered |= urgent;
                 self.handle_poll_reply(&reply, sent_at, turn);
             }
-            (Asked::Heartbeat { told }, NodeReply::Heard { observed }) => {
+            (Asked::Heartbeat { told }, NodeReply::Heard { observed, left_out }) => {
                 self.prove();
                 self.ledger.told(&told);
                 if self.observed != observed {
                     self.observed = observed;
                     turn.out.event(Event::Observed(observed));
+                }
+                if self.left_out != left_out {
+                    self.left_out.clone_from(&left_out);
+                    turn.out.event(Event::LeftOut(left_out));
                 }
             }
             (Asked::Report(_), NodeReply::Reported) => self.prove(),

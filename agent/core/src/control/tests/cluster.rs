@@ -507,7 +507,10 @@ impl Cluster {
             NodeRequest::Poll(poll) => Answer::Done(NodeReply::Poll(self.news(&poll)?)),
             NodeRequest::Heartbeat(heartbeat) => {
                 self.heard.push(heartbeat);
-                Answer::Done(NodeReply::Heard { observed: None })
+                Answer::Done(NodeReply::Heard {
+                    observed: None,
+                    left_out: Vec::new(),
+                })
             }
             NodeRequest::Report(_) => {
                 self.reported += 1;

@@ -125,8 +125,9 @@ fn how(inquiry: &Inquiry<'_>, via: Via) -> String {
 fn beside(inquiry: &Inquiry<'_>, via: Via, direct: &Sight<'_>) -> String {
     match via != Via::Direct && direct.health() == Health::Down {
         true => format!(
-            "; the direct path is down: {}",
-            Cut::of(inquiry, direct).told(inquiry)
+            "; the direct path is down: {}{}",
+            Cut::of(inquiry, direct).told(inquiry),
+            left_out(inquiry)
         ),
         false => String::new(),
     }
@@ -145,10 +146,32 @@ fn nowhere(inquiry: &Inquiry<'_>) -> Fault {
     Fault::new(
         "path_down",
         format!(
-            "the path direct is down: neither {one} nor {other} has an address that other hosts can dial"
+            "the path direct is down: neither {one} nor {other} has an address that other hosts can dial{}",
+            left_out(inquiry)
         ),
         format!("name one in `candidates` of the agent.toml of {one} or {other}"),
     )
+}
+
+/// The addresses of both ends that nobody is told of, each with the reason.
+fn left_out(inquiry: &Inquiry<'_>) -> String {
+    let of = |end: NodeId| {
+        let claimed = inquiry.left_out(end).iter();
+
+        claimed.map(move |left_out| {
+            format!(
+                "{} of {} ({})",
+                left_out.address.0,
+                inquiry.name(end),
+                left_out.why.name()
+            )
+        })
+    };
+    let all: Vec<String> = of(inquiry.source).chain(of(inquiry.target)).collect();
+    match all.is_empty() {
+        true => String::new(),
+        false => format!("; left out: {}", all.join(", ")),
+    }
 }
 
 fn down(inquiry: &Inquiry<'_>, via: Via, sight: &Sight<'_>) -> Fault {
@@ -166,7 +189,14 @@ fn down(inquiry: &Inquiry<'_>, via: Via, sight: &Sight<'_>) -> Fault {
         lost: cut.lost(inquiry),
         ..Fault::new(
             "path_down",
-            format!("the path {how} is down: {}", cut.told(inquiry)),
+            format!(
+                "the path {how} is down: {}{}",
+                cut.told(inquiry),
+                match via {
+                    Via::Direct => left_out(inquiry),
+                    Via::Relay(_) => String::new(),
+                }
+            ),
             fix,
         )
     }
