@@ -94,7 +94,9 @@ impl Agent {
             .transpose()?;
         let (writes, write_queue) = mpsc::channel(WRITES);
         let mut tasks = Tasks::default();
-        tasks.spawn_part(Part::Neighbours, links::serve(station.clone()));
+        for endpoint in station.endpoints() {
+            tasks.spawn_part(Part::Neighbours, links::serve(endpoint, station.clone()));
+        }
         tasks.spawn_part(
             Part::Disk,
             keep(Arc::clone(&parts.disk), write_queue, station.clone()),
@@ -146,19 +148,26 @@ impl Agent {
     /// Runs until `shutdown` completes, the node leaves its cluster, or it cannot go on. Connections are closed
     /// before it returns.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, AgentFailed> {
-        let endpoint = self.drive.endpoint();
+        let endpoints = self.drive.endpoints();
         let ended = tokio::select! {
             ended = self.drive.run(&mut self.inbox, shutdown) => ended,
             part = closed(&mut self.door) => Err(AgentFailed::PartEnded { part }),
         };
         // Ends every task, so that nobody is let in any more.
         drop(self.drive);
-        endpoint.close(VarInt::from_u32(0), b"shutting down");
+        for endpoint in &endpoints {
+            endpoint.close(VarInt::from_u32(0), b"shutting down");
+        }
         if let Some((close, served)) = self.door {
             let _ = close.send(());
             let _ = tokio::time::timeout(FAREWELL, served).await;
         }
-        let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+        let idle = async {
+            for endpoint in &endpoints {
+                endpoint.wait_idle().await;
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, idle).await;
 
         ended
     }
@@ -227,6 +236,8 @@ fn publication(config: &AgentConfig, parts: &Parts) -> Result<Publication, Agent
     if found > CANDIDATES {
         return Err(AgentFailed::TooManyCandidates { found });
     }
+    let sockets = [&parts.socket].into_iter().chain(&parts.doors);
+    let bound: Result<Vec<SocketAddr>, _> = sockets.map(|socket| socket.local_addr()).collect();
     let loopback = config
         .candidates
         .iter()
@@ -236,7 +247,7 @@ fn publication(config: &AgentConfig, parts: &Parts) -> Result<Publication, Agent
             candidate: *candidate,
         }),
         Some(_) | None => Ok(Publication {
-            bound: parts.socket.local_addr().map_err(AgentFailed::Socket)?,
+            bound: bound.map_err(AgentFailed::Socket)?,
             configured: config.candidates.clone(),
             dev: config.dev,
         }),

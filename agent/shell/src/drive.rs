@@ -83,8 +83,8 @@ impl Drive {
             .unwrap_or_default()
     }
 
-    pub(crate) fn endpoint(&self) -> quinn::Endpoint {
-        self.world.station.endpoint.clone()
+    pub(crate) fn endpoints(&self) -> Vec<quinn::Endpoint> {
+        self.world.station.endpoints()
     }
 
     /// Turns until `shutdown` completes or the agent has ended by itself.

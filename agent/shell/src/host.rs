@@ -33,6 +33,7 @@ pub fn parts(
     Ok(Parts {
         clock: Arc::new(SystemClock),
         socket,
+        doors: Vec::new(),
         runtime,
         disk: Arc::new(disk),
         resolver: Arc::new(SystemResolver),

@@ -21,8 +21,8 @@ pub trait Interfaces: Send + Sync + 'static {
 /// What decides which addresses are published.
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
-    /// Where the socket is bound.
-    pub(crate) bound: SocketAddr,
+    /// Where the sockets are bound, the one to dial from first.
+    pub(crate) bound: Vec<SocketAddr>,
     /// In place of the interfaces' addresses, if any.
     pub(crate) configured: Vec<SocketAddr>,
     pub(crate) dev: bool,
@@ -45,20 +45,12 @@ impl Publication {
     }
 
     fn published(&self, addresses: &BTreeSet<IpAddr>) -> Vec<SocketAddr> {
-        let bound = canonical(self.bound);
         if !self.configured.is_empty() {
             return self.configured.iter().copied().map(canonical).collect();
         }
-        if !bound.ip().is_unspecified() {
-            return vec![bound];
-        }
-        let reachable = |ip: &&IpAddr| self.bound.is_ipv6() || ip.is_ipv4();
+        let of_socket = |bound: &SocketAddr| reached_at(*bound, addresses);
 
-        addresses
-            .iter()
-            .filter(reachable)
-            .map(|ip| SocketAddr::new(*ip, bound.port()))
-            .collect()
+        self.bound.iter().flat_map(of_socket).collect()
     }
 
     /// What an operator named, as a candidate or to listen on, and what is not published all the same. An interface may
@@ -81,6 +73,17 @@ impl Publication {
 
         left_out
     }
+}
+
+/// Where a socket is reached that is bound to one address, or to all of them.
+fn reached_at(bound: SocketAddr, addresses: &BTreeSet<IpAddr>) -> Vec<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return vec![canonical(bound)];
+    }
+    let reachable = |ip: &&IpAddr| bound.is_ipv6() || ip.is_ipv4();
+    let reached = addresses.iter().filter(reachable);
+
+    reached.map(|ip| SocketAddr::new(*ip, bound.port())).collect()
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -160,6 +163,22 @@ mod tests {
     }
 
     #[test]
+    fn every_socket_is_published_with_its_port_and_its_family() {
+        let publication = Publication {
+            bound: vec!["[::]:7601".parse().unwrap(), "0.0.0.0:443".parse().unwrap()],
+            ..on("[::]:7601")
+        };
+        assert_eq!(
+            shown(&publication, &["10.0.0.7", "2001:db8::7"]),
+            [
+                "Public [2001:db8::7]:7601",
+                "Lan 10.0.0.7:443",
+                "Lan 10.0.0.7:7601"
+            ]
+        );
+    }
+
+    #[test]
     fn configured_candidates_replace_those_of_the_interfaces() {
         let publication = Publication {
             configured: vec!["203.0.113.9:443".parse().unwrap()],
@@ -217,7 +236,7 @@ mod tests {
 
     fn on(bound: &str) -> Publication {
         Publication {
-            bound: bound.parse().unwrap(),
+            bound: vec![bound.parse().unwrap()],
             configured: Vec::new(),
             dev: false,
         }

@@ -16,8 +16,10 @@ use crate::resolve::Resolve;
 /// The world of one agent.
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
-    /// The agent's one UDP socket, bound: everything it says to controllers and neighbours goes through it.
+    /// The agent's own UDP socket, bound: it dials controllers and neighbours from here.
     pub socket: Arc<dyn AsyncUdpSocket>,
+    /// Further ones, at which neighbours are let in too, and from which nobody is dialled.
+    pub doors: Vec<Arc<dyn AsyncUdpSocket>>,
     /// Timers and tasks of QUIC.
     pub runtime: Arc<dyn Runtime>,
     pub disk: Arc<dyn StateDisk>,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::id::{ClusterId, NodeId};
 use protocol::limits;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
+use quinn::{AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -18,10 +18,12 @@ use crate::quic;
 use crate::resolve::Resolve;
 use crate::tls::{self, ClientDoors, OwnLeaf, Trust};
 
-/// The agent's place on the network: one socket, one identity, one trust, one loop to tell.
+/// The agent's place on the network: one socket to dial from, one identity, one trust, one loop to tell.
 #[derive(Clone)]
 pub(crate) struct Station {
     pub(crate) endpoint: Endpoint,
+    /// Where neighbours are let in too.
+    pub(crate) doors: Vec<Endpoint>,
     /// The certificate that the next handshake shows, on either side.
     pub(crate) leaf: OwnLeaf,
     pub(crate) trust: Trust,
@@ -63,16 +65,20 @@ impl Station {
         quic::harden(&mut server);
         let mut config = EndpointConfig::default();
         config.rng_seed(Some(quic_seed));
-        let endpoint = Endpoint::new_with_abstract_socket(
-            config,
-            Some(server),
-            Arc::clone(&parts.socket),
-            Arc::clone(&parts.runtime),
-        )
-        .map_err(AgentFailed::Socket)?;
+        let open = |socket: &Arc<dyn AsyncUdpSocket>| {
+            Endpoint::new_with_abstract_socket(
+                config.clone(),
+                Some(server.clone()),
+                Arc::clone(socket),
+                Arc::clone(&parts.runtime),
+            )
+        };
+        let endpoint = open(&parts.socket).map_err(AgentFailed::Socket)?;
+        let doors: Result<Vec<Endpoint>, _> = parts.doors.iter().map(open).collect();
 
         Ok(Self {
             endpoint,
+            doors: doors.map_err(AgentFailed::Socket)?,
             leaf,
             trust,
             clock: Arc::clone(&parts.clock),
@@ -80,6 +86,11 @@ impl Station {
             inbox,
             greeting,
         })
+    }
+
+    /// Every endpoint, the one to dial from first.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        [&self.endpoint].into_iter().chain(&self.doors).cloned().collect()
     }
 
     /// Tells the loop. A full inbox is waited for; once the loop has ended nobody is told.

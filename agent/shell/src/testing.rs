@@ -96,7 +96,7 @@ impl Ground {
             welcome: format!("welcome to {number}").into(),
         }));
         let mut tasks = Tasks::default();
-        tasks.spawn(links::serve(station.clone()));
+        tasks.spawn(links::serve(station.endpoint.clone(), station.clone()));
 
         Host {
             number,
@@ -167,6 +167,7 @@ pub(crate) fn parts() -> Parts {
     Parts {
         clock: Arc::new(SystemClock),
         socket: runtime.wrap_udp_socket(bound.socket).unwrap(),
+        doors: Vec::new(),
         runtime,
         disk: Arc::new(MemoryDisk::default()),
         resolver: Arc::new(SystemResolver),

@@ -59,6 +59,7 @@ fn pairs_are_direct_or_relayed_as_the_table_says_and_a_host_that_moves_is_found_
     };
     fleet(&mut lab);
     every_cell(&mut lab);
+    behind_a_wall(&mut lab);
     roaming(&mut lab);
 }
 
@@ -68,7 +69,11 @@ fn fleet(lab: &mut Lab) {
     lab.init_controller_at(Place::Dual, 443, Mode::Dev, settings);
     lab.start_controller();
     lab.site().json(&["cluster", "create", "prod"]);
-    let mut nodes = vec![Node::relay("relay", &[]).at(Place::Dual)];
+    let relay = Node::relay("relay", &[]).at(Place::Dual);
+    let mut nodes = vec![
+        relay.told(&["--agent-also-listen", "[::]:443"]),
+        Node::member(WALLED, &[]).at(Place::Walled),
+    ];
     for kind in KINDS {
         nodes.extend([0, 1].map(|number| Node::member(kind.hosts()[number], &[]).at(kind.place())));
     }
@@ -102,6 +107,15 @@ fn met(lab: &Lab, host: &str) -> Result<(), String> {
     match lab.site().agent_figure(host, "gabion_agent_meetings_total") {
         0.0 => Err(format!("{host} has met nobody yet")),
         _ => Ok(()),
+    }
+}
+
+/// A firewall that lets out nothing but udp/443 leaves the relay that listens there.
+fn behind_a_wall(lab: &mut Lab) {
+    for other in [Public.hosts()[0], Masquerade.hosts()[0]] {
+        lab.until("a host behind a wall has its relay", PATIENCE, |lab| {
+            stands(lab, WALLED, other, Relayed)
+        });
     }
 }
 
@@ -180,6 +194,7 @@ impl Kind {
     }
 }
 
+const WALLED: &str = "walled";
 const KINDS: [Kind; 5] = [Public, OnlyV6, Masquerade, PortVarying, Both];
 /// Dials that led to nothing, of both ends together.
 const TRIED: u32 = 4;

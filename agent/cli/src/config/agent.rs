@@ -17,6 +17,7 @@ pub(crate) struct AgentFile {
     state_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    also_listen: Vec<SocketAddr>,
     controllers: Vec<String>,
     candidates: Vec<SocketAddr>,
     name: Option<String>,
@@ -54,6 +55,15 @@ pub(crate) struct AgentFlags {
         value_name = "ADDR:PORT"
     )]
     listen: Option<SocketAddr>,
+    /// A further UDP socket for neighbours: a relay on port 443 serves hosts whose firewalls let nothing else out; may be
+    /// repeated
+    #[arg(
+        long = "agent-also-listen",
+        env = "GABION_AGENT_ALSO_LISTEN",
+        value_name = "ADDR:PORT",
+        value_delimiter = ','
+    )]
+    also_listen: Vec<SocketAddr>,
     /// A controller beside those that token and documents name; may be repeated
     #[arg(
         long = "controller",
@@ -99,6 +109,7 @@ pub(crate) struct AgentSettings {
     pub(crate) state_dir: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) also_listen: Vec<SocketAddr>,
     pub(crate) controllers: Vec<String>,
     pub(crate) candidates: Vec<SocketAddr>,
     /// The host's own name when there is none.
@@ -123,6 +134,7 @@ impl AgentFile {
                 .unwrap_or_else(|| client::agent_socket(&state_dir)),
             state_dir,
             listen: flags.listen.or(self.listen).unwrap_or(LISTEN),
+            also_listen: stronger(flags.also_listen, self.also_listen),
             controllers: stronger(flags.controllers, self.controllers),
             candidates: stronger(flags.candidates, self.candidates),
             name: flags.name.or(self.name),
@@ -180,6 +192,7 @@ mod tests {
         assert_eq!(settings.state_dir, PathBuf::from("/state"));
         assert_eq!(settings.socket, PathBuf::from("/run/a.sock"));
         assert_eq!(settings.listen.to_string(), "192.0.2.1:1");
+        assert_eq!(settings.also_listen, ["[::]:443".parse().unwrap()]);
         assert_eq!(settings.controllers, ["a:1", "b:2"]);
         assert_eq!(settings.candidates, ["203.0.113.7:7".parse().unwrap()]);
         assert_eq!(settings.name.as_deref(), Some("web-01"));
@@ -229,7 +242,7 @@ mod tests {
 
     fn file() -> AgentFile {
         let text = format!(
-            "state_dir = '/state'\nsocket = '/run/a.sock'\nlisten = '192.0.2.1:1'\ncontrollers = ['a:1', 'b:2']\n\
+            "state_dir = '/state'\nsocket = '/run/a.sock'\nlisten = '192.0.2.1:1'\nalso_listen = ['[::]:443']\ncontrollers = ['a:1', 'b:2']\n\
              candidates = ['203.0.113.7:7']\nname = 'web-01'\ndev = true\ntoken_file = '/t'\n\
              [authority]\npublic_key = '{}'\nfingerprint = '{}'\n\
              [enrollment]\npoll_interval = '1s'\ntimeout = '1h'\n",

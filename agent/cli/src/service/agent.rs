@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_core::control::{Disconnected, FileName, JoinFailure, Payload, Persisted, Pin, WriteFailed, boot};
@@ -15,7 +16,7 @@ use agent_shell::resolve::SystemResolver;
 use protocol::error::Code;
 use protocol::node::Name;
 use protocol::token::JoinToken;
-use quinn::{Runtime, TokioRuntime};
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::sync::watch;
 
 use super::facts;
@@ -37,19 +38,17 @@ pub(crate) struct Start {
 pub(crate) fn prepare(start: Start) -> Result<Agent, Failure> {
     let config = config(&start.settings, start.token)?;
     let runtime = Arc::new(TokioRuntime);
-    let bound = quic::bind(start.settings.listen).map_err(|error| unbindable(&start.settings, &error))?;
-    tracing::info!(
-        listen = %start.settings.listen,
-        receive_buffer = bound.receive_buffer,
-        send_buffer = bound.send_buffer,
-        "the agent starts"
-    );
-    let socket = runtime
-        .wrap_udp_socket(bound.socket)
-        .map_err(|error| unbindable(&start.settings, &error))?;
+    let socket = open_socket(start.settings.listen, &*runtime)?;
+    let doors: Result<Vec<_>, Failure> = start
+        .settings
+        .also_listen
+        .iter()
+        .map(|listen| open_socket(*listen, &*runtime))
+        .collect();
     let parts = Parts {
         clock: Arc::new(SystemClock),
         socket,
+        doors: doors?,
         runtime,
         disk: start.disk,
         resolver: Arc::new(SystemResolver),
@@ -60,6 +59,19 @@ pub(crate) fn prepare(start: Start) -> Result<Agent, Failure> {
     };
 
     Agent::start(config, parts).map_err(|failed| failure(&failed))
+}
+
+fn open_socket(listen: SocketAddr, runtime: &dyn Runtime) -> Result<Arc<dyn AsyncUdpSocket>, Failure> {
+    let unbindable = |error: std::io::Error| unbindable(listen, &error);
+    let bound = quic::bind(listen).map_err(unbindable)?;
+    tracing::info!(
+        %listen,
+        receive_buffer = bound.receive_buffer,
+        send_buffer = bound.send_buffer,
+        "the agent listens"
+    );
+
+    runtime.wrap_udp_socket(bound.socket).map_err(unbindable)
 }
 
 /// Runs the agent until `stop` completes or it ends by itself.
@@ -180,14 +192,14 @@ fn is_of_a_node(name: FileName, payload: &Payload) -> bool {
     boot(&files).is_ok_and(|persisted| persisted.is_member())
 }
 
-fn unbindable(settings: &AgentSettings, error: &std::io::Error) -> Failure {
+fn unbindable(listen: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::new(
         Exit::Failed,
         "socket",
-        format!("the agent cannot listen on {}", settings.listen),
+        format!("the agent cannot listen on {listen}"),
     )
     .because(error.to_string())
-    .fixed_by("choose another address or port: listen in agent.toml, or --agent-listen")
+    .fixed_by("choose another address or port: listen or also_listen in agent.toml, or --agent-listen")
 }
 
 fn disk_refused(refused: &DiskRefused) -> Failure {

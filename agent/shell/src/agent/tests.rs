@@ -93,7 +93,9 @@ async fn a_part_that_breaks_ends_the_agent() {
 #[tokio::test]
 async fn an_agent_that_lets_nobody_in_any_more_ends() {
     let agent = Agent::start(config(Some(token())), parts()).unwrap();
-    agent.drive.endpoint().close(VarInt::from_u32(0), b"");
+    for endpoint in agent.drive.endpoints() {
+        endpoint.close(VarInt::from_u32(0), b"");
+    }
     let ended = agent.run(std::future::pending()).await;
 
     assert!(

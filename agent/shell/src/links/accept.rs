@@ -7,7 +7,7 @@ use protocol::admit::{Admitted, admit};
 use protocol::certificate::{Identity, node_server_name};
 use protocol::error::Code;
 use protocol::id::NodeId;
-use quinn::{Connection, Incoming};
+use quinn::{Connection, Endpoint, Incoming};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -16,8 +16,8 @@ use crate::input::{Established, Input};
 use crate::quic;
 use crate::station::{Greeting, PATIENCE, Station};
 
-/// Answers everybody who dials, until the endpoint is closed.
-pub(crate) async fn serve(station: Station) {
+/// Answers everybody who dials one endpoint, until that is closed.
+pub(crate) async fn serve(endpoint: Endpoint, station: Station) {
     let mut porch = Porch::default();
     let mut guests: JoinSet<(IpAddr, bool)> = JoinSet::new();
     loop {
@@ -30,7 +30,7 @@ pub(crate) async fn serve(station: Station) {
                 }
                 continue;
             }
-            incoming = station.endpoint.accept() => incoming,
+            incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else {
             return;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Lacking;
-use super::place::{INSIDE, OUTSIDE, Place, cable, v6};
+use super::place::{INSIDE, OUTSIDE, Place, WALL, cable, v6};
 
 /// The namespaces of one lab. They go with it.
 #[derive(Debug)]
@@ -95,6 +95,11 @@ impl Net {
             addressed += &format!("address add {}/64 dev {OUTSIDE} nodad\n", v6(address));
         }
         must(ip(&["-n", &outermost, "-batch", "-"]), &addressed);
+        if place == Place::Walled {
+            let mut wall = Self::inside(&outermost, Path::new("nft"));
+            wall.args(["-f", "-"]);
+            must(wall, WALL);
+        }
 
         address
     }

@@ -21,6 +21,8 @@ pub enum Place {
     OnlyV6,
     /// Behind these routers, the host's own first; IPv4 alone.
     Behind(&'static [Nat]),
+    /// Behind a firewall that lets out nothing but UDP to port 443, and in what answers that; IPv4 and IPv6.
+    Walled,
 }
 
 /// How a router translates.
@@ -35,14 +37,14 @@ pub enum Nat {
 impl Place {
     pub(super) const fn has_v4(self) -> bool {
         match self {
-            Self::Open | Self::Dual | Self::Behind(_) => true,
+            Self::Open | Self::Dual | Self::Behind(_) | Self::Walled => true,
             Self::OnlyV6 => false,
         }
     }
 
     pub(super) const fn has_v6(self) -> bool {
         match self {
-            Self::Dual | Self::OnlyV6 => true,
+            Self::Dual | Self::OnlyV6 | Self::Walled => true,
             Self::Open | Self::Behind(_) => false,
         }
     }
@@ -50,7 +52,7 @@ impl Place {
     pub(super) const fn routers(self) -> &'static [Nat] {
         match self {
             Self::Behind(routers) => routers,
-            Self::Open | Self::Dual | Self::OnlyV6 => &[],
+            Self::Open | Self::Dual | Self::OnlyV6 | Self::Walled => &[],
         }
     }
 }
@@ -71,6 +73,21 @@ impl Nat {
         )
     }
 }
+
+/// What `nft` is to be told on a host that is walled in. Neighbours on the cable are found all the same.
+pub(super) const WALL: &str = "table inet wall {
+ chain out { type filter hook output priority 0; policy drop;
+  oifname \"lo\" accept
+  meta l4proto ipv6-icmp accept
+  udp dport 443 accept
+ }
+ chain in { type filter hook input priority 0; policy drop;
+  iifname \"lo\" accept
+  meta l4proto ipv6-icmp accept
+  ct state established,related accept
+ }
+}
+";
 
 /// The two addresses of the cable between a router and what is behind it, the router's first.
 pub(super) const fn cable(host: u8, router: u8) -> (Ipv4Addr, Ipv4Addr) {

@@ -62,6 +62,7 @@ impl NodeHost {
         let parts = Parts {
             clock: Arc::new(self.clock),
             socket: net.socket(self.address),
+            doors: Vec::new(),
             runtime: Arc::new(TokioRuntime),
             disk: Arc::new(self.disk.clone()),
             resolver: Arc::new(NoNames),
