@@ -21,8 +21,11 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// None without samples.
+    /// None without samples, and none beside nothing: JSON has no number for that ratio.
     pub(crate) fn of(samples: &[f64], unit: &str, floor: f64) -> Option<Self> {
+        if floor <= 0.0 {
+            return None;
+        }
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
         let p50 = percentile(&sorted, 50)?;
@@ -98,5 +101,6 @@ mod tests {
     #[test]
     fn nothing_measured_is_no_figure() {
         assert_eq!(Figure::of(&[], "ms", 1.0), None);
+        assert_eq!(Figure::of(&[1.0], "%", 0.0), None);
     }
 }
