@@ -53,6 +53,8 @@ pub struct PathSeen {
     pub window: u8,
     pub misses: u16,
     pub at: Boot,
+    /// Since when it is called down without a break; none if it is not.
+    pub down_since: Option<Boot>,
 }
 
 impl PathSeen {
@@ -322,8 +324,15 @@ impl Source {
             window: row.window,
             misses: row.misses,
             at: now,
+            down_since: None,
         };
-        news.compare(row.route, self.paths.get(&key), &seen);
+        let before = self.paths.get(&key);
+        let since = before.and_then(|before| before.down_since).unwrap_or(now);
+        let seen = PathSeen {
+            down_since: seen.is_down().then_some(since),
+            ..seen
+        };
+        news.compare(row.route, before, &seen);
         self.paths.insert(key, seen);
         let run = self.runs.entry(row.route).or_insert(Run {
             since: now,

@@ -4,6 +4,9 @@
 //! calls many paths down while their far ends find them well is itself what is ill: its host, its clock, or the way its
 //! reports take. Then its word moves a route only together with the far end's, and nothing is improved; a path that both
 //! ends report down moves as ever, and what agents do by themselves is never held back.
+//!
+//! What the far end said before the trouble began is no contradiction: hosts that died said that all was well. But so much
+//! bad news at once is believed only when the far ends have been heard, or are not heard any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,17 +40,24 @@ pub struct Count {
     pub paths: u32,
     /// Called down.
     pub bad: u32,
-    /// Of these, those that the far end finds well.
+    /// Of these, those that the far end last found well, be it before.
+    pub well: u32,
+    /// Of these, those that the far end has found well since.
     pub disputed: u32,
     /// Sites of the far ends of what is called down; a node without the label is one of its own.
     pub sites: u32,
 }
 
 impl Count {
-    const fn is_suspect(&self) -> bool {
+    /// So much at once that the far ends are to be heard first.
+    const fn is_doubtful(&self) -> bool {
         let is_wide = self.paths >= PATHS && self.sites >= SITES;
 
-        is_wide && 100 * self.bad >= PERCENT * self.paths && 2 * self.disputed >= self.bad
+        is_wide && 100 * self.bad >= PERCENT * self.paths && 2 * self.well >= self.bad
+    }
+
+    const fn is_suspect(&self) -> bool {
+        self.is_doubtful() && 2 * self.disputed >= self.bad
     }
 }
 
@@ -82,8 +92,10 @@ impl Suspicion {
                 };
                 let answer = observations.path(far, route, via);
                 let is_well = answer.is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
+                let is_later = answer.is_some_and(|answer| Some(answer.at) >= seen.down_since);
                 tally.bad += 1;
-                tally.disputed += u32::from(is_well);
+                tally.well += u32::from(is_well);
+                tally.disputed += u32::from(is_well && is_later);
                 tally.sites.insert(site(members, far));
             }
             let circles = [
@@ -95,16 +107,19 @@ impl Suspicion {
                 tallies.entry(circle).or_default().add(&tally);
             }
         }
-        let suspects: Vec<Suspect> = tallies
+        let doubtful: Vec<Suspect> = tallies
             .into_iter()
             .map(|(circle, tally)| (circle, tally.count()))
-            .filter(|(_, count)| count.is_suspect())
+            .filter(|(_, count)| count.is_doubtful())
             .map(|(circle, count)| Suspect { circle, count })
             .collect();
 
         Self {
-            observers: observers(&suspects, observations, members),
-            suspects,
+            observers: observers(&doubtful, observations, members),
+            suspects: doubtful
+                .into_iter()
+                .filter(|suspect| suspect.count.is_suspect())
+                .collect(),
         }
     }
 
@@ -142,18 +157,18 @@ pub(crate) fn is_well(seen: &PathSeen) -> bool {
 }
 
 fn observers(
-    suspects: &[Suspect],
+    doubtful: &[Suspect],
     observations: &Observations,
     members: &BTreeMap<NodeId, Member>,
 ) -> BTreeSet<NodeId> {
-    let is_suspect = |circle: &Circle| suspects.iter().any(|suspect| suspect.circle == *circle);
-    if suspects.is_empty() {
+    let is_doubtful = |circle: &Circle| doubtful.iter().any(|suspect| suspect.circle == *circle);
+    if doubtful.is_empty() {
         return BTreeSet::new();
     }
     let is_doubted = |observer: &NodeId| {
-        is_suspect(&Circle::Cluster)
-            || is_suspect(&Circle::Observer(*observer))
-            || label(members, *observer).is_some_and(|site| is_suspect(&Circle::Site(site)))
+        is_doubtful(&Circle::Cluster)
+            || is_doubtful(&Circle::Observer(*observer))
+            || label(members, *observer).is_some_and(|site| is_doubtful(&Circle::Site(site)))
     };
 
     observations.reporters().filter(is_doubted).collect()
@@ -163,6 +178,7 @@ fn observers(
 struct Tally {
     paths: u32,
     bad: u32,
+    well: u32,
     disputed: u32,
     sites: BTreeSet<String>,
 }
@@ -171,6 +187,7 @@ impl Tally {
     fn add(&mut self, other: &Self) {
         self.paths += other.paths;
         self.bad += other.bad;
+        self.well += other.well;
         self.disputed += other.disputed;
         self.sites.extend(other.sites.iter().cloned());
     }
@@ -179,6 +196,7 @@ impl Tally {
         Count {
             paths: self.paths,
             bad: self.bad,
+            well: self.well,
             disputed: self.disputed,
             sites: u32::try_from(self.sites.len()).unwrap_or(u32::MAX),
         }

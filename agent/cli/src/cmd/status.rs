@@ -64,15 +64,13 @@ fn screen(shown: &Value) -> String {
 fn of_agent(agent: &Value, text: &mut String) {
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let beacon = &agent["beacon"];
-    let stale = if agent["stale"] == true {
-        ", STALE: nothing newer comes"
-    } else {
-        ""
+    let stale = match agent["stale"] == true {
+        true => ", STALE: nothing newer comes",
+        false => "",
     };
-    let reached = if agent["controller"]["connected"] == true {
-        "connected"
-    } else {
-        "NOT CONNECTED"
+    let reached = match agent["controller"]["connected"] == true {
+        true => "connected",
+        false => "NOT CONNECTED",
     };
     let _ = writeln!(
         text,

@@ -159,6 +159,7 @@ impl PathSaid {
             window: self.window,
             misses: self.misses,
             at: self.at,
+            down_since: None,
         }
     }
 }

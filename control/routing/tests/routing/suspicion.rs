@@ -92,6 +92,16 @@ fn nothing_is_improved_while_somebody_is_ill_and_all_is_improved_after() {
 }
 
 #[test]
+fn hosts_that_die_together_make_nobody_a_liar() {
+    let mut world = settled();
+    world.network.dead.extend([9, 10, 11, 12].map(node));
+    for _ in 0..6 {
+        world.run(5);
+        assert!(!world.suspicion.freezes(), "{:?}", world.suspicion);
+    }
+}
+
+#[test]
 fn a_host_that_is_cut_off_is_no_liar() {
     let mut world = settled();
     for other in 2..=12 {
