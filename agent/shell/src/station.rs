@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::id::{ClusterId, NodeId};
+use protocol::key::Digest;
 use protocol::limits;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
@@ -60,21 +61,31 @@ impl Station {
             doors: &[protocol::admit::MESH],
         };
         let tls = tls::server_config(&[protocol::admit::MESH], Arc::new(leaf.clone()), doors)?;
-        let mut server = ServerConfig::with_crypto(Arc::new(tls));
-        server.transport_config(Arc::new(quic::mesh_transport()));
-        quic::harden(&mut server);
-        let mut config = EndpointConfig::default();
-        config.rng_seed(Some(quic_seed));
-        let open = |socket: &Arc<dyn AsyncUdpSocket>| {
+        let tls = Arc::new(tls);
+        // Each socket has keys and chance of its own: a nonce that two of them drew alike would open the tokens of both.
+        let open = |socket: &Arc<dyn AsyncUdpSocket>, seed: [u8; 32]| {
+            let mut server = ServerConfig::with_crypto(tls.clone());
+            server.transport_config(Arc::new(quic::mesh_transport()));
+            quic::harden(&mut server);
+            let mut config = EndpointConfig::default();
+            config.rng_seed(Some(seed));
+
             Endpoint::new_with_abstract_socket(
-                config.clone(),
-                Some(server.clone()),
+                config,
+                Some(server),
                 Arc::clone(socket),
                 Arc::clone(&parts.runtime),
             )
         };
-        let endpoint = open(&parts.socket).map_err(AgentFailed::Socket)?;
-        let doors: Result<Vec<Endpoint>, _> = parts.doors.iter().map(open).collect();
+        let endpoint = open(&parts.socket, quic_seed).map_err(AgentFailed::Socket)?;
+        let numbered = parts.doors.iter().zip(1_u64..);
+        let doors: Result<Vec<Endpoint>, _> = numbered
+            .map(|(socket, number)| {
+                let seed = Digest::of_parts(&[b"gabion door ".as_slice(), &quic_seed, &number.to_be_bytes()]);
+
+                open(socket, *seed.as_bytes())
+            })
+            .collect();
 
         Ok(Self {
             endpoint,

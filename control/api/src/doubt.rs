@@ -56,7 +56,7 @@ fn told(desk: &Desk<'_>, cluster: ClusterId, suspect: &Suspect) -> String {
 
     format!(
         "{who}: {} of {} paths are called down, and of {} of these the far ends say that they are well; until that ends such \
-         word alone moves no route and no route is improved, while paths that both ends call down move as ever (look at the \
+         word alone moves no route and improves none, while paths that both ends call down move as ever (look at the \
          load and the clock of these hosts, and of this one)",
         count.bad, count.paths, count.disputed
     )

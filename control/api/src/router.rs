@@ -19,7 +19,7 @@ use control_routing::lease::RelayLease;
 use control_routing::member::Member;
 use control_routing::policy::{PolicyRow, Wanted};
 use control_routing::route::RouteRow;
-use control_routing::suspicion::Suspicion;
+use control_routing::suspicion::{Circle, Suspect, Suspicion};
 use control_routing::trend::{Trend, Trends};
 use protocol::cbor;
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
@@ -39,6 +39,10 @@ pub struct Router {
     reselects: bool,
     trends: Trends,
     due: BTreeSet<RouteId>,
+    /// Whom the last pass did not believe.
+    doubted: BTreeSet<NodeId>,
+    /// Who was suspect within [`QUIET`], and when last: what comes and goes is told once.
+    suspects: BTreeMap<Circle, (Suspect, Boot)>,
     sweep: Sweep,
 }
 
@@ -84,6 +88,8 @@ pub struct Passed {
     pub decided: usize,
     /// Whose word alone counted for nothing.
     pub suspicion: Suspicion,
+    /// Who is suspect, or was within [`QUIET`].
+    pub suspects: Vec<Suspect>,
 }
 
 impl Router {
@@ -108,6 +114,8 @@ impl Router {
             reselects: false,
             trends,
             due: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            suspects: BTreeMap::new(),
             sweep: Sweep::default(),
         }
     }
@@ -157,11 +165,18 @@ impl Router {
         for node in evidence.due.nodes {
             self.due_of(node);
         }
+        let observations = &evidence.observations;
+        let suspicion = Suspicion::of(observations, &self.fleet.members, &self.fleet.wanted, now.boot);
+        let doubted = std::mem::replace(&mut self.doubted, suspicion.observers().clone());
+        let turned: Vec<NodeId> = doubted.symmetric_difference(&self.doubted).copied().collect();
+        turned.into_iter().for_each(|node| self.due_of(node));
+        let suspects = suspicion.suspects().iter();
+        self.suspects
+            .extend(suspects.map(|suspect| (suspect.circle.clone(), (suspect.clone(), now.boot))));
+        self.suspects.retain(|_, (_, at)| now.boot.since(*at) <= QUIET);
         let mut routes = std::mem::take(&mut self.due);
         routes.append(&mut self.next_slice(now.boot));
         let decided = routes.len();
-        let observations = &evidence.observations;
-        let suspicion = Suspicion::of(observations, &self.fleet.members, &self.fleet.wanted, now.boot);
         let snapshot = self.fleet.snapshot(observations, &suspicion, &self.trends);
         let outcomes = decide::decide_some(&snapshot, routes, now);
         let trends: Vec<(RouteId, Arc<Trend>)> = outcomes
@@ -177,6 +192,11 @@ impl Router {
             trends,
             decided,
             suspicion,
+            suspects: self
+                .suspects
+                .values()
+                .map(|(suspect, _)| suspect.clone())
+                .collect(),
         }
     }
 
@@ -293,6 +313,8 @@ fn last_id(key: &[u8]) -> Option<[u8; 16]> {
     key.get(16..)?.try_into().ok()
 }
 
+/// So long after the last sign of it a suspicion is over, as far as findings go.
+pub const QUIET: Duration = Duration::from_mins(10);
 /// Within so long every route is looked at, whatever happens: a window of the trends (DESIGN 5).
 pub const SWEEP: Duration = Duration::from_secs(10);
 /// Up to so many routes each pass looks at all of them; that takes some milliseconds.

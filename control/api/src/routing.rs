@@ -44,9 +44,10 @@ pub fn apply<'o>(
 ) -> Result<Vec<&'o Outcome>, Failure> {
     let mut written = Vec::new();
     for outcome in outcomes {
-        if let Some(row) = outcome.row.as_ref()
-            && follows(desk, row)?
-        {
+        if let Some(row) = outcome.row.as_ref() {
+            if !follows(desk, row)? {
+                continue;
+            }
             desk.tx.put(row)?;
             written.push(outcome);
             touched.routes.extend([(cluster, row.low), (cluster, row.high)]);

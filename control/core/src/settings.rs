@@ -161,9 +161,8 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     if row.reverted.is_some_and(|known| known.report == report) {
         return Ok(());
     }
-    let known = desk
-        .tx
-        .get::<SettingsRow>(&key(change.cluster, &report.settings))?;
+    // One row that cannot be read must not stand in the way of every other change.
+    let known = readable(desk.tx.get::<SettingsRow>(&key(change.cluster, &report.settings)))?;
     row.reverted = Some(Reversal {
         report,
         at: change.at,
@@ -171,7 +170,7 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     });
     desk.tx.put(&row)?;
     let finding = finding(&row, &report, known.as_ref());
-    let last = finding::find(desk.tx, &finding.fingerprint())?;
+    let last = readable(finding::find(desk.tx, &finding.fingerprint()))?;
     if last.is_some_and(|last| last.state == FindingState::Acknowledged) {
         // It was offered again, and it has happened again.
         finding::clear(desk, &finding)?;
@@ -179,6 +178,14 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     finding::raise(desk, finding)?;
 
     Ok(())
+}
+
+/// What does not decode is as good as not there.
+fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        other => other,
+    }
 }
 
 /// An operator has acknowledged a finding: if it is about settings, nodes may have them again.
@@ -189,7 +196,7 @@ pub fn acknowledge(desk: &mut Desk<'_>, finding: &FindingRow) -> Result<(), Stor
     else {
         return Ok(());
     };
-    for mut row in desk.tx.scan::<SettingsRow>(cluster.as_bytes())? {
+    for mut row in desk.tx.scan_readable::<SettingsRow>(cluster.as_bytes())?.rows {
         if row.digest.to_string() == finding.subject {
             row.acknowledged += 1;
             desk.tx.put(&row)?;

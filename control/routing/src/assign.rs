@@ -80,7 +80,7 @@ impl Desk<'_> {
     fn assign(&self, decided: Option<Via>) -> Assigned {
         let current = self.switched(decided).or(decided);
         let hold = self.trend.hold(self.now.boot);
-        let is_frozen = self.input.suspicion.freezes();
+        let is_frozen = self.input.suspicion.freezes_between(self.ends);
         let is_mature = |via| {
             let lasting = self.lasting(Aspect::Better, via);
 
@@ -332,7 +332,8 @@ impl Desk<'_> {
             .filter(|via| {
                 let lasting = self.lasting(Aspect::BetterStandby, *via);
 
-                !self.input.suspicion.freezes() && lasting.is_some_and(|lasting| lasting >= HOLD)
+                !self.input.suspicion.freezes_between(self.ends)
+                    && lasting.is_some_and(|lasting| lasting >= HOLD)
             })
             .collect();
         let standbys = Standbys {

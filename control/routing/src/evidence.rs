@@ -26,7 +26,8 @@ impl Ends {
 /// The sum of the reports about one path, the worse end counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// An end blames it, or did within [`MARK`] and has not been heard of since; or neither end hears the other. One
+    /// An end blames it, or did within [`MARK`], neither has been heard of since nor contradicted; or neither end hears the
+    /// other. One
     /// end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path. One that
     /// is under suspicion blames in vain what the other end finds well.
     pub down: bool,
@@ -73,7 +74,9 @@ impl Evidence {
             .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
         let is_well =
             |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
-        let is_doubted = |end: usize| is_well(1 - end) && suspicion.doubts(ends.both()[end]);
+        // What was said long ago does not stand against what the other end says now.
+        let is_old = |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) > FRESH);
+        let is_doubted = |end: usize| is_well(1 - end) && (is_old(end) || suspicion.doubts(ends.both()[end]));
         let blamed = [0, 1]
             .into_iter()
             .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));

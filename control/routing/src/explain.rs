@@ -190,7 +190,7 @@ pub fn explain(
         wanted: wanted.is_some(),
         decision: row.map(|row| desk.decision(row)),
         hold_ms: age(input.trends.of(route).hold(now.boot)),
-        improvement_frozen: input.suspicion.freezes(),
+        improvement_frozen: input.suspicion.freezes_between(desk.ends()),
         doubted: [source, target]
             .into_iter()
             .filter(|end| input.suspicion.doubts(*end))
@@ -212,6 +212,14 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    fn ends(&self) -> Ends {
+        Ends {
+            route: self.route,
+            low: self.source.min(self.target),
+            high: self.source.max(self.target),
+        }
+    }
+
     fn decision(&self, row: &RouteRow) -> DecisionView {
         let applied = |end| self.input.observations.applied(end, self.route);
 
@@ -264,11 +272,7 @@ impl Desk<'_> {
     }
 
     fn candidates(&self, row: Option<&RouteRow>) -> Vec<CandidateView> {
-        let ends = Ends {
-            route: self.route,
-            low: self.source.min(self.target),
-            high: self.source.max(self.target),
-        };
+        let ends = self.ends();
         let path = row.and_then(|row| row.path.as_ref()).map(Via::from);
         let standbys: Vec<Via> = row
             .into_iter()

@@ -183,7 +183,10 @@ impl Observations {
     /// Lets time pass: what was not repeated within [`RETAIN`] goes, whoever said it.
     pub fn handle_timeout(&mut self, now: Boot) {
         self.sources.retain(|_, source| {
-            Arc::make_mut(source).prune(now);
+            // A copy that is decided on shares it: what has nothing old in it is not to be copied for that.
+            if source.has_old(now) {
+                Arc::make_mut(source).prune(now);
+            }
             !source.is_empty()
         });
     }
@@ -396,6 +399,19 @@ impl Source {
         let has_measured = !self.paths.is_empty() || !self.links.is_empty() || !self.runs.is_empty();
 
         !has_measured && self.carried.is_empty()
+    }
+
+    fn has_old(&self, now: Boot) -> bool {
+        let is_old = |at: Boot| now.since(at) > RETAIN;
+        let measured = self.paths.values().any(|seen| is_old(seen.at))
+            || self.links.values().any(|seen| is_old(seen.at));
+
+        measured
+            || self.runs.values().any(|run| is_old(run.last))
+            || self
+                .carried
+                .values()
+                .any(|seen| now.since(seen.at) > RETAIN_CARRIED)
     }
 
     fn prune(&mut self, now: Boot) {

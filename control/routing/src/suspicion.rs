@@ -10,9 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::id::NodeId;
+use protocol::id::{NodeId, RouteId};
+use protocol::limits::STANDBYS;
 use protocol::time::Boot;
 
+use crate::evidence::Ends;
 use crate::member::Member;
 use crate::observations::{FRESH, Observations, PathSeen};
 use crate::policy::Wanted;
@@ -79,17 +81,24 @@ impl Suspicion {
         let mut tallies: BTreeMap<Circle, Tally> = BTreeMap::new();
         for source in observations.reporters() {
             let mut tally = Tally::default();
+            let mut last: Option<(RouteId, Option<NodeId>, usize)> = None;
             for (route, via, seen) in observations.of_reporter(source) {
                 if now.since(seen.at) > FRESH {
                     continue;
                 }
+                // Paths that nobody decided are anybody's to invent: of each wanted route as many count as it can have.
+                let (far, counted) = match last {
+                    Some((same, far, counted)) if same == route => (far, counted),
+                    Some(_) | None => (wanted.find(route).and_then(|wanted| wanted.peer_of(source)), 0),
+                };
+                last = Some((route, far, counted + 1));
+                let Some(far) = far.filter(|_| counted < PATHS_OF_ROUTE) else {
+                    continue;
+                };
                 tally.paths += 1;
                 if !seen.is_down() {
                     continue;
                 }
-                let Some(far) = wanted.find(route).and_then(|wanted| wanted.peer_of(source)) else {
-                    continue;
-                };
                 let answer = observations.path(far, route, via);
                 let is_well = answer.is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
                 let is_later = answer.is_some_and(|answer| Some(answer.at) >= seen.down_since);
@@ -141,9 +150,22 @@ impl Suspicion {
         self.observers.contains(&observer)
     }
 
-    /// Whether nothing is improved for now.
+    /// Whether nothing is improved for now, wherever it is: all that is heard is suspect. One observer, or one site, has that
+    /// power over its own routes only.
     pub fn freezes(&self) -> bool {
-        !self.suspects.is_empty()
+        self.suspects
+            .iter()
+            .any(|suspect| suspect.circle == Circle::Cluster)
+    }
+
+    /// Whether this route is not improved for now.
+    pub fn freezes_between(&self, ends: Ends) -> bool {
+        self.freezes() || ends.both().into_iter().any(|end| self.doubts(end))
+    }
+
+    /// Everyone whose word alone counts for nothing.
+    pub fn observers(&self) -> &BTreeSet<NodeId> {
+        &self.observers
     }
 
     pub fn suspects(&self) -> &[Suspect] {
@@ -213,5 +235,7 @@ fn site(members: &BTreeMap<NodeId, Member>, node: NodeId) -> String {
 
 /// DESIGN 5: from so many paths and sites on, and from such a share on, it is no accident of one path.
 const PATHS: u32 = 20;
+/// Of one route: its path and its standbys, and one that it has just left.
+const PATHS_OF_ROUTE: usize = STANDBYS + 2;
 const SITES: u32 = 3;
 const PERCENT: u32 = 30;

@@ -11,7 +11,7 @@ use control_api::routing;
 use control_core::behind;
 use control_core::cluster;
 use control_core::store::StoreError;
-use control_routing::suspicion::{Circle, Suspicion};
+use control_routing::suspicion::{Circle, Suspect};
 use control_routing::trend::Trends;
 use control_store::{Revision, Snapshot};
 use protocol::id::ClusterId;
@@ -183,8 +183,7 @@ impl Kept {
     }
 
     /// Has the store told whom routing does not believe, when that has changed.
-    async fn doubt(&mut self, service: &Service, cluster: ClusterId, suspicion: &Suspicion) {
-        let suspects = suspicion.suspects();
+    async fn doubt(&mut self, service: &Service, cluster: ClusterId, suspects: &[Suspect]) {
         let circles: BTreeSet<Circle> = suspects.iter().map(|suspect| suspect.circle.clone()).collect();
         if self.doubted.as_ref() == Some(&circles) {
             return;
@@ -288,16 +287,20 @@ async fn decide(
     metrics::histogram!("gabion_controller_routing_pass_seconds").record(started.elapsed().as_secs_f64());
     metrics::histogram!("gabion_controller_routing_pass_routes").record(passed.decided as f64);
     service.board.live().of_mut(cluster).handle_pass(&passed);
-    kept.doubt(service, cluster, &passed.suspicion).await;
+    let mut stored = true;
     for outcomes in routing::batches(passed.outcomes) {
-        metrics::counter!("gabion_controller_decisions_total").increment(outcomes.len() as u64);
+        let decisions = outcomes.iter().filter(|outcome| outcome.is_decision()).count();
+        metrics::counter!("gabion_controller_decisions_total").increment(decisions as u64);
         let request = Request::Decide { cluster, outcomes };
         if let Err(failure) = service.door.call(Caller::Controller, request).await {
             tracing::warn!(code = failure.code.text(), "decisions were not stored");
+            stored = false;
         }
     }
+    kept.doubt(service, cluster, &passed.suspects).await;
 
-    Some(kept)
+    // What was not stored is due again, and the next pass finds that by looking at everything.
+    stored.then_some(kept)
 }
 
 const PRESENCE: Duration = Duration::from_secs(1);

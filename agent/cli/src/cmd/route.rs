@@ -80,16 +80,16 @@ fn story(explained: &Value, session: &Session) -> String {
             ""
         },
     );
-    if explained["improvement_frozen"] == true {
-        let doubted = words(&explained["doubted"]);
-        let whom = if doubted.is_empty() {
-            "others"
-        } else {
-            doubted.as_str()
-        };
+    let doubted = words(&explained["doubted"]);
+    if !doubted.is_empty() {
         let _ = writeln!(
             text,
-            "nothing is improved for now: reports of {whom} are in doubt (gabion finding list); what both ends call down moves"
+            "not believed alone for now: {doubted}, of whose bad news most is not what its far ends find"
+        );
+    }
+    if explained["improvement_frozen"] == true {
+        text.push_str(
+            "not improved for now, since reports are in doubt (gabion finding list); what both ends call down moves\n",
         );
     }
     match explained["decision"].is_null() {

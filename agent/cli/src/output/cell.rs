@@ -17,7 +17,7 @@ pub(super) fn text(value: &Value) -> String {
             None => number.to_string(),
         },
         Value::String(text) if text.is_empty() => NOTHING.to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text),
         Value::Array(items) if items.is_empty() => NOTHING.to_owned(),
         Value::Array(items) if items.iter().all(Value::is_array) => {
             items.iter().map(hops).collect::<Vec<_>>().join(", ")
@@ -31,6 +31,18 @@ pub(super) fn text(value: &Value) -> String {
             pairs.collect::<Vec<_>>().join(",")
         }
     }
+}
+
+/// A text may come from a file that somebody else wrote: no escape of a terminal is passed on.
+fn printable(text: &str) -> String {
+    let replaced = text
+        .chars()
+        .map(|character| match character.is_control() && character != '\n' {
+            true => char::REPLACEMENT_CHARACTER,
+            false => character,
+        });
+
+    replaced.collect()
 }
 
 /// How long before `now` a time in RFC 3339 was, in its largest unit.

@@ -199,7 +199,12 @@ fn unbindable(listen: SocketAddr, error: &std::io::Error) -> Failure {
         format!("the agent cannot listen on {listen}"),
     )
     .because(error.to_string())
-    .fixed_by("choose another address or port: listen or also_listen in agent.toml, or --agent-listen")
+    .fixed_by(match error.kind() == std::io::ErrorKind::PermissionDenied {
+        true => {
+            "a port below 1024 needs CAP_NET_BIND_SERVICE: give it with systemctl edit gabion-agent, or choose another port"
+        }
+        false => "choose another address or port: listen or also_listen in agent.toml, or --agent-listen",
+    })
 }
 
 fn disk_refused(refused: &DiskRefused) -> Failure {

@@ -143,9 +143,10 @@ impl Session {
     /// How long the controller may hold the poll that is due now, if one is.
     pub(super) fn poll_due(&mut self, wait: Duration, turn: &Turn<'_>) -> Option<(Duration, Asked)> {
         let sent_at = turn.now.boot;
-        if let Some(wait) = self.urgent.take()
+        if let Some(wait) = self.urgent
             && !self.is_polling(true)
         {
+            self.urgent = None;
             return Some((
                 wait,
                 Asked::Poll {

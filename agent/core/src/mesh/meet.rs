@@ -93,7 +93,7 @@ impl Mesh {
         if !self.heard.takes_look(from, now) {
             return;
         }
-        let other = self.relay.other_end(from, path);
+        let other = self.relay.other_end(from, path, now);
         if let Some(address) = other.and_then(|other| self.links.address(other)) {
             let address = Address(address).canonical();
             self.send_link(link, &LinkMessage::Seen { path, address });

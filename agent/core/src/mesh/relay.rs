@@ -167,8 +167,8 @@ impl Relay {
         self.rows.contains_key(&lease)
     }
 
-    /// The other end of the lease in force that the path names, if `end` is one and neither is revoked.
-    pub(super) fn other_end(&self, end: NodeId, path: PathTag) -> Option<NodeId> {
+    /// The other end of the lease that the path names, if `end` is one: on the same terms as a frame would be carried.
+    pub(super) fn other_end(&self, end: NodeId, path: PathTag, now: Boot) -> Option<NodeId> {
         let PathTag::Relay { lease, generation } = path else {
             return None;
         };
@@ -176,7 +176,9 @@ impl Relay {
         let other = row.other_end(end)?;
         let is_revoked = self.revoked.contains(&end) || self.revoked.contains(&other);
 
-        (!is_revoked).then_some(other)
+        let is_live = self.is_fresh(now) || row.lives_on(self.fresh_at, self.activity, now);
+
+        (!is_revoked && is_live && self.still_at.is_none()).then_some(other)
     }
 
     /// Judges a frame; what may pass is charged. `link_to` finds the connection to a node.

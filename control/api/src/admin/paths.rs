@@ -299,7 +299,7 @@ fn relay_view(scene: &Scene<'_>, node: NodeId) -> RelayView {
         .filter_map(|lease| observations.carried(node, lease.lease))
         .map(|seen| seen.carried)
         .collect();
-    let sum = |count: fn(&Carried) -> u64| carried.iter().map(count).sum();
+    let sum = |count: fn(&Carried) -> u64| carried.iter().map(count).fold(0, u64::saturating_add);
 
     RelayView {
         id: node.to_string(),

@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) stubborn: bool,
     /// Agents that find everything down, whatever is true.
     pub(crate) ill: BTreeSet<NodeId>,
+    /// Agents whose reports do not arrive.
+    pub(crate) mute: BTreeSet<NodeId>,
     /// Which path each end sends on, and the generation it chose it under.
     active: BTreeMap<(NodeId, RouteId), (u64, Via)>,
     leases_granted: u64,
@@ -131,6 +133,7 @@ impl World {
             network: Network::default(),
             stubborn: false,
             ill: BTreeSet::new(),
+            mute: BTreeSet::new(),
             active: BTreeMap::new(),
             leases_granted: 0,
         };
@@ -243,7 +246,7 @@ impl World {
     }
 
     pub(crate) fn report(&mut self, node: NodeId) {
-        if !self.network.dead.contains(&node) {
+        if !self.network.dead.contains(&node) && !self.mute.contains(&node) {
             let mut report = self.truth(node);
             if self.ill.contains(&node) {
                 report.paths.iter_mut().for_each(fail);
