@@ -146,7 +146,7 @@ fn whom_the_pass_did_not_believe_is_in_the_case() {
     let members = (1..=12).map(|number| machine(number, NodeRole::Member, &[("site", site(number))]));
     let mut world = World::of(members.chain([relay(21, "r"), relay(22, "s")]));
     world.run(60);
-    world.ill.insert(node(1));
+    world.ill.extend([1, 2, 3, 4].map(node));
     world.run(30);
     for (one, other) in [(node(1), node(12)), (node(5), node(9))] {
         world.network.cut.insert((one.min(other), one.max(other)));
