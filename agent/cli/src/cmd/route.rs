@@ -80,8 +80,10 @@ fn story(explained: &Value, session: &Session) -> String {
             ""
         },
     );
-    let doubted = words(&explained["doubted"]);
+    let doubted = explained["doubted"].as_array().into_iter().flatten();
+    let doubted: Vec<&str> = doubted.filter_map(Value::as_str).collect();
     if !doubted.is_empty() {
+        let doubted = doubted.join(", ");
         let _ = writeln!(
             text,
             "not believed alone for now: {doubted}, of whose bad news most is not what its far ends find"
@@ -315,6 +317,17 @@ mod tests {
              VIA     REPORTER  GEN  DRIFT    OUT  IN  OF  RTT US  AGE MS\n\
              direct  a         4    failure  20   0   20  -       120\n"
         );
+    }
+
+    #[test]
+    fn whom_routing_does_not_believe_is_named() {
+        let text = story(
+            &json!({"source": "a", "target": "b", "wanted": true, "doubted": ["a"], "improvement_frozen": true}),
+            &session(),
+        );
+
+        assert!(text.contains("not believed alone for now: a,"), "{text}");
+        assert!(text.contains("not improved for now"), "{text}");
     }
 
     #[test]
