@@ -6,7 +6,7 @@ use protocol::id::NodeId;
 
 use crate::decide::Snapshot;
 use crate::lease::RelayLease;
-use crate::member::Member;
+use crate::member::{Endpoint, Member};
 use crate::policy::FULL_MESH;
 use crate::rendezvous;
 
@@ -39,7 +39,8 @@ pub fn neighbours(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<NodeId> {
 pub struct Learners(BTreeMap<NodeId, BTreeSet<NodeId>>);
 
 impl Learners {
-    /// Picks up to [`LEARNERS`] neighbours of each such node, the same ones as long as they are neighbours.
+    /// Picks up to [`LEARNERS`] neighbours of each such node, the same ones as long as they are neighbours. Those who can
+    /// reach no confirmed address come first: of an address that is of IPv6 alone to them, nobody else would tell.
     pub fn of(input: &Snapshot<'_>) -> Self {
         let unconfirmed = input
             .members
@@ -63,18 +64,41 @@ fn learners_of(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<NodeId> {
         Some(_) => input.members.keys().copied().collect(),
         None => neighbours(input, node),
     };
-    let mut ranked: Vec<(u64, NodeId)> = could
+    let mut ranked: Vec<(bool, u64, NodeId)> = could
         .into_iter()
-        .map(|other| (rendezvous::rank(node.as_bytes(), other.as_bytes()), other))
+        .map(|other| {
+            let rank = rendezvous::rank(node.as_bytes(), other.as_bytes());
+
+            (!is_cut_off(input, node, other), rank, other)
+        })
         .collect();
     ranked.sort_unstable();
 
     ranked
         .into_iter()
-        .map(|(_, other)| other)
+        .map(|(_, _, other)| other)
         .filter(|other| neighbours(input, *other).contains(&node))
         .take(LEARNERS)
         .collect()
+}
+
+/// Whether `other` speaks the version of IP of an unconfirmed address of `node`, and of no confirmed one.
+fn is_cut_off(input: &Snapshot<'_>, node: NodeId, other: NodeId) -> bool {
+    let endpoints = |node| input.members.get(&node).map(|member| member.endpoints.as_slice());
+    let (Some(own), Some(theirs)) = (endpoints(node), endpoints(other)) else {
+        return false;
+    };
+    let is_shared = |endpoint: &Endpoint| theirs.iter().any(|their| is_ipv4(their) == is_ipv4(endpoint));
+    let shares = |confirmed| {
+        own.iter()
+            .any(|endpoint| endpoint.confirmed == confirmed && is_shared(endpoint))
+    };
+
+    shares(false) && !shares(true)
+}
+
+fn is_ipv4(endpoint: &Endpoint) -> bool {
+    endpoint.candidate.address.0.ip().to_canonical().is_ipv4()
 }
 
 fn relays_of(input: &Snapshot<'_>, member: &Member) -> BTreeSet<NodeId> {

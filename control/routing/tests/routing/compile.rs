@@ -204,6 +204,34 @@ fn at_most_four_learn_an_unconfirmed_address() {
 }
 
 #[test]
+fn who_speaks_ipv6_alone_is_the_first_to_learn_an_unconfirmed_address_of_ipv6() {
+    let mut world = World::of((1..=20).map(member).chain([relay(31, "fra")]));
+    let mut set = |number: u8, endpoints: Vec<Endpoint>| {
+        world.members.get_mut(&node(number)).expect("there").endpoints = endpoints;
+    };
+    for number in 1..=20 {
+        let text = match number {
+            7 | 13 => format!("[2001:db8::{number}]:4433"),
+            _ => format!("192.0.2.{number}:4433"),
+        };
+        set(number, vec![endpoint(&text, true)]);
+    }
+    set(
+        31,
+        vec![
+            endpoint("192.0.2.31:4433", true),
+            endpoint("[2001:db8::31]:4433", false),
+        ],
+    );
+
+    for number in [7, 13] {
+        assert_eq!(candidates_of(&world, number, 31).len(), 2, "{number}");
+    }
+    let told = (1..=20).filter(|number| candidates_of(&world, *number, 31).len() == 2);
+    assert_eq!(told.count(), LEARNERS, "and no more than before");
+}
+
+#[test]
 fn only_its_own_state_keeps_a_node_from_a_config() {
     let mut world = settled();
     world.set_state(node(2), MemberState::Quarantined);
