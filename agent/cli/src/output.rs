@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub(crate) use cell::printable;
 pub(crate) use columns::{Column, age, brief, column, lapse};
 
 /// The form of a result.

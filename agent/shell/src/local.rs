@@ -1,6 +1,7 @@
 //! What may be asked of an agent on its own host, without a controller: how it stands, test traffic, and to leave.
 
 mod door;
+mod row;
 mod view;
 
 use std::time::Duration;
@@ -14,11 +15,11 @@ use crate::flows::{BYTES, Pace, RATE};
 use crate::input::Input;
 
 pub(crate) use door::{Door, open};
-pub(crate) use view::Viewer;
-pub use view::{
+pub use row::{
     Authority, BeaconRow, ControllerRow, DocumentRow, FlowRow, FlowRows, LeaseRow, LeftOutRow, LinkRow,
     MarkRow, PathRow, ProbedPath, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
 };
+pub(crate) use view::Viewer;
 
 /// One question to the loop, with where its answer goes.
 #[derive(Debug)]

@@ -53,16 +53,14 @@ pub fn apply<'o>(
             touched.routes.extend([(cluster, row.low), (cluster, row.high)]);
         }
         for request in &outcome.requests {
-            let previous = match request.previous {
-                Some(id) => readable(desk, cluster, id)?,
-                None => None,
-            };
+            let known = request.previous.map(|id| find(desk, cluster, id)).transpose()?;
+            let previous = known.flatten();
             let fresh = LeaseId::random(desk.rng);
             let lease = RelayLease::grant(request, previous.as_ref(), fresh, desk.now.wall);
             put(desk, &lease, touched)?;
         }
         for id in &outcome.withdrawals {
-            if let Some(mut lease) = readable(desk, cluster, *id)?.filter(RelayLease::is_live) {
+            if let Some(mut lease) = find(desk, cluster, *id)?.filter(RelayLease::is_live) {
                 lease.withdraw(desk.now.wall);
                 put(desk, &lease, touched)?;
             }
@@ -73,11 +71,8 @@ pub fn apply<'o>(
 }
 
 /// The lease under this id. One that cannot be read is none: what relays hold of it ends with the next table.
-fn readable(desk: &Desk<'_>, cluster: ClusterId, lease: LeaseId) -> Result<Option<RelayLease>, StoreError> {
-    match desk.tx.get(&RelayLease::key_of(cluster, lease)) {
-        Err(StoreError::Corrupt { .. }) => Ok(None),
-        other => other,
-    }
+fn find(desk: &Desk<'_>, cluster: ClusterId, lease: LeaseId) -> Result<Option<RelayLease>, StoreError> {
+    desk.tx.get_readable(&RelayLease::key_of(cluster, lease))
 }
 
 /// Notes which grants a relay has shown to know.

@@ -128,14 +128,7 @@ fn an_unchanged_store_publishes_the_same_bytes_after_a_restart() {
 #[test]
 fn a_lease_reaches_its_relay_before_the_ends_hear_of_it() {
     let mut desk = Controller::new(3);
-    let cluster = desk.create_cluster();
-    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
-    let relay = desk.join("r", &["relay"]);
-    for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
-        desk.heartbeat(cluster, node, port);
-    }
-    desk.links(cluster, &[(a, relay), (b, relay)]);
-    desk.decide(cluster);
+    let (cluster, [a, b, relay]) = desk.leased();
 
     let table: LeaseTable = desk.document(relay, Kind::LeaseTable);
     assert_eq!(table.rows.len(), 1, "the pair is offered to the relay");

@@ -486,11 +486,9 @@ fn set_tenure(
 
 /// A node that has not ended, for what concerns many nodes at once: a row that cannot be read holds up no other.
 pub fn find_readable(view: &dyn View, cluster: ClusterId, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
-    match get(view, cluster, id) {
-        Ok(row) => Ok(row.filter(|row| row.tenure != Tenure::Revoked)),
-        Err(StoreError::Corrupt { .. }) => Ok(None),
-        Err(error @ (StoreError::TooLarge | StoreError::Unreadable(_))) => Err(error),
-    }
+    let row: Option<NodeRow> = view.get_readable(&key(cluster, id))?;
+
+    Ok(row.filter(|row| row.tenure != Tenure::Revoked))
 }
 
 /// A node that has not ended.

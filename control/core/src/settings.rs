@@ -162,7 +162,9 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
         return Ok(());
     }
     // One row that cannot be read must not stand in the way of every other change.
-    let known = readable(desk.tx.get::<SettingsRow>(&key(change.cluster, &report.settings)))?;
+    let known = desk
+        .tx
+        .get_readable::<SettingsRow>(&key(change.cluster, &report.settings))?;
     row.reverted = Some(Reversal {
         report,
         at: change.at,
@@ -170,7 +172,9 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     });
     desk.tx.put(&row)?;
     let finding = finding(&row, &report, known.as_ref());
-    let last = readable(finding::find(desk.tx, &finding.fingerprint()))?;
+    let last = desk
+        .tx
+        .get_readable::<FindingRow>(finding.fingerprint().as_bytes())?;
     if last.is_some_and(|last| last.state == FindingState::Acknowledged) {
         // It was offered again, and it has happened again.
         finding::clear(desk, &finding)?;
@@ -178,14 +182,6 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     finding::raise(desk, finding)?;
 
     Ok(())
-}
-
-/// What does not decode is as good as not there.
-fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
-    match found {
-        Err(StoreError::Corrupt { .. }) => Ok(None),
-        other => other,
-    }
 }
 
 /// An operator has acknowledged a finding: if it is about settings, nodes may have them again.

@@ -102,6 +102,14 @@ pub trait Rows: View {
             .transpose()
     }
 
+    /// As [`get`](Self::get), but a row that does not decode is as good as none.
+    fn get_readable<R: Row>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
+        match self.get(key) {
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            other => other,
+        }
+    }
+
     /// Every row whose key starts with `prefix`, in key order.
     fn scan<R: Row>(&self, prefix: &[u8]) -> Result<Vec<R>, StoreError> {
         self.page(prefix, None, usize::MAX)

@@ -66,7 +66,7 @@ pub struct Case {
     /// What the passes before remembered of the route.
     #[n(10)]
     pub memory: Memory,
-    /// Whether nothing was improved, since somebody's reports were in doubt.
+    /// Whether no route at all was improved, since most of what was heard was in doubt.
     #[n(11)]
     pub frozen: bool,
 }

@@ -18,7 +18,7 @@ use crate::evidence::Ends;
 use crate::lease::{LeaseBook, LeaseRequest};
 use crate::member::Member;
 use crate::observations::Observations;
-use crate::policy::Wanted;
+use crate::policy::{Wanted, WantedRoute};
 use crate::pool::RelayPool;
 use crate::retire::retire;
 use crate::route::{RouteBook, RouteRow};
@@ -181,18 +181,19 @@ pub(crate) fn outcome(
 }
 
 fn ends_of(input: &Snapshot<'_>, route: RouteId) -> Option<Ends> {
-    let wanted = input.wanted.find(route).map(|wanted| (wanted.low, wanted.high));
-    let decided = || input.routes.find(route).map(|row| (row.low, row.high));
+    let wanted = input.wanted.find(route).map(WantedRoute::ends);
+    let decided = || input.routes.find(route).map(RouteRow::ends);
     let leased = || {
-        input
-            .leases
-            .of_route(route)
-            .next()
-            .map(|lease| (lease.low, lease.high))
-    };
-    let (low, high) = wanted.or_else(decided).or_else(leased)?;
+        let lease = input.leases.of_route(route).next()?;
 
-    Some(Ends { route, low, high })
+        Some(Ends {
+            route,
+            low: lease.low,
+            high: lease.high,
+        })
+    };
+
+    wanted.or_else(decided).or_else(leased)
 }
 
 fn why_ended(input: &Snapshot<'_>, ends: Ends) -> Option<Reason> {

@@ -21,6 +21,15 @@ impl Ends {
     pub const fn both(&self) -> [NodeId; 2] {
         [self.low, self.high]
     }
+
+    /// The far end, seen from `node`; none if that is no end.
+    pub fn peer_of(&self, node: NodeId) -> Option<NodeId> {
+        match node {
+            _ if node == self.low => Some(self.high),
+            _ if node == self.high => Some(self.low),
+            _ => None,
+        }
+    }
 }
 
 /// The sum of the reports about one path, the worse end counting.

@@ -210,7 +210,7 @@ impl Observations {
 
     /// What `source` last said of one path of a route.
     pub fn path(&self, source: NodeId, route: RouteId, via: Via) -> Option<&PathSeen> {
-        self.sources.get(&source)?.paths.get(&(route, via))
+        self.sight(source).path(route, via)
     }
 
     /// Everyone who said something.
@@ -238,7 +238,7 @@ impl Observations {
 
     /// What `source` last said of its link to `peer`.
     pub fn link(&self, source: NodeId, peer: NodeId) -> Option<&LinkSeen> {
-        self.sources.get(&source)?.links.get(&peer)
+        self.sight(source).link(peer)
     }
 
     /// What `relay` last said that it did for a lease.
@@ -315,7 +315,7 @@ impl Source {
         if !self.paths.contains_key(&key) && self.paths.len() >= PATH_ROWS {
             return false;
         }
-        let seen = PathSeen {
+        let mut seen = PathSeen {
             generation: row.generation,
             active: row.active,
             drift: row.drift,
@@ -331,10 +331,7 @@ impl Source {
         };
         let before = self.paths.get(&key);
         let since = before.and_then(|before| before.down_since).unwrap_or(now);
-        let seen = PathSeen {
-            down_since: seen.is_down().then_some(since),
-            ..seen
-        };
+        seen.down_since = seen.is_down().then_some(since);
         news.compare(row.route, before, &seen);
         self.paths.insert(key, seen);
         let run = self.runs.entry(row.route).or_insert(Run {

@@ -15,6 +15,7 @@ use protocol::document::routes::Cadence;
 use protocol::id::{ClusterId, NodeId, RouteId};
 use protocol::node::{Labels, Name};
 
+use crate::evidence::Ends;
 use crate::member::Member;
 use crate::rendezvous;
 
@@ -131,12 +132,11 @@ pub struct WantedRoute {
 }
 
 impl WantedRoute {
-    /// The far end, seen from `node`.
-    pub fn peer_of(&self, node: NodeId) -> Option<NodeId> {
-        match node {
-            _ if node == self.low => Some(self.high),
-            _ if node == self.high => Some(self.low),
-            _ => None,
+    pub const fn ends(&self) -> Ends {
+        Ends {
+            route: self.route,
+            low: self.low,
+            high: self.high,
         }
     }
 }

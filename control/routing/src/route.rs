@@ -12,6 +12,7 @@ use protocol::time::{Wall, millis};
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::Candidate;
+use crate::evidence::Ends;
 use crate::score::{LossClass, Tier};
 use crate::via::Via;
 
@@ -68,13 +69,17 @@ impl RouteRow {
         self.withdrawn_at.unwrap_or(0)
     }
 
+    pub const fn ends(&self) -> Ends {
+        Ends {
+            route: self.route,
+            low: self.low,
+            high: self.high,
+        }
+    }
+
     /// The far end, seen from `node`.
     pub fn peer_of(&self, node: NodeId) -> Option<NodeId> {
-        match node {
-            _ if node == self.low => Some(self.high),
-            _ if node == self.high => Some(self.low),
-            _ => None,
-        }
+        self.ends().peer_of(node)
     }
 
     /// Path and standbys, in this order.

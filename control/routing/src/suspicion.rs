@@ -2,8 +2,8 @@
 //!
 //! A probe goes out and comes back over the same path, so whatever stops one end's probes stops the other's. An end that
 //! calls many paths down while their far ends find them well is itself what is ill: its host, its clock, or the way its
-//! reports take. Then its word moves a route only together with the far end's, and nothing is improved; a path that both
-//! ends report down moves as ever, and what agents do by themselves is never held back.
+//! reports take. Then its word moves a route only together with the far end's, and its routes are not improved; a path that
+//! both ends report down moves as ever, and what agents do by themselves is never held back.
 //!
 //! What the far end said before the trouble began is no contradiction: hosts that died said that all was well. But so much
 //! bad news at once is believed only when the far ends have been heard, or are not heard any more.
@@ -80,33 +80,7 @@ impl Suspicion {
     ) -> Self {
         let mut tallies: BTreeMap<Circle, Tally> = BTreeMap::new();
         for source in observations.reporters() {
-            let mut tally = Tally::default();
-            let mut last: Option<(RouteId, Option<NodeId>, usize)> = None;
-            for (route, via, seen) in observations.of_reporter(source) {
-                if now.since(seen.at) > FRESH {
-                    continue;
-                }
-                // Paths that nobody decided are anybody's to invent: of each wanted route as many count as it can have.
-                let (far, counted) = match last {
-                    Some((same, far, counted)) if same == route => (far, counted),
-                    Some(_) | None => (wanted.find(route).and_then(|wanted| wanted.peer_of(source)), 0),
-                };
-                last = Some((route, far, counted + 1));
-                let Some(far) = far.filter(|_| counted < PATHS_OF_ROUTE) else {
-                    continue;
-                };
-                tally.paths += 1;
-                if !seen.is_down() {
-                    continue;
-                }
-                let answer = observations.path(far, route, via);
-                let is_well = answer.is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
-                let is_later = answer.is_some_and(|answer| Some(answer.at) >= seen.down_since);
-                tally.bad += 1;
-                tally.well += u32::from(is_well);
-                tally.disputed += u32::from(is_well && is_later);
-                tally.sites.insert(site(members, far));
-            }
+            let tally = Tally::of(source, observations, members, wanted, now);
             let circles = [
                 Some(Circle::Observer(source)),
                 label(members, source).map(Circle::Site),
@@ -132,7 +106,7 @@ impl Suspicion {
         }
     }
 
-    /// As a case has it: whether anybody is suspected at all, and who of its ends is.
+    /// As a case has it: whether all improvement is frozen, and which of its ends are doubted.
     pub(crate) fn as_known(freezes: bool, observers: BTreeSet<NodeId>) -> Self {
         let somebody = Suspect {
             circle: Circle::Cluster,
@@ -206,6 +180,58 @@ struct Tally {
 }
 
 impl Tally {
+    /// What one observer reports. Paths that nobody decided are anybody's to invent: of each wanted route as many count as
+    /// it can have.
+    fn of(
+        source: NodeId,
+        observations: &Observations,
+        members: &BTreeMap<NodeId, Member>,
+        wanted: &Wanted,
+        now: Boot,
+    ) -> Self {
+        let mut tally = Self::default();
+        let mut last: Option<(RouteId, Option<NodeId>, usize)> = None;
+        let is_fresh = |seen: &PathSeen| now.since(seen.at) <= FRESH;
+        for (route, via, seen) in observations
+            .of_reporter(source)
+            .filter(|(.., seen)| is_fresh(seen))
+        {
+            let (far, counted) = match last {
+                Some((same, far, counted)) if same == route => (far, counted),
+                Some(_) | None => {
+                    let far = wanted
+                        .find(route)
+                        .and_then(|wanted| wanted.ends().peer_of(source));
+
+                    (far, 0)
+                }
+            };
+            last = Some((route, far, counted + 1));
+            let Some(far) = far.filter(|_| counted < PATHS_OF_ROUTE) else {
+                continue;
+            };
+            tally.paths += 1;
+            if seen.is_down() {
+                let answer = observations
+                    .path(far, route, via)
+                    .filter(|answer| is_fresh(answer));
+                tally.take_bad(seen, answer);
+                tally.sites.insert(site(members, far));
+            }
+        }
+
+        tally
+    }
+
+    /// A path is called down; `answer` is what the far end says of it.
+    fn take_bad(&mut self, seen: &PathSeen, answer: Option<&PathSeen>) {
+        let well = answer.filter(|answer| is_well(answer));
+        let is_later = well.is_some_and(|answer| Some(answer.at) >= seen.down_since);
+        self.bad += 1;
+        self.well += u32::from(well.is_some());
+        self.disputed += u32::from(is_later);
+    }
+
     fn add(&mut self, other: &Self) {
         self.paths += other.paths;
         self.bad += other.bad;
@@ -235,7 +261,7 @@ fn site(members: &BTreeMap<NodeId, Member>, node: NodeId) -> String {
 
 /// DESIGN 5: from so many paths and sites on, and from such a share on, it is no accident of one path.
 const PATHS: u32 = 20;
-/// Of one route: its path and its standbys, and one that it has just left.
-const PATHS_OF_ROUTE: usize = STANDBYS + 2;
 const SITES: u32 = 3;
 const PERCENT: u32 = 30;
+/// Of one route: its path and its standbys, and one that it has just left.
+const PATHS_OF_ROUTE: usize = STANDBYS + 2;

@@ -12,6 +12,7 @@ use protocol::id::RouteId;
 
 use crate::bench::{Bench, Budget, Findings, NotMeasured, Row};
 use crate::figure::Figure;
+use crate::rounds::median;
 use floor::Flat;
 use world::{NOW, RELAY, Size, World};
 
@@ -48,7 +49,9 @@ fn redecide() -> Result<Findings, NotMeasured> {
             .iter()
             .filter(|outcome| outcome.is_decision())
             .count();
-        assert!(decisions > 0, "a dead relay moves what it carried");
+        if decisions == 0 {
+            return Err(NotMeasured::Broken("a dead relay moved nothing".to_owned()));
+        }
         samples.push(millis(took));
     }
     let affected = counts.iter().sum::<usize>() / counts.len();
@@ -79,7 +82,9 @@ fn recompute() -> Result<Findings, NotMeasured> {
             floors.push(millis(flat.decide()));
             let mut fresh = router.clone();
             let (took, passed) = timed(&mut fresh, &world, Vec::new());
-            assert_eq!(passed.decided, routes, "the first pass looks at all");
+            if passed.decided != routes {
+                return Err(NotMeasured::Broken("a first pass left routes out".to_owned()));
+            }
             samples.push(millis(took));
         }
         let name = format!("recompute_full_ms_{nodes}");
@@ -114,12 +119,9 @@ fn evidence(world: &World, due: Vec<RouteId>) -> Evidence {
 }
 
 fn findings(name: &str, samples: &[f64], floors: &[f64], words: String) -> Result<Findings, NotMeasured> {
-    let floor = crate::figure::percentile(&sorted(floors), 50).unwrap_or(f64::NAN);
-    let figure = Figure::of(samples, "ms", floor).ok_or_else(|| NotMeasured::TooFew {
-        found: 0,
-        wanted: 1,
-        reasons: Vec::new(),
-    })?;
+    let floor = median(floors);
+    let figure = floor.and_then(|floor| Figure::of(samples, "ms", floor));
+    let figure = figure.ok_or_else(|| NotMeasured::Broken("no pass was measured".to_owned()))?;
 
     Ok(Findings {
         words,
@@ -129,13 +131,6 @@ fn findings(name: &str, samples: &[f64], floors: &[f64], words: String) -> Resul
             budget: Some(Budget::AtMostOfFloor(10.0)),
         }],
     })
-}
-
-fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-
-    sorted
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -34,7 +34,7 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 /// A text may come from a file that somebody else wrote: no escape of a terminal is passed on.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let replaced = text
         .chars()
         .map(|character| match character.is_control() && character != '\n' {
@@ -118,6 +118,7 @@ mod tests {
             (json!([]), "-"),
             (json!({}), "-"),
             (json!(true), "yes"),
+            (json!("a\u{1b}[2Jb"), "a\u{fffd}[2Jb"),
             (json!(1.5), "1.5"),
             (json!(2.0), "2"),
             (json!(0.125_49), "0.125"),

@@ -10,6 +10,7 @@
 //! the lease table: an agent whose disk is full or hangs goes on with what it has, and knows that it is of today.
 
 mod confirming;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ use protocol::document::authority::{RevocationList, TrustBundle};
 use protocol::document::beacon::{Beacon, BeaconRank};
 use protocol::document::config::{ControllerAddress, Transport};
 use protocol::envelope::{Kind, Subject};
-use protocol::id::{NodeId, RouteId};
+use protocol::id::NodeId;
 use protocol::key::Digest;
 use protocol::merkle::Entry;
 use protocol::node::NodeRole;
@@ -29,7 +30,6 @@ use protocol::wire::{Have, PollReply};
 use super::confirm::Confirm;
 use super::effect::{Adopted, Payload};
 use super::event::Refusal;
-use super::feedback::InForce;
 use super::file::FileName;
 use super::judge::{Judge, follows};
 use super::marks::{Marks, Progress};
@@ -418,21 +418,6 @@ impl Documents {
 
     pub(super) fn have(&self) -> Vec<Have> {
         self.snapshot.have()
-    }
-
-    /// The decision of a route, and the document that it stands in.
-    pub(super) fn standing(&self, route: RouteId) -> InForce {
-        let Some(held) = &self.snapshot.routes else {
-            return InForce::default();
-        };
-        let mut decisions = held.opened.body.decisions.iter();
-        let decision = decisions.find(|decision| decision.route == route);
-
-        InForce {
-            epoch: held.opened.header.epoch,
-            version: held.opened.header.version,
-            generation: decision.map(|decision| decision.generation),
-        }
     }
 
     pub(super) fn snapshot(&self) -> &Snapshot {

@@ -6,7 +6,7 @@ use control_api::fleet::Fleet;
 use control_api::request::{Caller, Request};
 use control_api::router::{Book, Passed, Router};
 use control_core::store::View;
-use protocol::id::ClusterId;
+use protocol::id::{ClusterId, NodeId};
 
 use crate::Controller;
 
@@ -18,6 +18,20 @@ pub(crate) struct Books {
 }
 
 impl Controller {
+    /// Two members and a relay that both have a link to, with a lease offered: the ends, then the relay.
+    pub(crate) fn leased(&mut self) -> (ClusterId, [NodeId; 3]) {
+        let cluster = self.create_cluster();
+        let (a, b) = (self.join("a", &["member"]), self.join("b", &["member"]));
+        let relay = self.join("r", &["relay"]);
+        for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
+            self.heartbeat(cluster, node, port);
+        }
+        self.links(cluster, &[(a, relay), (b, relay)]);
+        self.decide(cluster);
+
+        (cluster, [a, b, relay])
+    }
+
     pub(crate) fn decide(&mut self, cluster: ClusterId) {
         let passed = self.pass_over(cluster);
         let request = Request::Decide {

@@ -155,14 +155,7 @@ fn judged(line: &str) -> replay::Judged {
 /// A pair whose direct path fails as soon as there is another one.
 fn decided(seed: u64) -> (Controller, ClusterId) {
     let mut desk = Controller::new(seed);
-    let cluster = desk.create_cluster();
-    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
-    let relay = desk.join("r", &["relay"]);
-    for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
-        desk.heartbeat(cluster, node, port);
-    }
-    desk.links(cluster, &[(a, relay), (b, relay)]);
-    desk.decide(cluster);
+    let (cluster, [a, b, relay]) = desk.leased();
     desk.acknowledge(cluster, relay);
     for seconds in [30, 11] {
         desk.pass(seconds);

@@ -157,14 +157,7 @@ fn a_revocation_gets_out_of_a_cluster_of_which_nothing_else_can_be_published() {
 #[test]
 fn a_node_that_is_disabled_loses_what_relays_carry_also_when_nothing_else_can_be_published() {
     let mut desk = Controller::new(20);
-    let cluster = desk.create_cluster();
-    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
-    let relay = desk.join("r", &["relay"]);
-    for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
-        desk.heartbeat(cluster, node, port);
-    }
-    desk.links(cluster, &[(a, relay), (b, relay)]);
-    desk.decide(cluster);
+    let (cluster, [a, b, relay]) = desk.leased();
     let table: LeaseTable = desk.document(relay, Kind::LeaseTable);
     assert_eq!(table.rows.len(), 1);
     let before = desk.publications[&cluster].clone();
@@ -185,14 +178,7 @@ fn a_node_that_is_disabled_loses_what_relays_carry_also_when_nothing_else_can_be
 #[test]
 fn an_acknowledgement_that_was_not_stored_is_offered_until_it_is() {
     let mut desk = Controller::new(17);
-    let cluster = desk.create_cluster();
-    let (a, b) = (desk.join("a", &["member"]), desk.join("b", &["member"]));
-    let relay = desk.join("r", &["relay"]);
-    for (node, port) in [(a, 1), (b, 2), (relay, 3)] {
-        desk.heartbeat(cluster, node, port);
-    }
-    desk.links(cluster, &[(a, relay), (b, relay)]);
-    desk.decide(cluster);
+    let (cluster, [.., relay]) = desk.leased();
     let (has, now) = (poll(desk.have(relay)), desk.world.now);
     let publication = desk.publications[&cluster].clone();
     let lost = desk.live.handle_poll(&publication, relay, &has, now);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::journal::not_kept;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Column, column};
+use crate::output::{Column, column, printable};
 use crate::session::{Outcome, Session};
 
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(super) fn run(options: &Options, session: &Session) -> Outcome {
     session.put(&session.printer.list(&rows, &COLUMNS))?;
     let differing: Vec<&Judged> = judged.iter().filter(|it| it.agree == Some(false)).collect();
     for judged in &differing {
-        eprintln!("{}", told(judged));
+        eprintln!("{}", printable(&told(judged)));
     }
     let compared = judged.iter().filter(|it| it.agree.is_some()).count();
     eprintln!(
