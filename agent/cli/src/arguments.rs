@@ -155,6 +155,29 @@ mod tests {
     }
 
     #[test]
+    fn a_public_key_that_begins_with_a_hyphen_is_no_flag() {
+        let mut commands = vec![Arguments::command()];
+        let mut keys = 0;
+        while let Some(command) = commands.pop() {
+            for argument in command.get_arguments() {
+                let named = argument.get_value_names().unwrap_or_default();
+                if named.iter().any(|name| name == "PUBLIC_KEY") {
+                    keys += 1;
+                    let flag = argument.get_long();
+                    assert!(
+                        argument.is_allow_hyphen_values_set(),
+                        "{} {flag:?}",
+                        command.get_name()
+                    );
+                }
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+
+        assert!(keys >= 4, "{keys}");
+    }
+
+    #[test]
     fn every_action_has_its_command() {
         let command = Arguments::command();
         for action in Action::ALL {

@@ -39,7 +39,7 @@ pub(crate) struct Run {
     #[arg(long, env = "GABION_CONTROLLER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// A public key of the product root, or a file with it and not the private one; may be repeated
-    #[arg(long = "root-key", value_name = "PUBLIC_KEY")]
+    #[arg(long = "root-key", value_name = "PUBLIC_KEY", allow_hyphen_values = true)]
     root_keys: Vec<String>,
     /// How many of the product root's keys must sign
     #[arg(long, value_name = "COUNT")]

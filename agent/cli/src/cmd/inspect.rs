@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// A signed document, a file with a join token, or a file of an agent's state directory
     file: PathBuf,
     /// A public key, or a file with one, that should have signed; may be repeated
-    #[arg(long = "key", value_name = "PUBLIC_KEY")]
+    #[arg(long = "key", value_name = "PUBLIC_KEY", allow_hyphen_values = true)]
     keys: Vec<String>,
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct Grant {
     #[arg(long, value_name = "FILE", required_unless_present = "document")]
     key: Option<PathBuf>,
     /// The operator's public key, or a file with it
-    #[arg(long, value_name = "PUBLIC_KEY")]
+    #[arg(long, value_name = "PUBLIC_KEY", allow_hyphen_values = true)]
     operator_key: Option<String>,
     /// In one cluster alone, by name or id; everywhere otherwise
     #[arg(long, value_name = "NAME")]

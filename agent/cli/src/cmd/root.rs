@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// Show the public half of a key and its fingerprint
     Show {
         /// A private key's file, or a public key
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
         key: String,
     },
 }
@@ -63,7 +63,7 @@ struct Owner {
     #[arg(long, value_name = "FILE")]
     owner_key_out: Option<PathBuf>,
     /// The owner's public key, or a file with it
-    #[arg(long, value_name = "PUBLIC_KEY")]
+    #[arg(long, value_name = "PUBLIC_KEY", allow_hyphen_values = true)]
     owner_key: Option<String>,
 }
 

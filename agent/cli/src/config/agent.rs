@@ -90,7 +90,12 @@ pub(crate) struct AgentFlags {
     #[arg(long, env = "GABION_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The only cluster authority to accept, by its key
-    #[arg(long, env = "GABION_AUTHORITY_KEY", value_name = "PUBLIC_KEY")]
+    #[arg(
+        long,
+        env = "GABION_AUTHORITY_KEY",
+        value_name = "PUBLIC_KEY",
+        allow_hyphen_values = true
+    )]
     authority_key: Option<VerifyKey>,
     /// The only cluster authority to accept, by its fingerprint
     #[arg(long, env = "GABION_AUTHORITY_FINGERPRINT", value_name = "SHA256:...")]
