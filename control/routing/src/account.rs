@@ -1,62 +1,57 @@
 //! Gives account of a decision: why this path, and what became of the others.
 
-use std::collections::BTreeSet;
-
 use protocol::document::routes::Reason;
 
 use crate::candidate::Candidate;
+use crate::reasons::Reasons;
 use crate::route::{CONSIDERED, Considered, Verdict};
 use crate::via::Via;
 
 /// What speaks for the chosen path, what spoke against the one before, and how it compares with the others.
-pub(crate) fn reasons(candidates: &[Candidate], chosen: &Candidate, before: Option<Via>) -> BTreeSet<Reason> {
+pub(crate) fn reasons(candidates: &[Candidate<'_>], chosen: &Candidate<'_>, before: Option<Via>) -> Reasons {
     let left = candidates
         .iter()
-        .filter(|found| Some(found.via) == before && found.via != chosen.via)
-        .flat_map(|found| found.reasons.iter().copied())
-        .filter(|reason| GRAVE.contains(reason));
-    let classes: Vec<_> = candidates
-        .iter()
-        .filter(|found| found.is_open() && found.via != chosen.via)
-        .map(|found| found.score.class)
-        .collect();
+        .find(|found| Some(found.via) == before && found.via != chosen.via)
+        .map_or(Reasons::EMPTY, |found| found.reasons);
     let class = chosen.score.class;
-    let is_alone = classes.is_empty();
+    let others = || {
+        let open = candidates
+            .iter()
+            .filter(|found| found.is_open() && found.via != chosen.via);
+
+        open.map(|found| found.score.class)
+    };
+    let is_alone = others().next().is_none();
     let is_kept = before == Some(chosen.via);
     let compared = [
         (is_alone, Reason::OnlyCandidate),
-        (classes.iter().any(|other| *other < class), Reason::HeldBack),
-        (is_kept && classes.contains(&class), Reason::Sticky),
+        (others().any(|other| other < class), Reason::HeldBack),
+        (is_kept && others().any(|other| other == class), Reason::Sticky),
         (chosen.via == Via::Direct && !is_alone, Reason::DirectPreferred),
     ];
-    let compared = compared
-        .into_iter()
-        .filter(|(holds, _)| *holds)
-        .map(|(_, reason)| reason);
+    let compared = compared.into_iter().filter(|(holds, _)| *holds);
+    let grave = left.intersection(GRAVE.into_iter().collect());
 
     chosen
         .reasons
-        .iter()
-        .copied()
-        .chain(left)
-        .chain(compared)
-        .collect()
+        .union(grave)
+        .union(compared.map(|(_, reason)| reason).collect())
 }
 
 /// The candidates as they stand: the chosen one, its standbys in their order, and the others, best first.
-pub(crate) fn considered(candidates: &[Candidate], chosen: &Candidate, standbys: &[Via]) -> Vec<Considered> {
-    let place = |via: Via| {
-        if via == chosen.via {
-            return (Verdict::Chosen, 0);
-        }
-        let rank = standbys.iter().position(|standby| *standby == via);
-
-        rank.map_or((Verdict::Refused, 0), |rank| (Verdict::Standby, rank))
-    };
-    let mut all: Vec<((Verdict, usize), &Candidate)> =
-        candidates.iter().map(|found| (place(found.via), found)).collect();
-    all.sort_by_key(|(place, _)| *place);
-    let rows = all.into_iter().map(|((verdict, _), found)| {
+pub(crate) fn considered(
+    candidates: &[Candidate<'_>],
+    chosen: &Candidate<'_>,
+    standbys: &[&Candidate<'_>],
+) -> Vec<Considered> {
+    let is_taken = |via: Via| chosen.via == via || standbys.iter().any(|standby| standby.via == via);
+    let standbys = standbys.iter().map(|standby| (*standby, Verdict::Standby));
+    let others = candidates.iter().filter(|found| !is_taken(found.via));
+    let all = [(chosen, Verdict::Chosen)]
+        .into_iter()
+        .chain(standbys)
+        .chain(others.map(|found| (found, Verdict::Refused)));
+    let rows = all.map(|(found, verdict)| {
         let mut row = Considered::of(found, verdict);
         let is_slower = found.evidence.rtt_us.is_some() && found.score.class.rtt > chosen.score.class.rtt;
         if verdict == Verdict::Refused && is_slower {

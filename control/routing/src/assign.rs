@@ -9,13 +9,15 @@ use protocol::limits::STANDBYS;
 use protocol::time::Now;
 
 use crate::account;
-use crate::candidate::{Candidate, Reservations, Standing, appraise};
+use crate::candidate::{Candidate, Standing, appraise};
 use crate::choose::{self, Primary, Standbys, WARM_UP};
 use crate::decide::{Assigned, Change, Snapshot};
 use crate::evidence::Ends;
 use crate::lease::LeaseRequest;
 use crate::observations::FRESH;
 use crate::policy::WantedRoute;
+use crate::reasons::Reasons;
+use crate::reservation::Reservations;
 use crate::route::RouteRow;
 use crate::score::{LossClass, Tier, margin_us};
 use crate::trend::{Aspect, HOLD, Trend};
@@ -71,7 +73,7 @@ struct Desk<'a> {
     now: Now,
     wanted: &'a WantedRoute,
     standing: Option<&'a RouteRow>,
-    candidates: &'a [Candidate],
+    candidates: &'a [Candidate<'a>],
     trend: &'a Trend,
     is_warm: bool,
 }
@@ -91,7 +93,7 @@ impl Desk<'_> {
         let requests = self.requests(&needed);
         let (change, row) = match primary {
             Primary::Take(via) => self.take(via, &needed),
-            Primary::Stuck => self.note(BTreeSet::from([Reason::NoCandidate])),
+            Primary::Stuck => self.note([Reason::NoCandidate].into_iter().collect()),
             Primary::Nothing => (Change::None, None),
         };
         tracing::debug!(route = ?self.ends.route, ?primary, ?change, requests = requests.len(), "route decided");
@@ -116,13 +118,17 @@ impl Desk<'_> {
         let left = current.filter(|via| taken.is_some_and(|taken| taken != *via));
 
         left.and_then(|via| self.find(via))
-            .is_some_and(Candidate::is_open)
+            .is_some_and(|found| found.is_open())
     }
 
+    /// What is down, and what was lately.
     fn paths(&self) -> Vec<(Via, bool)> {
         let paths = self.candidates.iter();
 
-        paths.map(|found| (found.via, found.evidence.is_down())).collect()
+        paths
+            .map(|found| (found.via, found.evidence.is_down()))
+            .filter(|(via, is_down)| *is_down || self.trend.damping(*via).is_some())
+            .collect()
     }
 
     /// The path that an end has moved its traffic to by itself, under the decision that stands. If the ends moved to
@@ -153,7 +159,7 @@ impl Desk<'_> {
 
     /// The relays that path and standbys would have if every lease were there.
     fn needed(&self, primary: Primary) -> BTreeSet<NodeId> {
-        let promising: Vec<&Candidate> = self
+        let promising: Vec<&Candidate<'_>> = self
             .candidates
             .iter()
             .filter(|found| found.is_promising())
@@ -162,10 +168,10 @@ impl Desk<'_> {
             Primary::Take(via) => promising.iter().find(|found| found.via == via),
             Primary::Stuck | Primary::Nothing => None,
         };
-        let Some(first) = taken.or_else(|| promising.first()) else {
+        let Some(first) = taken.or_else(|| promising.first()).copied() else {
             return BTreeSet::new();
         };
-        let standbys = self.pick(first.via, &promising);
+        let standbys = self.pick(first, &promising);
 
         standbys
             .into_iter()
@@ -198,10 +204,10 @@ impl Desk<'_> {
     /// A decision for this path, unless it is the one that stands.
     fn take(&self, via: Via, needed: &BTreeSet<NodeId>) -> (Change, Option<RouteRow>) {
         let Some((chosen, path)) = self.find(via).and_then(|found| Some((found, found.path?))) else {
-            return self.note(BTreeSet::from([Reason::NoCandidate]));
+            return self.note([Reason::NoCandidate].into_iter().collect());
         };
-        let vias = self.pick(via, &self.eligible(needed));
-        let found: Vec<&Candidate> = vias.iter().filter_map(|via| self.find(*via)).collect();
+        let vias = self.pick(chosen, &self.eligible(needed));
+        let found: Vec<&Candidate<'_>> = vias.iter().filter_map(|via| self.find(*via)).collect();
         let standbys: Vec<Path> = found.iter().filter_map(|found| found.path).collect();
         let alarms = alarms(&found);
         let stands = self.standing.is_some_and(|row| {
@@ -230,7 +236,7 @@ impl Desk<'_> {
             priority: self.wanted.priority,
             cadence: self.wanted.cadence,
             decided_at: self.now.wall,
-            considered: account::considered(self.candidates, chosen, &vias),
+            considered: account::considered(self.candidates, chosen, &found),
             withdrawn_at: self.standing.and_then(|row| row.withdrawn_at),
         };
 
@@ -238,29 +244,24 @@ impl Desk<'_> {
     }
 
     /// The decision that stands, with an alarm raised or cleared if that is news.
-    fn note(&self, alarms: BTreeSet<Reason>) -> (Change, Option<RouteRow>) {
+    fn note(&self, alarms: Reasons) -> (Change, Option<RouteRow>) {
         let Some(row) = self.standing else {
             return (Change::None, None);
         };
-        let (raised, others): (BTreeSet<Reason>, BTreeSet<Reason>) =
-            row.reasons.iter().partition(|reason| ALARMS.contains(reason));
-        if raised == alarms {
+        let standing: Reasons = row.reasons.iter().copied().collect();
+        let all: Reasons = ALARMS.into_iter().collect();
+        if standing.intersection(all) == alarms {
             return (Change::None, None);
         }
         let noted = RouteRow {
-            reasons: others.union(&alarms).copied().collect(),
+            reasons: standing.difference(all).union(alarms).iter().collect(),
             ..row.clone()
         };
 
         (Change::Noted, Some(noted))
     }
 
-    fn reasons(
-        &self,
-        chosen: &Candidate,
-        needed: &BTreeSet<NodeId>,
-        alarms: BTreeSet<Reason>,
-    ) -> Vec<Reason> {
+    fn reasons(&self, chosen: &Candidate<'_>, needed: &BTreeSet<NodeId>, alarms: Reasons) -> Vec<Reason> {
         let before = self.standing.and_then(|row| row.path.as_ref()).map(Via::from);
         let is_pending = needed
             .iter()
@@ -268,9 +269,9 @@ impl Desk<'_> {
             .any(|found| found.path.is_none());
         let mut reasons = alarms;
         reasons.extend(is_pending.then_some(Reason::LeasePending));
-        reasons.extend(account::reasons(self.candidates, chosen, before));
+        let compared = account::reasons(self.candidates, chosen, before);
 
-        reasons.into_iter().collect()
+        reasons.union(compared).iter().collect()
     }
 
     /// What is better than what is in force, whether or not it has been for long enough.
@@ -301,14 +302,14 @@ impl Desk<'_> {
 
     /// What a decision may name as a standby: open candidates, and those in force as long as nothing replaces them. One
     /// whose relay drains is let go once all that could replace it is there, be that nothing.
-    fn eligible(&self, needed: &BTreeSet<NodeId>) -> Vec<&Candidate> {
+    fn eligible(&self, needed: &BTreeSet<NodeId>) -> Vec<&Candidate<'_>> {
         let in_force = self.in_force();
         let is_complete = needed
             .iter()
             .filter_map(|relay| self.find(Via::Relay(*relay)))
             .all(|found| found.path.is_some());
-        let is_kept = |found: &&Candidate| {
-            let is_released = found.reasons.contains(&Reason::RelayDraining) && is_complete;
+        let is_kept = |found: &&Candidate<'_>| {
+            let is_released = found.reasons.contains(Reason::RelayDraining) && is_complete;
 
             found.path.is_some() && in_force.contains(&found.via) && !is_released
         };
@@ -319,25 +320,18 @@ impl Desk<'_> {
             .collect()
     }
 
-    fn pick(&self, primary: Via, eligible: &[&Candidate]) -> Vec<Via> {
+    fn pick(&self, primary: &Candidate<'_>, eligible: &[&Candidate<'_>]) -> Vec<Via> {
         let kept: Vec<Via> = self
             .in_force()
             .into_iter()
-            .filter(|via| *via != primary)
+            .filter(|via| *via != primary.via)
             .collect();
-        let favoured: BTreeSet<Via> = self
-            .candidates
-            .iter()
-            .map(|found| found.via)
-            .filter(|via| {
-                let lasting = self.lasting(Aspect::BetterStandby, *via);
-
-                !self.input.suspicion.freezes_between(self.ends)
-                    && lasting.is_some_and(|lasting| lasting >= HOLD)
-            })
-            .collect();
+        let favoured = self.trend.for_long(Aspect::BetterStandby, HOLD, self.now.boot);
+        let favoured: BTreeSet<Via> = match self.input.suspicion.freezes_between(self.ends) {
+            true => BTreeSet::new(),
+            false => favoured.collect(),
+        };
         let standbys = Standbys {
-            relays: self.input.relays,
             kept: &kept,
             favoured: &favoured,
             frozen: !self.is_warm,
@@ -357,7 +351,7 @@ impl Desk<'_> {
             .collect()
     }
 
-    fn find(&self, via: Via) -> Option<&Candidate> {
+    fn find(&self, via: Via) -> Option<&Candidate<'_>> {
         self.candidates.iter().find(|found| found.via == via)
     }
 
@@ -366,7 +360,7 @@ impl Desk<'_> {
     }
 }
 
-fn alarms(standbys: &[&Candidate]) -> BTreeSet<Reason> {
+fn alarms(standbys: &[&Candidate<'_>]) -> Reasons {
     let open = standbys.iter().filter(|found| found.is_open()).count();
     let is_short = open < STANDBYS;
 
@@ -374,7 +368,7 @@ fn alarms(standbys: &[&Candidate]) -> BTreeSet<Reason> {
 }
 
 /// Whether a relay that is not in force looks faster than the slowest standby, by enough.
-fn is_faster_relay(found: &Candidate, slowest: u32) -> bool {
+fn is_faster_relay(found: &Candidate<'_>, slowest: u32) -> bool {
     let slowest = u64::from(slowest);
     let class = found.score.class;
     let is_sound = found.is_promising() && class.tier != Tier::Stale && class.loss == LossClass::Clean;

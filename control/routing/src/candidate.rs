@@ -1,29 +1,31 @@
 //! The candidates of one route: direct and each relay, judged, best first.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::document::routes::{Path, Reason};
-use protocol::id::NodeId;
 use protocol::limits::LEASE_ROWS;
 use protocol::time::Now;
 
-use crate::case::CASES;
 use crate::decide::Snapshot;
-use crate::evidence::{Ends, Evidence};
+use crate::evidence::{Ends, Evidence, Hearing};
 use crate::lease::{LeaseState, RelayLease};
 use crate::pool::{Relay, RelayStanding};
+use crate::reasons::Reasons;
+use crate::reservation::{Reservations, Room};
 use crate::route::RouteRow;
 use crate::score::{LossClass, RttClass, Score, Stickiness, Subject, Tier, margin_us};
+use crate::trend::Trend;
 use crate::via::Via;
 
 /// One way to go, judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'a> {
     pub via: Via,
+    /// None if direct.
+    pub relay: Option<&'a Relay>,
     pub score: Score,
     pub evidence: Evidence,
-    pub reasons: BTreeSet<Reason>,
+    pub reasons: Reasons,
     /// The path to decide for; none while the relay has not acknowledged a lease.
     pub path: Option<Path>,
     pub lease: Standing,
@@ -46,7 +48,7 @@ pub enum Standing {
     Barred,
 }
 
-impl Candidate {
+impl Candidate<'_> {
     /// Whether a decision may name it now: the right is there, and nobody calls it down.
     pub fn is_open(&self) -> bool {
         self.path.is_some() && self.score.class.tier != Tier::Stale
@@ -72,16 +74,16 @@ impl Candidate {
 
     /// Whether it works and only its relay is leaving: to be replaced, with no hurry.
     pub fn is_draining(&self) -> bool {
-        self.reasons.contains(&Reason::RelayDraining)
-            && !self.reasons.contains(&Reason::StaleExactRelay)
-            && !self.reasons.contains(&Reason::LinkDown)
+        self.reasons.contains(Reason::RelayDraining)
+            && !self.reasons.contains(Reason::StaleExactRelay)
+            && !self.reasons.contains(Reason::LinkDown)
     }
 
     /// Whether it is better than `other` by enough to leave that for it.
     ///
     /// Classes have edges and a value can sit on one, so a shorter round trip must also be shorter by the margin, and
     /// a lower load by two classes.
-    pub fn is_better_than(&self, other: &Self) -> bool {
+    pub fn is_better_than(&self, other: &Candidate<'_>) -> bool {
         let (this, that) = (self.score.class, other.score.class);
         if (this.tier, this.loss) != (that.tier, that.loss) {
             return (this.tier, this.loss) < (that.tier, that.loss);
@@ -97,7 +99,7 @@ impl Candidate {
     }
 }
 
-fn is_shorter(one: &Candidate, other: &Candidate) -> bool {
+fn is_shorter(one: &Candidate<'_>, other: &Candidate<'_>) -> bool {
     let (Some(one), Some(other)) = (one.evidence.rtt_us, other.evidence.rtt_us) else {
         return other.score.class.rtt == RttClass::UNKNOWN;
     };
@@ -105,140 +107,121 @@ fn is_shorter(one: &Candidate, other: &Candidate) -> bool {
     u64::from(one) + margin_us(u64::from(other)) <= u64::from(other)
 }
 
-/// What this pass has promised so far, on top of what the books say: the next assignment sees it, so that many
-/// orphans of one relay do not all choose the same next one.
-#[derive(Clone, Debug, Default)]
-pub struct Reservations {
-    load: BTreeMap<NodeId, i64>,
-    /// Rows of relays' tables.
-    rows: BTreeMap<NodeId, usize>,
-    /// Decisions of this pass whose cases were laid open.
-    cases: usize,
-}
-
-impl Reservations {
-    pub fn add(&mut self, relay: NodeId) {
-        *self.load.entry(relay).or_default() += 1;
-    }
-
-    pub fn release(&mut self, relay: NodeId) {
-        *self.load.entry(relay).or_default() -= 1;
-    }
-
-    /// As far ahead of the books as a case says that a pass was.
-    pub(crate) fn ahead(&mut self, relay: NodeId, load: i64, rows: usize) {
-        self.load.insert(relay, load);
-        self.rows.insert(relay, rows);
-    }
-
-    /// Whether another case may be laid open in this pass, and if so counts it.
-    pub(crate) fn open_case(&mut self) -> bool {
-        let has_room = self.cases < CASES;
-        self.cases += usize::from(has_room);
-
-        has_room
-    }
-
-    /// A lease that is asked for.
-    pub fn lease(&mut self, relay: NodeId) {
-        self.add(relay);
-        *self.rows.entry(relay).or_default() += 1;
-    }
-
-    /// Rows of the relay's table, promised ones included: what may be withdrawn meanwhile gives no room yet.
-    pub fn rows(&self, input: &Snapshot<'_>, relay: NodeId) -> usize {
-        input.leases.rows(relay) + self.rows.get(&relay).copied().unwrap_or(0)
-    }
-
-    /// Leases and routes of the relay, promised ones included.
-    pub fn load(&self, input: &Snapshot<'_>, relay: NodeId) -> u32 {
-        let rows = i64::try_from(input.leases.rows(relay)).unwrap_or(i64::MAX);
-        let carried = i64::from(input.routes.carried_by(relay));
-        let promised = self.load.get(&relay).copied().unwrap_or(0);
-        let load = rows.saturating_add(carried).saturating_add(promised);
-
-        u32::try_from(load.max(0)).unwrap_or(u32::MAX)
-    }
-}
-
 /// Judges every candidate of a route, best first.
-pub fn appraise(
-    input: &Snapshot<'_>,
+pub fn appraise<'a>(
+    input: &Snapshot<'a>,
     ends: Ends,
     current: Option<Via>,
     reserved: &Reservations,
     now: Now,
-) -> Vec<Candidate> {
-    let trend = input.trends.of(ends.route);
-    let is_damped = |via| {
-        trend
-            .damping(via)
-            .is_some_and(|damping| damping.is_suppressed(now.boot))
-    };
+) -> Vec<Candidate<'a>> {
     let from = input.routes.find(ends.route).map_or(0, RouteRow::evident_from);
-    let relays = input
-        .relays
-        .iter()
-        .filter(|relay| !ends.both().contains(&relay.node));
-    let sights = ends.both().map(|end| input.observations.sight(end));
-    let leases: Vec<&RelayLease> = input.leases.of_route(ends.route).collect();
-    let relayed = relays.map(|relay| {
-        let lease = leases.iter().find(|lease| lease.relay == relay.node).copied();
-        let load = reserved.load(input, relay.node);
-        let (standing, barred_for) = standing(relay, lease, reserved.rows(input, relay.node), now);
+    let mut bench = Bench {
+        ends,
+        trend: input.trends.of(ends.route),
+        current,
+        leases: input.leases.of_route(ends.route).collect(),
+        hearing: Hearing::of(input, ends, from, now.boot),
+        now,
+    };
+    let mut candidates = Vec::with_capacity(input.relays.len() + 1);
+    candidates.push(bench.direct());
+    let relays = input.relays.iter().zip(reserved.rooms());
+    let others = relays.filter(|(relay, _)| !ends.both().contains(&relay.node));
+    candidates.extend(others.map(|(relay, room)| bench.relayed(relay, room)));
+    candidates.sort_unstable_by_key(|candidate| (candidate.score, candidate.via));
+    mark_healthy(&mut candidates);
+
+    candidates
+}
+
+/// What judging one candidate after the other needs, found once for the route.
+struct Bench<'a> {
+    ends: Ends,
+    trend: &'a Trend,
+    current: Option<Via>,
+    leases: Vec<&'a RelayLease>,
+    hearing: Hearing<'a>,
+    now: Now,
+}
+
+impl<'a> Bench<'a> {
+    fn direct(&self) -> Candidate<'a> {
+        let subject = self.subject(Via::Direct, None, Stickiness::Leased, 0);
+
+        self.judge(
+            &subject,
+            self.hearing.direct(),
+            (Standing::Granted, Some(Path::Direct)),
+        )
+    }
+
+    /// In the order of the pool.
+    fn relayed(&mut self, relay: &'a Relay, room: Room) -> Candidate<'a> {
+        let lease = self
+            .leases
+            .iter()
+            .find(|lease| lease.relay == relay.node)
+            .copied();
+        let (standing, barred_for) = standing(relay, lease, room.rows, self.now);
         let sticky = match standing {
             Standing::Granted | Standing::Pending => Stickiness::Leased,
             Standing::Overdue | Standing::None | Standing::Barred => Stickiness::New,
         };
-        let subject = Subject {
-            route: ends.route,
-            via: Via::Relay(relay.node),
-            standing: Some(relay.standing),
-            sticky,
-            reserved: load,
-            is_damped: is_damped(Via::Relay(relay.node)),
-        };
+        let subject = self.subject(Via::Relay(relay.node), Some(relay.standing), sticky, room.load());
         let path = lease
             .filter(|lease| lease.state == LeaseState::Active)
             .map(RelayLease::path);
+        let evidence = self.hearing.through(relay.node);
+        let mut judged = self.judge(&subject, evidence, (standing, path));
+        judged.relay = Some(relay);
+        judged.reasons.extend(barred_for);
 
-        (subject, standing, path, barred_for)
-    });
-    let direct = Subject {
-        route: ends.route,
-        via: Via::Direct,
-        standing: None,
-        sticky: Stickiness::Leased,
-        reserved: 0,
-        is_damped: is_damped(Via::Direct),
-    };
-    let mut candidates: Vec<Candidate> = relayed
-        .chain([(direct, Standing::Granted, Some(Path::Direct), None)])
-        .map(|(mut subject, lease, path, barred_for)| {
-            if current == Some(subject.via) {
-                subject.sticky = Stickiness::Current;
-            }
-            let evidence = Evidence::gather((ends, sights), input.suspicion, subject.via, from, now.boot);
-            let (score, mut reasons) = Score::of(&subject, &evidence);
-            reasons.extend(barred_for);
+        judged
+    }
 
-            Candidate {
-                via: subject.via,
-                score,
-                evidence,
-                reasons,
-                path,
-                lease,
-                on_probation: trend
-                    .damping(subject.via)
-                    .is_some_and(|damping| damping.is_on_probation(now.boot)),
-            }
-        })
-        .collect();
-    candidates.sort_by_key(|candidate| (candidate.score, candidate.via));
-    mark_healthy(&mut candidates);
+    fn subject(
+        &self,
+        via: Via,
+        standing: Option<RelayStanding>,
+        sticky: Stickiness,
+        reserved: u32,
+    ) -> Subject {
+        let damping = self.trend.damping(via);
 
-    candidates
+        Subject {
+            route: self.ends.route,
+            via,
+            standing,
+            sticky: match self.current == Some(via) {
+                true => Stickiness::Current,
+                false => sticky,
+            },
+            reserved,
+            is_damped: damping.is_some_and(|damping| damping.is_suppressed(self.now.boot)),
+        }
+    }
+
+    fn judge(
+        &self,
+        subject: &Subject,
+        evidence: Evidence,
+        (lease, path): (Standing, Option<Path>),
+    ) -> Candidate<'a> {
+        let (score, reasons) = Score::of(subject, &evidence);
+        let damping = self.trend.damping(subject.via);
+
+        Candidate {
+            via: subject.via,
+            relay: None,
+            score,
+            evidence,
+            reasons,
+            path,
+            lease,
+            on_probation: damping.is_some_and(|damping| damping.is_on_probation(self.now.boot)),
+        }
+    }
 }
 
 fn standing(relay: &Relay, lease: Option<&RelayLease>, rows: usize, now: Now) -> (Standing, Option<Reason>) {
@@ -255,8 +238,8 @@ fn standing(relay: &Relay, lease: Option<&RelayLease>, rows: usize, now: Now) ->
 }
 
 /// Says of the paths in the best round-trip class that they are healthy and fast.
-fn mark_healthy(candidates: &mut [Candidate]) {
-    let is_healthy = |candidate: &Candidate| {
+fn mark_healthy(candidates: &mut [Candidate<'_>]) {
+    let is_healthy = |candidate: &Candidate<'_>| {
         let class = candidate.score.class;
 
         class.tier == Tier::Usable && class.loss == LossClass::Clean

@@ -20,7 +20,6 @@ use protocol::node::{Labels, NodeRole};
 use protocol::time::{Boot, Now, Wall};
 use serde::{Deserialize, Serialize};
 
-use crate::candidate::Reservations;
 use crate::decide::{self, Outcome, Snapshot};
 use crate::evidence::Ends;
 use crate::lease::{LeaseBook, RelayLease};
@@ -28,6 +27,7 @@ use crate::member::{Member, MemberState};
 use crate::observations::{Excerpt, Observations};
 use crate::policy::{Wanted, WantedRoute};
 use crate::pool::{Relay, RelayPool, RelayStanding};
+use crate::reservation::{Reservations, Room};
 use crate::route::{RouteBook, RouteRow};
 use crate::suspicion::Suspicion;
 use crate::trend::{Memory, Trend, Trends};
@@ -123,14 +123,18 @@ pub struct RelayCase {
 impl Case {
     /// Lays open what decides the route between `ends` now.
     pub fn of(input: &Snapshot<'_>, ends: Ends, reserved: &Reservations, now: Now) -> Self {
-        let relays = input.relays.iter().map(|relay| RelayCase {
-            node: relay.node,
-            standing: relay.standing,
-            site: relay.site.clone(),
-            host: relay.host.clone(),
-            load: reserved.load(input, relay.node),
-            rows: u32::try_from(reserved.rows(input, relay.node)).unwrap_or(u32::MAX),
-        });
+        let relays = input
+            .relays
+            .iter()
+            .zip(reserved.rooms())
+            .map(|(relay, room)| RelayCase {
+                node: relay.node,
+                standing: relay.standing,
+                site: relay.site.clone(),
+                host: relay.host.clone(),
+                load: room.load(),
+                rows: u32::try_from(room.rows).unwrap_or(u32::MAX),
+            });
         let wanted = input.wanted.find(ends.route);
 
         Self {
@@ -183,7 +187,7 @@ impl Case {
             wall: self.wall,
         };
 
-        decide::outcome(&input, self.route, &mut self.reserved(&input), now)
+        decide::outcome(&input, self.route, &mut self.reserved(), now)
     }
 
     /// Whether all of it is about one route, as in every case that a pass laid open.
@@ -220,17 +224,12 @@ impl Case {
         wanted.unwrap_or_default()
     }
 
-    /// What the pass had promised, beyond what the small books of this case have.
-    fn reserved(&self, input: &Snapshot<'_>) -> Reservations {
-        let (nothing, mut reserved) = (Reservations::default(), Reservations::default());
-        for relay in &self.relays {
-            let load = i64::from(relay.load) - i64::from(nothing.load(input, relay.node));
-            let rows = usize::try_from(relay.rows).unwrap_or(usize::MAX);
-            let rows = rows.saturating_sub(nothing.rows(input, relay.node));
-            reserved.ahead(relay.node, load, rows);
-        }
+    /// The books of the pass, with what it had promised.
+    fn reserved(&self) -> Reservations {
+        let relays = self.relays.iter();
+        let rooms = relays.map(|relay| (relay.node, Room::known(relay.load, relay.rows)));
 
-        reserved
+        Reservations::known(rooms.collect())
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::candidate::Candidate;
-use crate::pool::{Relay, RelayPool};
 use crate::score::{Score, Stickiness, Tier};
 use crate::via::Via;
 
@@ -27,12 +26,12 @@ pub enum Primary {
 /// Without a window of reports (`is_warm` false) whatever has a lease stays. Where nothing is in force, the best
 /// candidate is taken even if it is called down: only what is decided is probed, so only a decision can clear it.
 pub fn primary(
-    candidates: &[Candidate],
+    candidates: &[Candidate<'_>],
     current: Option<Via>,
     is_warm: bool,
     is_mature: impl Fn(Via) -> bool,
 ) -> Primary {
-    let best = |fits: &dyn Fn(&Candidate) -> bool| {
+    let best = |fits: &dyn Fn(&Candidate<'_>) -> bool| {
         let mut open = candidates.iter().filter(|candidate| candidate.is_open());
 
         open.find(|candidate| fits(candidate)).map(|found| found.via)
@@ -53,10 +52,10 @@ pub fn primary(
         return Primary::Take(via);
     }
     if held.is_draining() || held.score.class.tier == Tier::Damped {
-        return Primary::Take(best(&Candidate::is_sound).unwrap_or(via));
+        return Primary::Take(best(&|found| found.is_sound()).unwrap_or(via));
     }
     if held.score.class.tier == Tier::Stale {
-        let repair = best(&Candidate::is_sound).or_else(|| best(&|_| true));
+        let repair = best(&|found| found.is_sound()).or_else(|| best(&|_| true));
 
         return repair.map_or(Primary::Stuck, Primary::Take);
     }
@@ -66,7 +65,7 @@ pub fn primary(
 }
 
 /// Whether `candidate` could take over from `current` if it stays that good: its own probes must say so.
-pub fn is_improvement(candidate: &Candidate, current: &Candidate) -> bool {
+pub fn is_improvement(candidate: &Candidate<'_>, current: &Candidate<'_>) -> bool {
     candidate.is_open()
         && candidate.score.class.tier == Tier::Usable
         && candidate.via != current.via
@@ -76,7 +75,6 @@ pub fn is_improvement(candidate: &Candidate, current: &Candidate) -> bool {
 /// How standbys are picked.
 #[derive(Clone, Copy, Debug)]
 pub struct Standbys<'a> {
-    pub relays: &'a RelayPool,
     /// Those in force, in their order.
     pub kept: &'a [Via],
     /// Those that have earned a place.
@@ -88,19 +86,23 @@ pub struct Standbys<'a> {
 impl Standbys<'_> {
     /// Picks at most `count` of `eligible`, as diverse to `primary` and among each other as exist; those in force stay
     /// where nothing more diverse does, and stale ones come last.
-    pub fn pick(&self, primary: Via, eligible: &[&Candidate], count: usize) -> Vec<Via> {
-        let mut chosen = vec![primary];
-        while chosen.len() <= count {
-            let next = eligible
-                .iter()
-                .filter(|candidate| !chosen.contains(&candidate.via))
-                .min_by_key(|candidate| self.merit(candidate, &chosen));
-            let Some(next) = next else {
-                break;
-            };
+    pub fn pick(&self, primary: &Candidate<'_>, eligible: &[&Candidate<'_>], count: usize) -> Vec<Via> {
+        let mut open: Vec<Merit> = eligible
+            .iter()
+            .enumerate()
+            .filter(|(_, candidate)| candidate.via != primary.via)
+            .map(|(at, candidate)| self.merit(candidate, primary, at))
+            .collect();
+        let mut chosen = Vec::with_capacity(count);
+        while chosen.len() < count
+            && let Some(best) = (0..open.len()).min_by_key(|at| open[*at])
+        {
+            let next = eligible[open.swap_remove(best).at];
             chosen.push(next.via);
+            for merit in &mut open {
+                merit.distance = merit.distance.max(distance(eligible[merit.at], next));
+            }
         }
-        chosen.remove(0);
         self.rank(&mut chosen, eligible);
 
         chosen
@@ -109,7 +111,7 @@ impl Standbys<'_> {
     /// A set that is in force keeps its order but for tier and loss, lest jitter makes new decisions. In a new one, what is
     /// alike stands by hash and not by the finer load: agents go to the first standby by themselves, and those of a lost
     /// relay would all find the same one to be the emptier by a single lease.
-    fn rank(&self, chosen: &mut [Via], eligible: &[&Candidate]) {
+    fn rank(&self, chosen: &mut [Via], eligible: &[&Candidate<'_>]) {
         let score = |via: &Via| {
             eligible
                 .iter()
@@ -125,21 +127,21 @@ impl Standbys<'_> {
         }
     }
 
-    fn merit(&self, candidate: &Candidate, chosen: &[Via]) -> Merit {
-        let distances = chosen.iter().map(|other| self.distance(candidate.via, *other));
+    fn merit(&self, candidate: &Candidate<'_>, primary: &Candidate<'_>, at: usize) -> Merit {
         let place = self.place(candidate);
 
         Merit {
             is_leaving: candidate.score.class.tier == Tier::Stale && place != Place::Frozen,
             is_not_frozen: place != Place::Frozen,
-            distance: distances.max().unwrap_or(Distance::Kind),
+            distance: distance(candidate, primary),
             place,
             score: candidate.score,
             via: candidate.via,
+            at,
         }
     }
 
-    fn place(&self, candidate: &Candidate) -> Place {
+    fn place(&self, candidate: &Candidate<'_>) -> Place {
         let is_kept = self.kept.contains(&candidate.via);
         if is_kept && self.frozen {
             Place::Frozen
@@ -153,20 +155,18 @@ impl Standbys<'_> {
             Place::New
         }
     }
+}
 
-    fn distance(&self, one: Via, other: Via) -> Distance {
-        let (Via::Relay(one), Via::Relay(other)) = (one, other) else {
-            return Distance::Kind;
-        };
-        let (one, other) = (self.relays.find(one), self.relays.find(other));
-        let is_same = |label: fn(&Relay) -> &Option<String>| one.map(label) == other.map(label);
-        if !is_same(|relay| &relay.site) {
-            Distance::Site
-        } else if !is_same(|relay| &relay.host) {
-            Distance::Host
-        } else {
-            Distance::Relay
-        }
+fn distance(one: &Candidate<'_>, other: &Candidate<'_>) -> Distance {
+    let (Some(one), Some(other)) = (one.relay, other.relay) else {
+        return Distance::Kind;
+    };
+    if one.site != other.site {
+        Distance::Site
+    } else if one.host != other.host {
+        Distance::Host
+    } else {
+        Distance::Relay
     }
 }
 
@@ -179,6 +179,8 @@ struct Merit {
     place: Place,
     score: Score,
     via: Via,
+    /// Where it stands among the eligible.
+    at: usize,
 }
 
 /// How little two paths have in common, most diverse first.

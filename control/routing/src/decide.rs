@@ -12,7 +12,6 @@ use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
 use protocol::time::Now;
 
 use crate::assign::{assign, reserve};
-use crate::candidate::Reservations;
 use crate::case::Case;
 use crate::evidence::Ends;
 use crate::lease::{LeaseBook, LeaseRequest};
@@ -20,6 +19,7 @@ use crate::member::Member;
 use crate::observations::Observations;
 use crate::policy::{Wanted, WantedRoute};
 use crate::pool::RelayPool;
+use crate::reservation::Reservations;
 use crate::retire::retire;
 use crate::route::{RouteBook, RouteRow};
 use crate::suspicion::Suspicion;
@@ -92,7 +92,7 @@ pub fn decide_some(
         .collect();
     order.sort_unstable();
     order.dedup();
-    let mut reserved = Reservations::default();
+    let mut reserved = Reservations::of(input);
     let outcomes = order
         .into_iter()
         .filter_map(|(_, route)| outcome(input, route, &mut reserved, now));

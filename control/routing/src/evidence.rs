@@ -5,8 +5,9 @@ use std::time::Duration;
 use protocol::id::{NodeId, RouteId};
 use protocol::time::Boot;
 
-use crate::observations::{FRESH, LinkSeen, PathSeen, Sight};
-use crate::suspicion::{Suspicion, is_well};
+use crate::decide::Snapshot;
+use crate::observations::{FRESH, LinkSeen, LinksOf, PathSeen, Sight};
+use crate::suspicion::is_well;
 use crate::via::Via;
 
 /// The ends of a route: the only ones whose word on it counts.
@@ -66,26 +67,19 @@ impl Evidence {
         self.down || (!self.probed && self.link == LinkState::Down)
     }
 
-    /// Gathers what the ends reported of `via` under route generations that are not below `from`.
-    pub(crate) fn gather(
-        (ends, sights): (Ends, [Sight<'_>; 2]),
-        suspicion: &Suspicion,
-        via: Via,
-        from: u64,
+    /// Sums up what each end said, the lower one first. A word of a doubted end alone is no blame.
+    fn sum(
+        (via, doubted): (Via, [bool; 2]),
+        probes: [Option<&PathSeen>; 2],
+        links: [Option<&LinkSeen>; 2],
         now: Boot,
     ) -> Self {
-        let probes = sights
-            .map(|sight| sight.path(ends.route, via))
-            .map(|seen| seen.filter(|seen| seen.generation >= from && now.since(seen.at) <= MARK));
-        let [low, high] = sights;
-        let peers = link_peers(ends, via);
-        let links = [low.link(peers[0]), high.link(peers[1])]
-            .map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
+        let links = links.map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
         let is_well =
             |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
         // What was said long ago does not stand against what the other end says now.
         let is_old = |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) > FRESH);
-        let is_doubted = |end: usize| is_well(1 - end) && (is_old(end) || suspicion.doubts(ends.both()[end]));
+        let is_doubted = |end: usize| is_well(1 - end) && (is_old(end) || doubted[end]);
         let blamed = [0, 1]
             .into_iter()
             .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));
@@ -123,6 +117,86 @@ impl Evidence {
     }
 }
 
+/// What both ends said of one route and of their links, read along the relays of the pool.
+pub(crate) struct Hearing<'a> {
+    ends: Ends,
+    /// Older generations than this one are no evidence.
+    from: u64,
+    now: Boot,
+    doubted: [bool; 2],
+    columns: [Column<'a>; 2],
+}
+
+impl<'a> Hearing<'a> {
+    pub(crate) fn of(input: &Snapshot<'a>, ends: Ends, from: u64, now: Boot) -> Self {
+        Self {
+            ends,
+            from,
+            now,
+            doubted: ends.both().map(|end| input.suspicion.doubts(end)),
+            columns: ends
+                .both()
+                .map(|end| Column::of(input.observations.sight(end), ends.route)),
+        }
+    }
+
+    pub(crate) fn direct(&self) -> Evidence {
+        let [low, high] = &self.columns;
+        let links = [low.sight.link(self.ends.high), high.sight.link(self.ends.low)];
+
+        self.sum(Via::Direct, links)
+    }
+
+    /// Each relay once, in the order of their ids.
+    pub(crate) fn through(&mut self, relay: NodeId) -> Evidence {
+        let links = self.columns.each_mut().map(|column| column.next_link(relay));
+
+        self.sum(Via::Relay(relay), links)
+    }
+
+    fn sum(&self, via: Via, links: [Option<&LinkSeen>; 2]) -> Evidence {
+        let counts = |seen: &&PathSeen| seen.generation >= self.from && self.now.since(seen.at) <= MARK;
+        let probes = self
+            .columns
+            .each_ref()
+            .map(|column| column.path(via).filter(counts));
+
+        Evidence::sum((via, self.doubted), probes, links, self.now)
+    }
+}
+
+/// What one end said.
+struct Column<'a> {
+    sight: Sight<'a>,
+    paths: Vec<(Via, &'a PathSeen)>,
+    /// Those that follow the last one asked for.
+    links: LinksOf<'a>,
+}
+
+impl<'a> Column<'a> {
+    fn of(sight: Sight<'a>, route: RouteId) -> Self {
+        Self {
+            sight,
+            paths: sight.paths(route).collect(),
+            links: sight.links(),
+        }
+    }
+
+    fn path(&self, via: Via) -> Option<&'a PathSeen> {
+        let found = self.paths.iter().find(|(known, _)| *known == via);
+
+        found.map(|(_, seen)| *seen)
+    }
+
+    fn next_link(&mut self, peer: NodeId) -> Option<&'a LinkSeen> {
+        while self.links.next_if(|(known, _)| **known < peer).is_some() {}
+
+        self.links
+            .next_if(|(known, _)| **known == peer)
+            .map(|(_, seen)| seen)
+    }
+}
+
 /// The slower of what the ends measured; old measurements count only if there is no fresh one.
 fn newest_rtt(probes: [Option<&PathSeen>; 2], now: Boot) -> Option<u32> {
     let measured = || probes.into_iter().flatten();
@@ -130,14 +204,6 @@ fn newest_rtt(probes: [Option<&PathSeen>; 2], now: Boot) -> Option<u32> {
     let newest = fresh.filter_map(|seen| seen.rtt_us).max();
 
     newest.or_else(|| measured().filter_map(|seen| seen.rtt_us).max())
-}
-
-/// Whom the lower end and the higher one need a link to.
-const fn link_peers(ends: Ends, via: Via) -> [NodeId; 2] {
-    match via {
-        Via::Direct => [ends.high, ends.low],
-        Via::Relay(relay) => [relay, relay],
-    }
 }
 
 /// A direct path has one link that either end may know; one through a relay needs both of its links.

@@ -7,11 +7,12 @@ use protocol::id::{LeaseId, NodeId, RouteId};
 use protocol::time::{Boot, Now, Wall};
 use serde::Serialize;
 
-use crate::candidate::{Candidate, Reservations, appraise};
+use crate::candidate::{Candidate, appraise};
 use crate::damping::{self, Damping};
 use crate::decide::Snapshot;
 use crate::evidence::{Ends, LinkState};
 use crate::observations::PathSeen;
+use crate::reservation::Reservations;
 use crate::route::{Considered, RouteRow, Verdict};
 use crate::via::Via;
 
@@ -279,7 +280,7 @@ impl Desk<'_> {
             .flat_map(|row| &row.standbys)
             .map(Via::from)
             .collect();
-        let judged = appraise(self.input, ends, path, &Reservations::default(), self.now);
+        let judged = appraise(self.input, ends, path, &Reservations::of(self.input), self.now);
         let place = |via: Via| {
             if Some(via) == path {
                 Verdict::Chosen
@@ -296,7 +297,7 @@ impl Desk<'_> {
             .collect()
     }
 
-    fn candidate(&self, found: &Candidate, verdict: Verdict) -> CandidateView {
+    fn candidate(&self, found: &Candidate<'_>, verdict: Verdict) -> CandidateView {
         let seen = |end| {
             let seen = self.input.observations.path(end, self.route, found.via);
 

@@ -5,7 +5,8 @@
 
 mod excerpt;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,12 +229,7 @@ impl Observations {
 
     /// What `source` last said of every path of a route, direct first.
     pub fn paths(&self, source: NodeId, route: RouteId) -> impl Iterator<Item = (Via, &PathSeen)> {
-        let paths = self.sources.get(&source).map(|source| &source.paths);
-        let of_route = paths
-            .into_iter()
-            .flat_map(move |paths| paths.range((route, Via::Direct)..=(route, LAST)));
-
-        of_route.map(|((_, via), seen)| (*via, seen))
+        self.sight(source).paths(route)
     }
 
     /// What `source` last said of its link to `peer`.
@@ -294,10 +290,30 @@ impl<'a> Sight<'a> {
         self.0?.paths.get(&(route, via))
     }
 
+    /// Of every path of a route, direct first.
+    pub(crate) fn paths(self, route: RouteId) -> impl Iterator<Item = (Via, &'a PathSeen)> {
+        let paths = self.0.into_iter().map(|source| &source.paths);
+        let of_route = paths.flat_map(move |paths| paths.range((route, Via::Direct)..=(route, LAST)));
+
+        of_route.map(|((_, via), seen)| (*via, seen))
+    }
+
     pub(crate) fn link(self, peer: NodeId) -> Option<&'a LinkSeen> {
         self.0?.links.get(&peer)
     }
+
+    /// By peer.
+    pub(crate) fn links(self) -> LinksOf<'a> {
+        let links = self.0.map_or(&NO_LINKS, |source| &source.links);
+
+        links.iter().peekable()
+    }
 }
+
+/// What one node said of its links, by peer.
+pub(crate) type LinksOf<'a> = Peekable<btree_map::Iter<'a, NodeId, LinkSeen>>;
+
+static NO_LINKS: BTreeMap<NodeId, LinkSeen> = BTreeMap::new();
 
 /// An unbroken series of reports on one route.
 #[derive(Clone, Debug)]

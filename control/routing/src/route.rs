@@ -130,7 +130,7 @@ pub struct Considered {
 }
 
 impl Considered {
-    pub fn of(found: &Candidate, verdict: Verdict) -> Self {
+    pub fn of(found: &Candidate<'_>, verdict: Verdict) -> Self {
         Self {
             via: found.via,
             verdict,
@@ -140,7 +140,7 @@ impl Considered {
             measured: found.evidence.probed,
             load: found.score.reserved,
             age_ms: found.evidence.age.map(millis),
-            reasons: found.reasons.iter().copied().collect(),
+            reasons: found.reasons.iter().collect(),
         }
     }
 }

@@ -3,8 +3,6 @@
 //! Tier, loss, round trip, kind and load are compared in classes, in this order; then the path in use wins, then
 //! the finer load, then a rendezvous hash. Every score keeps its reasons.
 
-use std::collections::BTreeSet;
-
 use minicbor::{Decode, Encode};
 use protocol::document::routes::Reason;
 use protocol::id::RouteId;
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, LinkState};
 use crate::pool::RelayStanding;
+use crate::reasons::Reasons;
 use crate::rendezvous;
 use crate::via::Via;
 
@@ -115,14 +114,9 @@ impl RttClass {
         let Some(rtt) = rtt_us.map(u64::from) else {
             return Self::UNKNOWN;
         };
-        let mut class = 0;
-        let mut bound = RTT_FLOOR_US;
-        while rtt > bound {
-            bound += margin_us(bound);
-            class += 1;
-        }
+        let class = RTT_BOUNDS_US.partition_point(|bound| rtt > *bound);
 
-        Self(class)
+        Self(u8::try_from(class).unwrap_or(u8::MAX - 1))
     }
 }
 
@@ -171,8 +165,8 @@ pub struct Subject {
 
 impl Score {
     /// Judges one candidate, and says why.
-    pub fn of(subject: &Subject, evidence: &Evidence) -> (Self, BTreeSet<Reason>) {
-        let mut reasons = BTreeSet::new();
+    pub fn of(subject: &Subject, evidence: &Evidence) -> (Self, Reasons) {
+        let mut reasons = Reasons::EMPTY;
         let tier = tier(subject, evidence, &mut reasons);
         let loss = LossClass::of(evidence.lost);
         if loss == LossClass::High {
@@ -203,7 +197,7 @@ impl Score {
     }
 }
 
-fn tier(subject: &Subject, evidence: &Evidence, reasons: &mut BTreeSet<Reason>) -> Tier {
+fn tier(subject: &Subject, evidence: &Evidence, reasons: &mut Reasons) -> Tier {
     let is_direct = subject.via == Via::Direct;
     let (tier, reason) = match (evidence.down, evidence.probed, evidence.link) {
         (true, ..) if is_direct => (Tier::Stale, Some(Reason::DirectDown)),
@@ -239,6 +233,18 @@ pub const fn margin_us(rtt_us: u64) -> u64 {
 
 /// 10 ms: below this nobody notices, and jitter alone would reorder (DESIGN 5).
 pub const RTT_FLOOR_US: u64 = 10_000;
+/// The longest round trip of each class: longer than that of the class before by the margin. The last is longer than any that
+/// a report can name.
+const RTT_BOUNDS_US: [u64; 68] = {
+    let mut bounds = [RTT_FLOOR_US; 68];
+    let mut class = 1;
+    while class < bounds.len() {
+        bounds[class] = bounds[class - 1] + margin_us(bounds[class - 1]);
+        class += 1;
+    }
+
+    bounds
+};
 /// Loads within an eighth of a relay's table are alike.
 #[expect(clippy::cast_possible_truncation, reason = "8,000 fits")]
 pub const LOAD_STEP: u32 = (LEASE_ROWS / 8) as u32;
@@ -337,7 +343,7 @@ mod tests {
         let judged = |evidence| {
             let (score, reasons) = Score::of(&relay, &evidence);
 
-            (score.class.tier, reasons.into_iter().collect::<Vec<_>>())
+            (score.class.tier, reasons.iter().collect::<Vec<_>>())
         };
 
         assert_eq!(judged(good), (Tier::Usable, vec![]));

@@ -92,6 +92,16 @@ impl Trend {
         self.improved.iter().copied().filter(is_recent)
     }
 
+    /// The paths of which it has been so for `duration` at least.
+    pub fn for_long(&self, aspect: Aspect, duration: Duration, now: Boot) -> impl Iterator<Item = Via> {
+        let all = self.since.range((aspect, Via::Direct)..);
+        let of_aspect = all.take_while(move |((other, _), _)| *other == aspect);
+
+        of_aspect
+            .filter(move |(_, since)| now.since(**since) >= duration)
+            .map(|((_, via), _)| *via)
+    }
+
     /// How long it has been so; none if it is not.
     pub fn lasting(&self, aspect: Aspect, via: Via, now: Boot) -> Option<Duration> {
         self.since.get(&(aspect, via)).map(|since| now.since(*since))

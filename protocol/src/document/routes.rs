@@ -188,6 +188,31 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// In their order.
+    pub const ALL: [Self; 21] = [
+        Self::DirectPreferred,
+        Self::DirectUnconfirmed,
+        Self::DirectDown,
+        Self::HealthyLowLatency,
+        Self::StaleExactRelay,
+        Self::RelayOffline,
+        Self::RelayDraining,
+        Self::RelayFull,
+        Self::RelayUnconfirmed,
+        Self::LossHigh,
+        Self::Sticky,
+        Self::OnlyCandidate,
+        Self::NoCandidate,
+        Self::StandbyShort,
+        Self::NoPolicy,
+        Self::EndRevoked,
+        Self::LeasePending,
+        Self::SlowerThanChosen,
+        Self::HeldBack,
+        Self::LinkDown,
+        Self::Damped,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::DirectPreferred => "direct_preferred",
