@@ -129,10 +129,9 @@ pub fn appraise<'a>(
     let relays = input.relays.iter().zip(reserved.rooms());
     let others = relays.filter(|(relay, _)| !ends.both().contains(&relay.node));
     candidates.extend(others.map(|(relay, room)| bench.relayed(relay, room)));
-    candidates.sort_unstable_by_key(|candidate| (candidate.score, candidate.via));
     mark_healthy(&mut candidates);
 
-    candidates
+    in_order(&candidates)
 }
 
 /// What judging one candidate after the other needs, found once for the route.
@@ -235,6 +234,18 @@ fn standing(relay: &Relay, lease: Option<&RelayLease>, rows: usize, now: Now) ->
         (None, RelayStanding::Ready) if rows >= LEASE_ROWS => (Standing::Barred, Some(Reason::RelayFull)),
         (None, RelayStanding::Ready) => (Standing::None, None),
     }
+}
+
+/// Best first. A candidate is a hundred times as long as what it is ordered by.
+fn in_order<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
+    let keys = candidates
+        .iter()
+        .enumerate()
+        .map(|(at, candidate)| (candidate.score, candidate.via, at));
+    let mut order: Vec<(Score, Via, usize)> = keys.collect();
+    order.sort_unstable();
+
+    order.into_iter().map(|(.., at)| candidates[at]).collect()
 }
 
 /// Says of the paths in the best round-trip class that they are healthy and fast.
