@@ -16,6 +16,8 @@ pub struct Touched {
     pub routes: BTreeSet<(ClusterId, NodeId)>,
     /// Nodes whose leases changed, and with them perhaps the relays they know.
     pub configs: BTreeSet<(ClusterId, NodeId)>,
+    /// Nodes that went back to earlier settings: their own configs, and nobody else's.
+    pub settings: BTreeSet<(ClusterId, NodeId)>,
     /// Relays whose lease table changed.
     pub relays: BTreeSet<(ClusterId, NodeId)>,
     /// Clusters whose bundle or revocations changed.
@@ -48,6 +50,7 @@ impl Touched {
         self.members.extend(other.members);
         self.routes.extend(other.routes);
         self.configs.extend(other.configs);
+        self.settings.extend(other.settings);
         self.relays.extend(other.relays);
         self.trust.extend(other.trust);
         self.overdue.extend(other.overdue);
@@ -66,7 +69,7 @@ impl Touched {
     pub fn has_nodes(&self, cluster: ClusterId) -> bool {
         let of = |set: &BTreeSet<(ClusterId, NodeId)>| set.iter().any(|(touched, _)| *touched == cluster);
 
-        of(&self.routes) || of(&self.configs) || of(&self.relays)
+        of(&self.routes) || of(&self.configs) || of(&self.settings) || of(&self.relays)
     }
 
     /// Whether every document of `cluster` may differ.
@@ -80,13 +83,15 @@ impl Touched {
             members,
             routes,
             configs,
+            settings,
             relays,
             trust,
             overdue: _,
             beacon,
             all,
         } = self;
-        let nodes = routes.is_empty() && configs.is_empty() && relays.is_empty();
+        let configs = configs.is_empty() && settings.is_empty();
+        let nodes = configs && routes.is_empty() && relays.is_empty();
 
         members.is_empty() && nodes && trust.is_empty() && !beacon && !all
     }
@@ -103,13 +108,18 @@ pub struct Tracked<'a> {
 impl Tracked<'_> {
     fn note_node(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
         let member = |bytes: Option<&[u8]>| bytes.and_then(Fleet::member_of);
-        let is_known = before.is_some() == after.is_some();
-        let same = is_known
-            && member(before)
-                .zip(member(after))
-                .is_some_and(|(a, b)| a.publishes_as(&b));
-        if let Some(cluster) = key.first_chunk::<16>().filter(|_| !same) {
-            self.touched.members.insert(ClusterId::from_bytes(*cluster));
+        let Some(cluster) = key.first_chunk::<16>().map(|bytes| ClusterId::from_bytes(*bytes)) else {
+            return;
+        };
+        match member(before).zip(member(after)) {
+            Some((before, after)) if before.publishes_as(&after) => {
+                if before.reverted != after.reverted {
+                    self.touched.settings.insert((cluster, after.node));
+                }
+            }
+            Some(_) | None => {
+                self.touched.members.insert(cluster);
+            }
         }
     }
 

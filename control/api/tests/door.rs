@@ -324,6 +324,8 @@ struct Controller {
     term: u64,
     origins: Origins,
     owed: Touched,
+    /// What the last request touched.
+    touched: Touched,
     books: books::Books,
 }
 
@@ -366,6 +368,7 @@ impl Controller {
             term: 1,
             origins: Origins::default(),
             owed: Touched::default(),
+            touched: Touched::default(),
             books: books::Books::default(),
         }
     }
@@ -400,6 +403,7 @@ impl Controller {
         match &answered {
             Ok(_) => {
                 self.tx = tx;
+                self.touched = touched.clone();
                 self.publish(&mut touched);
             }
             Err(failure) => {

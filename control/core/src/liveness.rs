@@ -8,6 +8,8 @@
 //!    ▲──────────────── a heartbeat ───────┴──────────────────┘
 //! ```
 
+mod pace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Bound;
@@ -23,6 +25,7 @@ use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Have, Heartbeat, Refused, Reverted};
 
 use crate::node::{NodeRow, Presence, Tenure};
+use pace::Pace;
 
 /// The presence of every node of every cluster.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Liveness {
     /// The last node that a change was offered of: the others come first.
     offered: Option<Key>,
     deadlines: BTreeSet<(Boot, Key)>,
+    /// When addresses that wait may be told.
+    paced: BTreeSet<(Boot, Key)>,
 }
 
 /// Which addresses a node may publish.
@@ -52,6 +57,7 @@ pub struct Seen {
     /// The last heartbeat; none since this process started.
     pub last: Option<Now>,
     pub boot: Option<BootId>,
+    /// As others are told. What is claimed since may wait for its turn.
     pub candidates: Vec<Candidate>,
     /// Claimed, and told to nobody.
     pub left_out: Vec<LeftOut>,
@@ -67,6 +73,7 @@ pub struct Seen {
     /// What the agent last said that it went back from.
     pub reverted: Option<Reverted>,
     deadline: Option<Boot>,
+    pace: Pace,
     /// Refusals that are to be stored.
     untold: BTreeSet<Refusal>,
 }
@@ -132,6 +139,7 @@ impl Liveness {
             unstored: BTreeSet::new(),
             offered: None,
             deadlines: BTreeSet::new(),
+            paced: BTreeSet::new(),
         }
     }
 
@@ -156,6 +164,7 @@ impl Liveness {
             observed: None,
             reverted: row.reverted.map(|reversal| reversal.report),
             deadline: None,
+            pace: Pace::default(),
             untold: BTreeSet::new(),
         };
         self.nodes.insert(key, seen);
@@ -190,8 +199,14 @@ impl Liveness {
         let key = (cluster, node);
         let mut untold: BTreeSet<Refusal> = heartbeat.refused.iter().map(Refusal::of).collect();
         untold.extend(self.nodes.get(&key).into_iter().flat_map(|seen| &seen.untold));
-        let before = self.nodes.get(&key).and_then(|seen| seen.reverted);
+        let before = self.nodes.get(&key);
         let Choice { candidates, left_out } = self.addresses.choose(&heartbeat.candidates, observed);
+        let told = before.map_or(&[][..], |seen| &seen.candidates);
+        let mut pace = before.map(|seen| seen.pace.clone()).unwrap_or_default();
+        let candidates = pace
+            .hear(told, candidates, now.boot)
+            .unwrap_or_else(|| told.to_vec());
+        self.paced.extend(pace.poll_timeout(now.boot).map(|at| (at, key)));
         let heard = Seen {
             presence: Presence::Active,
             last: Some(now),
@@ -204,8 +219,9 @@ impl Liveness {
             refused: heartbeat.refused.clone(),
             observed,
             // What is over is stored all the same.
-            reverted: heartbeat.reverted.or(before),
+            reverted: heartbeat.reverted.or(before.and_then(|seen| seen.reverted)),
             deadline: None,
+            pace,
             untold,
         };
         self.unschedule(key);
@@ -222,6 +238,10 @@ impl Liveness {
             self.deadlines.pop_first();
             self.expire(key, deadline);
             self.look_at(key, now.wall);
+        }
+        while let Some((_, key)) = self.paced.first().copied().filter(|(at, _)| *at <= now.boot) {
+            self.paced.pop_first();
+            self.take_up(key, now);
         }
         let turn = self.offered.map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.unstored.range((turn, Bound::Unbounded));
@@ -247,7 +267,23 @@ impl Liveness {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
     pub fn poll_timeout(&self) -> Option<Boot> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let next = [self.deadlines.first(), self.paced.first()];
+
+        next.into_iter().flatten().map(|(at, _)| *at).min()
+    }
+
+    /// Tells others of the addresses that have waited for long enough.
+    fn take_up(&mut self, key: Key, now: Now) {
+        let Some(seen) = self.nodes.get_mut(&key) else {
+            return;
+        };
+        match seen.pace.take_up(now.boot) {
+            Some(candidates) => seen.candidates = candidates,
+            None => self
+                .paced
+                .extend(seen.pace.poll_timeout(now.boot).map(|at| (at, key))),
+        }
+        self.look_at(key, now.wall);
     }
 
     fn expire(&mut self, key: Key, deadline: Boot) {

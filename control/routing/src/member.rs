@@ -34,7 +34,8 @@ impl Member {
 }
 
 impl Member {
-    /// Whether every document says the same of both: all but how it stands, as long as it is in force or not.
+    /// Whether every document of others says the same of both: all but how it stands, as long as it is in force or not,
+    /// and what it went back from, which is for its own config to say.
     pub fn publishes_as(&self, other: &Self) -> bool {
         let Self {
             node,
@@ -45,11 +46,11 @@ impl Member {
             seal_key,
             endpoints,
             state,
-            reverted,
+            reverted: _,
         } = self;
         let identity = (node, name, generation) == (&other.node, &other.name, &other.generation);
         let rights = (roles, labels) == (&other.roles, &other.labels);
-        let reach = (seal_key, endpoints, reverted) == (&other.seal_key, &other.endpoints, &other.reverted);
+        let reach = (seal_key, endpoints) == (&other.seal_key, &other.endpoints);
 
         identity && rights && reach && state.is_in_force() == other.state.is_in_force()
     }

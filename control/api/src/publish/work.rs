@@ -102,13 +102,14 @@ impl<'a> Work<'a> {
 
             of_cluster.map(|(_, node)| *node).collect()
         };
-        let (configs, routes, tables) = (of(&touched.configs), of(&touched.routes), of(&touched.relays));
+        let (configs, settings) = (of(&touched.configs), of(&touched.settings));
+        let (routes, tables) = (of(&touched.routes), of(&touched.relays));
         let is_large = fleet.members.len() > FULL_MESH;
         let mut gone = Vec::new();
         for (id, member) in &fleet.members {
             let due = Due {
                 // In a small cluster everybody knows every relay, leased or not.
-                config: is_whole || (is_large && configs.contains(id)),
+                config: is_whole || settings.contains(id) || (is_large && configs.contains(id)),
                 routes: is_whole || routes.contains(id),
                 table: member.has(NodeRole::Relay) && (is_whole || tables.contains(id)),
             };

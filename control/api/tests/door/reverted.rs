@@ -134,6 +134,31 @@ fn a_node_is_given_no_settings_that_it_makes_up() {
     );
 }
 
+#[test]
+fn what_a_node_says_that_it_went_back_from_is_compiled_for_it_alone() {
+    let mut desk = Controller::new(45);
+    let cluster = desk.create_cluster();
+    let (a, _) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    desk.serve_at(ALIVE);
+    let first: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+    let report = desk.mislead(a, &first);
+    desk.revert(cluster, a, report);
+    for number in 0..4_u8 {
+        let made_up = Reverted {
+            settings: Digest::of(&[number % 2]),
+            ..report
+        };
+        desk.revert(cluster, a, made_up);
+        let alone = Touched {
+            settings: [(cluster, a)].into(),
+            ..Touched::default()
+        };
+        assert_eq!(desk.touched, alone, "{number}");
+        let offered: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+        assert_eq!(addresses(&offered), [DEAD], "what it says counts for itself");
+    }
+}
+
 impl Controller {
     /// Publishes an address where nobody answers, and returns what `node` says after it has gone back to `first`.
     fn mislead(&mut self, node: NodeId, first: &SyntheticConfig) -> Reverted {

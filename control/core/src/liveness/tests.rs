@@ -51,6 +51,38 @@ fn a_node_is_what_it_is_by_now_when_time_has_jumped() {
 }
 
 #[test]
+fn addresses_that_change_all_the_time_wait_for_their_turn_and_the_newest_is_stored() {
+    let mut liveness = Liveness::new(Addresses::Routable);
+    let claim = |liveness: &mut Liveness, port: u16, now: Now| {
+        let candidate = Candidate::new(CandidateKind::Lan, v4([192, 168, 0, 1], port));
+        let change = hear(liveness, &heartbeat(&[candidate]), now);
+        liveness.handle_stored(change.as_slice());
+
+        change.and_then(|change| change.candidates)
+    };
+    let told = (1..=40).filter(|port| claim(&mut liveness, *port, at(0)).is_some());
+    assert_eq!(told.count(), 4, "a small burst at once");
+    assert_eq!(liveness.handle_timeout(at(9_999)), []);
+
+    assert_eq!(liveness.poll_timeout(), Some(at(10_000).boot));
+    let changes = liveness.handle_timeout(at(10_000));
+    let newest = vec![Candidate::new(CandidateKind::Lan, v4([192, 168, 0, 1], 40))];
+    assert_eq!(changes[0].candidates.as_ref(), Some(&newest));
+    assert_eq!(
+        liveness.handle_timeout(at(10_000)),
+        changes,
+        "it is offered until it is stored"
+    );
+    liveness.handle_stored(&changes);
+    assert_eq!(liveness.handle_timeout(at(30_000)), []);
+    assert_eq!(
+        claim(&mut liveness, 40, at(30_000)),
+        None,
+        "the same again is no news"
+    );
+}
+
+#[test]
 fn a_restarted_agent_and_a_new_version_are_changes() {
     let mut liveness = Liveness::new(Addresses::Routable);
     beat(&mut liveness, at(0));
