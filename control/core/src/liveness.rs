@@ -8,6 +8,7 @@
 //!    ▲──────────────── a heartbeat ───────┴──────────────────┘
 //! ```
 
+mod addresses;
 mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,17 +16,19 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use std::time::Duration;
 
-use protocol::document::config::{Candidate, CandidateKind, LeftOut, Unfit};
+use protocol::document::config::{Candidate, LeftOut};
 use protocol::envelope::Kind;
 use protocol::error::Code;
 use protocol::id::{BootId, ClusterId, NodeId};
 use protocol::limits::{CANDIDATES, TEXT_BYTES};
-use protocol::net::Address;
 use protocol::time::{Boot, Now, Wall};
 use protocol::wire::{Have, Heartbeat, Refused, Reverted};
 
 use crate::node::{NodeRow, Presence, Tenure};
+use addresses::Choice;
 use pace::Pace;
+
+pub use addresses::Addresses;
 
 /// The presence of every node of every cluster.
 #[derive(Clone, Debug)]
@@ -40,14 +43,6 @@ pub struct Liveness {
     deadlines: BTreeSet<(Boot, Key)>,
     /// When addresses that wait may be told.
     paced: BTreeSet<(Boot, Key)>,
-}
-
-/// Which addresses a node may publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addresses {
-    Routable,
-    /// In dev mode everything may run on one machine.
-    AlsoLoopback,
 }
 
 /// What is known of a node from its heartbeats.
@@ -391,64 +386,6 @@ impl Stored {
             self.agent_version.clone_from(&change.agent_version);
         }
     }
-}
-
-impl Addresses {
-    /// The candidates that may be published, best first: those of the heartbeat that are fit for it, and the address
-    /// its connection was seen from. Those that are not fit are left out, since an interface may have any address.
-    fn choose(self, claimed: &[Candidate], observed: Option<SocketAddr>) -> Choice {
-        let mut chosen: BTreeSet<Candidate> = BTreeSet::new();
-        let mut left_out: BTreeSet<LeftOut> = BTreeSet::new();
-        // What the controller has seen for itself counts for more than where the node found it.
-        let reflexive = observed.map(canonical).filter(|address| self.allow(*address));
-        let mut known: BTreeSet<SocketAddr> = reflexive.into_iter().collect();
-        for candidate in claimed
-            .iter()
-            .filter(|candidate| candidate.kind != CandidateKind::Reflexive)
-        {
-            let address = canonical(candidate.address.0);
-            if let Some(why) = self.unfit(address) {
-                left_out.insert(LeftOut {
-                    address: Address(address),
-                    why,
-                });
-            } else if known.insert(address) {
-                chosen.insert(Candidate::new(candidate.kind, address));
-            }
-        }
-        let room = CANDIDATES - usize::from(reflexive.is_some());
-        left_out.extend(chosen.iter().skip(room).map(|candidate| LeftOut {
-            address: candidate.address,
-            why: Unfit::TooMany,
-        }));
-        let seen = reflexive.map(|address| Candidate::new(CandidateKind::Reflexive, address));
-
-        Choice {
-            candidates: chosen.into_iter().take(room).chain(seen).collect(),
-            left_out: left_out.into_iter().collect(),
-        }
-    }
-
-    /// Whether others may be told to send to `address`.
-    pub fn allow(self, address: SocketAddr) -> bool {
-        self.unfit(address).is_none()
-    }
-
-    fn unfit(self, address: SocketAddr) -> Option<Unfit> {
-        Unfit::of(address, self == Self::AlsoLoopback)
-    }
-}
-
-/// What becomes of the addresses that a node claims.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Choice {
-    candidates: Vec<Candidate>,
-    left_out: Vec<LeftOut>,
-}
-
-/// IPv4 in IPv6 clothes is IPv4; flow and scope are no part of a candidate.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn check(heartbeat: &Heartbeat) -> Result<(), HeartbeatRefused> {

@@ -1,6 +1,7 @@
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
+use protocol::document::config::CandidateKind;
 
 use super::*;
 
@@ -168,59 +169,6 @@ fn what_is_left_out_of_what_a_node_claims_is_kept_with_its_reason_until_its_next
         "where it is seen takes a place"
     );
     assert_eq!(hear(&claimed[5..], None), "");
-}
-
-#[test]
-fn a_node_cannot_claim_what_the_controller_observes() {
-    let claimed = Candidate::new(CandidateKind::Reflexive, v4([203, 0, 113, 1], 1));
-
-    assert_eq!(Addresses::Routable.choose(&[claimed], None).candidates, []);
-}
-
-#[test]
-fn addresses_that_nobody_should_send_to_are_left_out() {
-    let v6 = |text: &str| SocketAddr::new(text.parse::<Ipv6Addr>().unwrap().into(), 1);
-    for address in [
-        v4([0, 0, 0, 0], 1),
-        v4([224, 0, 0, 1], 1),
-        v4([255, 255, 255, 255], 1),
-        v4([169, 254, 1, 1], 1),
-        v4([127, 0, 0, 1], 1),
-        v4([203, 0, 113, 1], 0),
-        v6("::"),
-        v6("::1"),
-        v6("ff02::1"),
-        v6("fe80::1"),
-        v6("::ffff:224.0.0.1"),
-        v6("::ffff:127.0.0.1"),
-    ] {
-        assert!(!Addresses::Routable.allow(address), "{address}");
-        assert_eq!(
-            Addresses::AlsoLoopback.allow(address),
-            address.ip().to_canonical().is_loopback(),
-            "{address}"
-        );
-    }
-    for address in [
-        v4([10, 0, 0, 1], 1),
-        v4([203, 0, 113, 1], 1),
-        v6("2001:db8::1"),
-        v6("fd00::1"),
-    ] {
-        assert!(Addresses::Routable.allow(address), "{address}");
-    }
-}
-
-#[test]
-fn at_most_eight_candidates_are_kept_and_the_observed_one_is_among_them() {
-    let many: Vec<Candidate> = (1..=8)
-        .map(|n| Candidate::new(CandidateKind::Lan, v4([10, 0, 0, n], 1)))
-        .collect();
-    let seen = v4([203, 0, 113, 9], 1);
-    let chosen = Addresses::Routable.choose(&many, Some(seen)).candidates;
-
-    assert_eq!(chosen.len(), CANDIDATES);
-    assert_eq!(chosen[7], Candidate::new(CandidateKind::Reflexive, seen));
 }
 
 #[test]
