@@ -20,6 +20,7 @@ use control_routing::member::Member;
 use control_routing::policy::{PolicyRow, Wanted};
 use control_routing::route::RouteRow;
 use control_routing::suspicion::{Circle, Suspect, Suspicion};
+use control_routing::tally::Tallies;
 use control_routing::trend::{Trend, Trends};
 use protocol::cbor;
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
@@ -39,6 +40,8 @@ pub struct Router {
     reselects: bool,
     trends: Trends,
     due: BTreeSet<RouteId>,
+    /// What was counted of the reports, for the routes that are wanted.
+    tallies: Tallies,
     /// Whom the last pass did not believe.
     doubted: BTreeSet<NodeId>,
     /// Who was suspect within [`QUIET`], and when last: what comes and goes is told once.
@@ -114,6 +117,7 @@ impl Router {
             reselects: false,
             trends,
             due: BTreeSet::new(),
+            tallies: Tallies::default(),
             doubted: BTreeSet::new(),
             suspects: BTreeMap::new(),
             sweep: Sweep::default(),
@@ -166,7 +170,8 @@ impl Router {
             self.due_of(node);
         }
         let observations = &evidence.observations;
-        let suspicion = Suspicion::of(observations, &self.fleet.members, &self.fleet.wanted, now.boot);
+        self.tallies.update(observations, &self.fleet.wanted, now.boot);
+        let suspicion = Suspicion::among(&self.tallies, &self.fleet.members);
         let doubted = std::mem::replace(&mut self.doubted, suspicion.observers().clone());
         let turned: Vec<NodeId> = doubted.symmetric_difference(&self.doubted).copied().collect();
         turned.into_iter().for_each(|node| self.due_of(node));
@@ -292,6 +297,7 @@ impl Router {
         let policies: Vec<PolicyRow> = self.policies.values().cloned().collect();
         let wanted = Wanted::select(self.fleet.cluster, &policies, &self.fleet.members);
         let before = std::mem::replace(&mut self.fleet.wanted, wanted);
+        self.tallies = Tallies::default();
         let wanted = &self.fleet.wanted;
         let news = wanted
             .iter()

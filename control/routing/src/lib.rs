@@ -35,5 +35,6 @@ mod retire;
 pub mod route;
 pub mod score;
 pub mod suspicion;
+pub mod tally;
 pub mod trend;
 pub mod via;

@@ -24,6 +24,8 @@ pub use excerpt::{Excerpt, LinkSaid, PathSaid, Reporting};
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
     sources: BTreeMap<NodeId, Arc<Source>>,
+    /// Reports that were taken in: each gives its source another version.
+    taken: u64,
     stats: Stats,
 }
 
@@ -147,8 +149,10 @@ impl Observations {
     /// Takes a report in. Rows about routes that do not end at `source` are counted and ignored.
     pub fn handle_report(&mut self, cluster: ClusterId, source: NodeId, report: &Report, now: Boot) -> News {
         self.stats.reports += 1;
+        self.taken += 1;
         let reporter = Arc::make_mut(self.sources.entry(source).or_default());
         reporter.prune(now);
+        reporter.version = self.taken;
         let mut news = News::default();
         for row in &report.paths {
             let is_own = row.peer != source && row.route == RouteId::between(cluster, source, row.peer);
@@ -219,6 +223,11 @@ impl Observations {
         self.sources.keys().copied()
     }
 
+    /// Everyone who said something, with a number that is another one whenever they say something again.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.sources.iter().map(|(source, said)| (*source, said.version))
+    }
+
     /// What `source` last said of every path that ends at it.
     pub fn of_reporter(&self, source: NodeId) -> impl Iterator<Item = (RouteId, Via, &PathSeen)> {
         let paths = self.sources.get(&source).map(|source| &source.paths);
@@ -279,6 +288,8 @@ struct Source {
     runs: BTreeMap<RouteId, Run>,
     links: BTreeMap<NodeId, LinkSeen>,
     carried: BTreeMap<LeaseId, CarriedSeen>,
+    /// Which of all reports was its last.
+    version: u64,
 }
 
 /// What one node last said; nothing, if it never said anything.

@@ -10,14 +10,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::id::{NodeId, RouteId};
-use protocol::limits::STANDBYS;
+use protocol::id::NodeId;
 use protocol::time::Boot;
 
 use crate::evidence::Ends;
 use crate::member::Member;
-use crate::observations::{FRESH, Observations, PathSeen};
+use crate::observations::{Observations, PathSeen};
 use crate::policy::Wanted;
+use crate::tally::{Sum, Tallies};
 
 /// Whose reports are looked at together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,11 +51,19 @@ pub struct Count {
 }
 
 impl Count {
-    /// So much at once that the far ends are to be heard first.
-    const fn is_doubtful(&self) -> bool {
-        let is_wide = self.paths >= PATHS && self.sites >= SITES;
+    fn of(sum: Sum, sites: &BTreeSet<String>) -> Self {
+        Self {
+            paths: sum.paths,
+            bad: sum.bad,
+            well: sum.well,
+            disputed: sum.disputed,
+            sites: u32::try_from(sites.len()).unwrap_or(u32::MAX),
+        }
+    }
 
-        is_wide && 100 * self.bad >= PERCENT * self.paths && 2 * self.well >= self.bad
+    /// So much at once, and so wide, that the far ends are to be heard first.
+    const fn is_doubtful(&self) -> bool {
+        self.sites >= SITES
     }
 
     const fn is_suspect(&self) -> bool {
@@ -71,34 +79,47 @@ pub struct Suspicion {
 }
 
 impl Suspicion {
-    /// Looks at what is fresh of the wanted routes.
+    /// Looks at what is fresh of the wanted routes, all of it.
     pub fn of(
         observations: &Observations,
         members: &BTreeMap<NodeId, Member>,
         wanted: &Wanted,
         now: Boot,
     ) -> Self {
-        let mut tallies: BTreeMap<Circle, Tally> = BTreeMap::new();
-        for source in observations.reporters() {
-            let tally = Tally::of(source, observations, members, wanted, now);
-            let circles = [
-                Some(Circle::Observer(source)),
-                label(members, source).map(Circle::Site),
-                Some(Circle::Cluster),
-            ];
-            for circle in circles.into_iter().flatten() {
-                tallies.entry(circle).or_default().add(&tally);
+        let mut tallies = Tallies::default();
+        tallies.update(observations, wanted, now);
+
+        Self::among(&tallies, members)
+    }
+
+    /// Looks at what is counted already.
+    pub fn among(tallies: &Tallies, members: &BTreeMap<NodeId, Member>) -> Self {
+        let mut all = Sum::default();
+        let mut by_site: BTreeMap<&str, Sum> = BTreeMap::new();
+        for (observer, tally) in tallies.iter() {
+            all.add(tally.sum);
+            if let Some(site) = label(members, observer) {
+                by_site.entry(site).or_default().add(tally.sum);
             }
         }
-        let doubtful: Vec<Suspect> = tallies
+        let single = tallies
+            .iter()
+            .map(|(observer, tally)| (Circle::Observer(observer), tally.sum));
+        let sites = by_site
             .into_iter()
-            .map(|(circle, tally)| (circle, tally.count()))
-            .filter(|(_, count)| count.is_doubtful())
-            .map(|(circle, count)| Suspect { circle, count })
-            .collect();
+            .map(|(site, sum)| (Circle::Site(site.to_owned()), sum));
+        let doubtful = single
+            .chain(sites)
+            .chain([(Circle::Cluster, all)])
+            .filter(|(_, sum)| is_much(*sum))
+            .map(|(circle, sum)| Suspect {
+                count: Count::of(sum, &sites_blamed(&circle, tallies, members)),
+                circle,
+            });
+        let doubtful: Vec<Suspect> = doubtful.filter(|suspect| suspect.count.is_doubtful()).collect();
 
         Self {
-            observers: observers(&doubtful, observations, members),
+            observers: observers(&doubtful, tallies, members),
             suspects: doubtful
                 .into_iter()
                 .filter(|suspect| suspect.count.is_suspect())
@@ -152,116 +173,55 @@ pub(crate) fn is_well(seen: &PathSeen) -> bool {
     seen.rtt_us.is_some() && seen.window > 0 && !seen.is_down()
 }
 
+/// Whether so much is called down at once, and so much of that was found well, that it matters how wide it is.
+const fn is_much(sum: Sum) -> bool {
+    sum.paths >= PATHS && 100 * sum.bad >= PERCENT * sum.paths && 2 * sum.well >= sum.bad
+}
+
+/// The sites of the far ends of what a circle calls down.
+fn sites_blamed(circle: &Circle, tallies: &Tallies, members: &BTreeMap<NodeId, Member>) -> BTreeSet<String> {
+    let is_within = |observer: NodeId| is_within(circle, observer, members);
+    let blamed: BTreeSet<NodeId> = tallies
+        .iter()
+        .filter(|(observer, _)| is_within(*observer))
+        .flat_map(|(_, tally)| tally.blamed())
+        .collect();
+    let site = |node: NodeId| label(members, node).map_or_else(|| node.to_string(), str::to_owned);
+
+    blamed.into_iter().map(site).collect()
+}
+
 fn observers(
     doubtful: &[Suspect],
-    observations: &Observations,
+    tallies: &Tallies,
     members: &BTreeMap<NodeId, Member>,
 ) -> BTreeSet<NodeId> {
-    let is_doubtful = |circle: &Circle| doubtful.iter().any(|suspect| suspect.circle == *circle);
-    if doubtful.is_empty() {
-        return BTreeSet::new();
-    }
     let is_doubted = |observer: &NodeId| {
-        is_doubtful(&Circle::Cluster)
-            || is_doubtful(&Circle::Observer(*observer))
-            || label(members, *observer).is_some_and(|site| is_doubtful(&Circle::Site(site)))
+        doubtful
+            .iter()
+            .any(|suspect| is_within(&suspect.circle, *observer, members))
     };
 
-    observations.reporters().filter(is_doubted).collect()
+    tallies
+        .iter()
+        .map(|(observer, _)| observer)
+        .filter(is_doubted)
+        .collect()
 }
 
-#[derive(Debug, Default)]
-struct Tally {
-    paths: u32,
-    bad: u32,
-    well: u32,
-    disputed: u32,
-    sites: BTreeSet<String>,
-}
-
-impl Tally {
-    /// What one observer reports. Paths that nobody decided are anybody's to invent: of each wanted route as many count as
-    /// it can have.
-    fn of(
-        source: NodeId,
-        observations: &Observations,
-        members: &BTreeMap<NodeId, Member>,
-        wanted: &Wanted,
-        now: Boot,
-    ) -> Self {
-        let mut tally = Self::default();
-        let mut last: Option<(RouteId, Option<NodeId>, usize)> = None;
-        let is_fresh = |seen: &PathSeen| now.since(seen.at) <= FRESH;
-        for (route, via, seen) in observations
-            .of_reporter(source)
-            .filter(|(.., seen)| is_fresh(seen))
-        {
-            let (far, counted) = match last {
-                Some((same, far, counted)) if same == route => (far, counted),
-                Some(_) | None => {
-                    let far = wanted
-                        .find(route)
-                        .and_then(|wanted| wanted.ends().peer_of(source));
-
-                    (far, 0)
-                }
-            };
-            last = Some((route, far, counted + 1));
-            let Some(far) = far.filter(|_| counted < PATHS_OF_ROUTE) else {
-                continue;
-            };
-            tally.paths += 1;
-            if seen.is_down() {
-                let answer = observations
-                    .path(far, route, via)
-                    .filter(|answer| is_fresh(answer));
-                tally.take_bad(seen, answer);
-                tally.sites.insert(site(members, far));
-            }
-        }
-
-        tally
-    }
-
-    /// A path is called down; `answer` is what the far end says of it.
-    fn take_bad(&mut self, seen: &PathSeen, answer: Option<&PathSeen>) {
-        let well = answer.filter(|answer| is_well(answer));
-        let is_later = well.is_some_and(|answer| Some(answer.at) >= seen.down_since);
-        self.bad += 1;
-        self.well += u32::from(well.is_some());
-        self.disputed += u32::from(is_later);
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.paths += other.paths;
-        self.bad += other.bad;
-        self.well += other.well;
-        self.disputed += other.disputed;
-        self.sites.extend(other.sites.iter().cloned());
-    }
-
-    fn count(&self) -> Count {
-        Count {
-            paths: self.paths,
-            bad: self.bad,
-            well: self.well,
-            disputed: self.disputed,
-            sites: u32::try_from(self.sites.len()).unwrap_or(u32::MAX),
-        }
+fn is_within(circle: &Circle, observer: NodeId, members: &BTreeMap<NodeId, Member>) -> bool {
+    match circle {
+        Circle::Observer(node) => *node == observer,
+        Circle::Site(site) => label(members, observer) == Some(site),
+        Circle::Cluster => true,
     }
 }
 
-fn label(members: &BTreeMap<NodeId, Member>, node: NodeId) -> Option<String> {
-    members.get(&node)?.labels.get("site").map(str::to_owned)
-}
-
-fn site(members: &BTreeMap<NodeId, Member>, node: NodeId) -> String {
-    label(members, node).unwrap_or_else(|| node.to_string())
+fn label(members: &BTreeMap<NodeId, Member>, node: NodeId) -> Option<&str> {
+    members.get(&node)?.labels.get("site")
 }
 
 /// DESIGN 5: from so many paths and sites on, and from such a share on, it is no accident of one path.
 const PATHS: u32 = 20;
 const SITES: u32 = 3;
 const PERCENT: u32 = 30;
-/// Of one route: its path and its standbys, and one that it has just left.
-const PATHS_OF_ROUTE: usize = STANDBYS + 2;
