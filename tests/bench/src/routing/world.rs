@@ -136,6 +136,9 @@ impl World {
             let mut report = report.clone();
             report.paths.retain(is_through);
             report.links.retain(|link| link.peer == relay);
+            if report.paths.is_empty() {
+                continue;
+            }
             for row in &mut report.paths {
                 (row.misses, row.drift, row.rtt_us) = (5, Drift::Failure, None);
             }
