@@ -32,6 +32,7 @@ use crate::live::Live;
 use crate::publish::Publications;
 use crate::request::effective;
 
+pub use policy::{Flaw, check as check_policies};
 pub use sight::ROUTE_STATES;
 pub use status::audit_view;
 

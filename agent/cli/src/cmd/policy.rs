@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use control_api::action::Action;
+use control_api::admin::{self, Flaw};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         }
         Command::Show { name } => show(&name, session).await,
         Command::Apply { file, dry_run, yes } => {
-            let policies = read(&file)?.policies;
+            let policies = read(&file)?;
             let is_empty = policies.is_empty();
             let input = session.scoped(json!({ "policies": policies }));
             match (dry_run, is_empty && !yes) {
@@ -143,7 +144,7 @@ async fn show(name: &str, session: &Session) -> Outcome {
     session.put(&session.printer.item(found))
 }
 
-fn read(path: &Path) -> Result<PolicyFile, Failure> {
+fn read(path: &Path) -> Result<Vec<Policy>, Failure> {
     let refuse = |why: String| Failure::usage(format!("{} holds no policies", path.display())).because(why);
     let text = match path == Path::new("-") {
         true => {
@@ -152,8 +153,44 @@ fn read(path: &Path) -> Result<PolicyFile, Failure> {
         }
         false => std::fs::read_to_string(path),
     };
+    let text = text.map_err(|error| refuse(error.to_string()))?;
+    let policies = parse(&text).map_err(refuse)?.policies;
+    admin::check_policies(&json!(policies)).map_err(|flaw| refused(path, &text, flaw))?;
 
-    parse(&text.map_err(|error| refuse(error.to_string()))?).map_err(refuse)
+    Ok(policies)
+}
+
+/// The controller would say the same, but for the line.
+fn refused(path: &Path, text: &str, flaw: Flaw) -> Failure {
+    let line = flaw.place.and_then(|place| line_of(text, place, flaw.member));
+    let at = line.map_or_else(String::new, |line| format!(":{line}"));
+    let summary = format!("{}{at}: {}", path.display(), flaw.failure.message);
+    let failure = Failure::of_code(flaw.failure.code, summary).affecting("nothing was changed");
+    let failure = match flaw.failure.why {
+        Some(why) => failure.because(why),
+        None => failure,
+    };
+
+    match flaw.failure.fix {
+        Some(fix) => failure.fixed_by(fix),
+        None => failure.fixed_by(format!(
+            "gabion policy apply --dry-run {}    (after mending it)",
+            path.display()
+        )),
+    }
+}
+
+/// The line of a member of a policy, or of the policy that has no such member: places and lines count from 1. None of JSON,
+/// which a program wrote.
+fn line_of(text: &str, place: usize, member: Option<&str>) -> Option<usize> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let policies = document.get_ref().get("policies")?.get_ref().as_array()?;
+    let policy = policies.get(place.checked_sub(1)?)?;
+    let table = policy.get_ref().as_table()?;
+    let found = member.and_then(|member| table.get(member)).unwrap_or(policy);
+    let before = text.get(..found.span().start)?;
+
+    Some(before.matches('\n').count() + 1)
 }
 
 /// JSON begins with a bracket of its own; a TOML array of tables begins with two.
@@ -215,6 +252,38 @@ mod tests {
         }
         assert_eq!(parse("").unwrap().policies.len(), 0);
         assert_eq!(parse("[]").unwrap().policies.len(), 0);
+    }
+
+    #[test]
+    fn what_a_policy_cannot_mean_is_refused_with_its_line() {
+        let good = "[[policies]]\nname = 'web'\nsource = 'a=b'\ntarget = '*'\n";
+        let cases = [
+            (
+                "name = 'x'\nsource = '*'\ntarget = 'site'\n",
+                9,
+                "the target \"site\"",
+            ),
+            (
+                "cadence = 'often'\nname = 'x'\nsource = '*'\ntarget = '*'\n",
+                7,
+                "the cadence",
+            ),
+            (
+                "name = 'web'\nsource = '*'\ntarget = '*'\n",
+                7,
+                "the name of another",
+            ),
+        ];
+        for (second, line, said) in cases {
+            let text = format!("{good}\n[[policies]]\n{second}");
+            let flaw = admin::check_policies(&json!(parse(&text).unwrap().policies)).unwrap_err();
+            let refused = refused(Path::new("mesh.toml"), &text, flaw);
+
+            assert_eq!(refused.exit, crate::exit::Exit::Usage);
+            let place = format!("mesh.toml:{line}: policy 2");
+            assert!(refused.summary.starts_with(&place), "{}", refused.summary);
+            assert!(refused.summary.contains(said), "{}", refused.summary);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use protocol::error::Code;
 use protocol::id::ClusterId;
 use serde_json::{Value, json};
 
-use super::input::{OfCluster, Policies};
+use super::input::{OfCluster, Policies, Policy};
 use super::paths::Scene;
 use super::{Reading, resolve, show};
 use crate::failure::Failure;
@@ -125,28 +125,73 @@ fn shift_view(fleet: &Fleet, shift: &Shift) -> Value {
     })
 }
 
+/// Where in a list of policies something is wrong, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// Of the policy, from 1 on; none if it is the list.
+    pub place: Option<usize>,
+    /// Of the policy, as it is written.
+    pub member: Option<&'static str>,
+    pub failure: Failure,
+}
+
+/// Whether these policies could be stored, as far as they themselves tell: for who has the file and can say which line it is.
+pub fn check(policies: &Value) -> Result<(), Flaw> {
+    let policies: Vec<Policy> = serde_json::from_value(policies.clone()).map_err(|error| Flaw {
+        place: None,
+        member: None,
+        failure: Failure::new(Code::InvalidRequest, "these are no policies").because(error.to_string()),
+    })?;
+
+    parsed(ClusterId::from_bytes([0; 16]), &policies).map(drop)
+}
+
 /// The policies as they would be stored; the first that cannot be is refused by its place and name.
 fn rows(cluster: ClusterId, input: &Policies) -> Result<Vec<PolicyRow>, Failure> {
-    if input.policies.len() > POLICIES {
-        return Err(Failure::new(
+    parsed(cluster, &input.policies).map_err(|flaw| flaw.failure)
+}
+
+fn parsed(cluster: ClusterId, policies: &[Policy]) -> Result<Vec<PolicyRow>, Flaw> {
+    if policies.len() > POLICIES {
+        let failure = Failure::new(
             Code::ValidationFailed,
-            format!("{} policies are too many", input.policies.len()),
-        )
-        .because(format!("a cluster has at most {POLICIES}"))
-        .fixed_by("select more nodes with each policy: a selector may name several labels, or '*'"));
+            format!("{} policies are too many", policies.len()),
+        );
+
+        return Err(Flaw {
+            place: None,
+            member: None,
+            failure: failure
+                .because(format!("a cluster has at most {POLICIES}"))
+                .fixed_by("select more nodes with each policy: a selector may name several labels, or '*'"),
+        });
     }
     let mut names = BTreeSet::new();
     let mut rows = Vec::new();
-    for (place, policy) in (1..).zip(&input.policies) {
-        let of_policy = |failure: Failure| failure.within(format!("policy {place} ({:?})", policy.name));
+    for (place, policy) in (1..).zip(policies) {
+        let flaw = |(member, failure): (&'static str, Failure)| Flaw {
+            place: Some(place),
+            member: Some(member),
+            failure,
+        };
+        let of_policy = |(member, failure): (&'static str, Failure)| {
+            let failure = failure.within(format!("policy {place} ({:?})", policy.name));
+
+            flaw((member, failure))
+        };
         let row = row(cluster, policy).map_err(of_policy)?;
         if !names.insert(row.name.clone()) {
-            return Err(Failure::new(
+            let failure = Failure::new(
                 Code::ValidationFailed,
                 format!("policy {place} has the name of another: {:?}", policy.name),
-            )
-            .because("a policy is known by its name")
-            .fixed_by("give each policy a name of its own"));
+            );
+
+            return Err(flaw((
+                "name",
+                failure
+                    .because("a policy is known by its name")
+                    .fixed_by("give each policy a name of its own"),
+            )));
         }
         rows.push(row);
     }
@@ -154,14 +199,17 @@ fn rows(cluster: ClusterId, input: &Policies) -> Result<Vec<PolicyRow>, Failure>
     Ok(rows)
 }
 
-fn row(cluster: ClusterId, policy: &super::input::Policy) -> Result<PolicyRow, Failure> {
+/// The member that cannot be used, and why.
+fn row(cluster: ClusterId, policy: &Policy) -> Result<PolicyRow, (&'static str, Failure)> {
+    let of = |member| move |failure| (member, failure);
+
     Ok(PolicyRow {
         cluster,
-        name: resolve::value("the policy's name", &policy.name)?,
+        name: resolve::value("the policy's name", &policy.name).map_err(of("name"))?,
         priority: policy.priority,
-        source: resolve::value("the source", &policy.source)?,
-        target: resolve::value("the target", &policy.target)?,
-        cadence: cadence(policy.cadence.as_deref())?,
+        source: resolve::value("the source", &policy.source).map_err(of("source"))?,
+        target: resolve::value("the target", &policy.target).map_err(of("target"))?,
+        cadence: cadence(policy.cadence.as_deref()).map_err(of("cadence"))?,
     })
 }
 
