@@ -214,7 +214,9 @@ impl Liveness {
             refused: heartbeat.refused.clone(),
             observed,
             // What is over is stored all the same.
-            reverted: heartbeat.reverted.or(before.and_then(|seen| seen.reverted)),
+            reverted: heartbeat
+                .reverted
+                .or_else(|| before.and_then(|seen| seen.reverted)),
             deadline: None,
             pace,
             untold,

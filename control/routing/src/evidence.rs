@@ -7,7 +7,6 @@ use protocol::time::Boot;
 
 use crate::decide::Snapshot;
 use crate::observations::{FRESH, LinkSeen, LinksOf, PathSeen, Sight};
-use crate::suspicion::is_well;
 use crate::via::Via;
 
 /// The ends of a route: the only ones whose word on it counts.
@@ -75,11 +74,14 @@ impl Evidence {
         now: Boot,
     ) -> Self {
         let links = links.map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
-        let is_well =
-            |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) <= FRESH && is_well(seen));
+        let is_contradicted = |end: usize| {
+            let pair = probes[end].zip(probes[1 - end]);
+
+            pair.is_some_and(|(seen, other)| other.contradicts(seen, now))
+        };
         // What was said long ago does not stand against what the other end says now.
         let is_old = |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) > FRESH);
-        let is_doubted = |end: usize| is_well(1 - end) && (is_old(end) || doubted[end]);
+        let is_doubted = |end: usize| is_contradicted(end) && (is_old(end) || doubted[end]);
         let blamed = [0, 1]
             .into_iter()
             .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));

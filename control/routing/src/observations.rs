@@ -56,6 +56,8 @@ pub struct PathSeen {
     pub window: u8,
     pub misses: u16,
     pub at: Boot,
+    /// When the newest answer came, as far as the reporter tells; none if there was none, or from one that tells no age.
+    pub answered_at: Option<Boot>,
     /// Since when it is called down without a break; none if it is not.
     pub down_since: Option<Boot>,
 }
@@ -69,6 +71,39 @@ impl PathSeen {
     /// Whether the reporter's probes go unanswered, be it for the path or for a peer that is heard on none.
     pub const fn is_silent(&self) -> bool {
         self.misses >= DOWN_MISSES
+    }
+
+    /// Whether it stands against `ill`, which the other end says of the same path: answers came since that was said first,
+    /// or so lately that the other end may know no better yet. A standby that rests is probed more rarely than told of.
+    pub fn contradicts(&self, ill: &Self, now: Boot) -> bool {
+        let is_recent = now.since(self.found_at()) <= FRESH;
+
+        self.is_well() && now.since(self.at) <= FRESH && (is_recent || self.has_answered_since(ill))
+    }
+
+    /// Whether answers came since `ill` was said first.
+    pub fn has_answered_since(&self, ill: &Self) -> bool {
+        Some(self.found_at()) >= ill.down_since
+    }
+
+    /// How long it goes on to contradict `ill`, as it does now.
+    pub(crate) fn stands_until(&self, ill: &Self) -> Boot {
+        let counts_from = match self.has_answered_since(ill) {
+            true => self.at,
+            false => self.at.min(self.found_at()),
+        };
+
+        counts_from.after(FRESH)
+    }
+
+    /// Answered, and blamed by nobody.
+    pub fn is_well(&self) -> bool {
+        self.rtt_us.is_some() && self.window > 0 && !self.is_down()
+    }
+
+    /// When it was found to be so. An agent that tells no age of its answers is taken at its word when it speaks.
+    fn found_at(&self) -> Boot {
+        self.answered_at.unwrap_or(self.at)
     }
 
     /// Whether the reporter blames the path itself.
@@ -354,6 +389,7 @@ impl Source {
             window: row.window,
             misses: row.misses,
             at: now,
+            answered_at: row.answered_ms.map(|age| Boot(now.0.saturating_sub(age))),
             down_since: None,
         };
         let before = self.paths.get(&key);

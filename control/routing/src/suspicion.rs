@@ -15,7 +15,7 @@ use protocol::time::Boot;
 
 use crate::evidence::Ends;
 use crate::member::Member;
-use crate::observations::{Observations, PathSeen};
+use crate::observations::Observations;
 use crate::policy::Wanted;
 use crate::tally::{Sum, Tallies};
 
@@ -42,7 +42,7 @@ pub struct Count {
     pub paths: u32,
     /// Called down.
     pub bad: u32,
-    /// Of these, those that the far end last found well, be it before.
+    /// Of these, those that the far end last found well, be it before, as long as that is not old.
     pub well: u32,
     /// Of these, those that the far end has found well since.
     pub disputed: u32,
@@ -166,11 +166,6 @@ impl Suspicion {
     pub fn suspects(&self) -> &[Suspect] {
         &self.suspects
     }
-}
-
-/// Answered, and blamed by nobody.
-pub(crate) fn is_well(seen: &PathSeen) -> bool {
-    seen.rtt_us.is_some() && seen.window > 0 && !seen.is_down()
 }
 
 /// Whether so much is called down at once, and so much of that was found well, that it matters how wide it is.

@@ -9,7 +9,6 @@ use protocol::time::Boot;
 
 use crate::observations::{FRESH, Observations, PathSeen};
 use crate::policy::Wanted;
-use crate::suspicion::is_well;
 
 /// The counts of every observer. They hold for one set of wanted routes, and for copies of one store of observations.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +36,7 @@ pub(crate) struct Sum {
     pub(crate) paths: u32,
     /// Called down.
     pub(crate) bad: u32,
-    /// Of these, those that the far end last found well, be it before.
+    /// Of these, those that the far end last found well, be it before, as long as that is not old.
     pub(crate) well: u32,
     /// Of these, those that the far end has found well since.
     pub(crate) disputed: u32,
@@ -154,9 +153,9 @@ impl Tally {
             self.until = self.until.min(seen.at.after(FRESH));
             if seen.is_down() {
                 let answer = observations.path(far, route, via);
-                let answer = answer.filter(|answer| is_fresh(answer));
+                let answer = answer.filter(|answer| answer.contradicts(seen, now));
                 if let Some(answer) = answer {
-                    self.until = self.until.min(answer.at.after(FRESH));
+                    self.until = self.until.min(answer.stands_until(seen));
                 }
                 sum.take_bad(seen, answer);
             }
@@ -167,10 +166,9 @@ impl Tally {
 }
 
 impl Sum {
-    /// A path is called down; `answer` is what the far end says of it.
-    fn take_bad(&mut self, seen: &PathSeen, answer: Option<&PathSeen>) {
-        let well = answer.filter(|answer| is_well(answer));
-        let is_later = well.is_some_and(|answer| Some(answer.at) >= seen.down_since);
+    /// A path is called down; `well` is what the far end says to the contrary.
+    fn take_bad(&mut self, seen: &PathSeen, well: Option<&PathSeen>) {
+        let is_later = well.is_some_and(|well| well.has_answered_since(seen));
         self.bad += 1;
         self.well += u32::from(well.is_some());
         self.disputed += u32::from(is_later);

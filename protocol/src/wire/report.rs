@@ -81,6 +81,9 @@ pub struct PathObservation {
     /// Misses in a row up to now.
     #[n(12)]
     pub misses: u16,
+    /// Age of the newest answer, in milliseconds; none without an answer, and from agents before it was defined.
+    #[n(13)]
+    pub answered_ms: Option<u64>,
 }
 
 /// How the effective path compares with the decided one.

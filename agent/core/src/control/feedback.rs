@@ -355,6 +355,7 @@ mod tests {
             lost_in: 0,
             window: 20,
             misses: if is_good { 0 } else { 5 },
+            answered_ms: None,
         }
     }
 }

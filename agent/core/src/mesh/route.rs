@@ -365,7 +365,7 @@ impl Route {
         let observed = self
             .shown()
             .filter(|track| track.is_judged(is_judged(track.first_hop)))
-            .map(|track| track.observe(&self.standing, track.tag == self.active))
+            .map(|track| track.observe(&self.standing, track.tag == self.active, now))
             .collect();
         let switches = std::mem::take(&mut self.switches)
             .into_iter()

@@ -65,6 +65,9 @@ fn a_switch_is_reported_at_once_with_its_cause() {
     assert_eq!(relayed.expected_hops, [node(A), node(R), node(B)]);
     assert_eq!(relayed.observed_hops, relayed.expected_hops);
     assert_eq!((relayed.drift, relayed.active), (Drift::None, true));
+    let age = |path: &protocol::wire::PathObservation| path.answered_ms.expect("both were answered");
+    assert!((850..1_400).contains(&age(direct)), "{} ms", age(direct));
+    assert!(age(relayed) < 400, "{} ms", age(relayed));
     assert!(
         world
             .with(A, |mesh, now| mesh.take_report(now))

@@ -3,7 +3,7 @@
 use protocol::document::routes::Path;
 use protocol::frame::{PathTag, ProbeReply, RefusalReason};
 use protocol::id::{NodeId, RouteId};
-use protocol::time::Boot;
+use protocol::time::{Boot, millis};
 use protocol::wire::{Drift, PathObservation};
 
 use super::probe::{Health, Probe, Reply};
@@ -202,7 +202,7 @@ impl Track {
         }
     }
 
-    pub(super) fn observe(&self, standing: &Standing, active: bool) -> PathObservation {
+    pub(super) fn observe(&self, standing: &Standing, active: bool, now: Boot) -> PathObservation {
         let ends = (standing.us, standing.peer);
         let loss = self.probe.loss();
         let rtt = self.probe.rtt().map(|rtt| rtt.as_micros());
@@ -221,6 +221,7 @@ impl Track {
             lost_in: loss.back,
             window: loss.of,
             misses: self.probe.misses(),
+            answered_ms: self.probe.answered_at().map(|at| millis(now.since(at))),
         }
     }
 

@@ -120,6 +120,7 @@ pub(crate) fn answered(cluster: ClusterId, from: NodeId, to: NodeId) -> PathObse
         lost_in: 0,
         window: 20,
         misses: 0,
+        answered_ms: None,
     }
 }
 

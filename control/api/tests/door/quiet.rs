@@ -59,6 +59,7 @@ fn only_what_becomes_worse_asks_for_a_pass_at_once() {
         lost_in: 0,
         window: 20,
         misses,
+        answered_ms: None,
     };
     let now = desk.world.now.boot;
     let mut report = |misses: u16, drift: Drift| {

@@ -218,6 +218,7 @@ fn unanswered(cluster: ClusterId, from: NodeId, to: NodeId, path: Path) -> PathO
         lost_out: 20,
         lost_in: 20,
         misses: 20,
+        answered_ms: None,
         ..answered(cluster, from, to)
     }
 }

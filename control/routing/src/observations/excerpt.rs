@@ -53,6 +53,10 @@ pub struct PathSaid {
     pub misses: u16,
     #[n(9)]
     pub at: Boot,
+    #[n(10)]
+    pub answered_at: Option<Boot>,
+    #[n(11)]
+    pub down_since: Option<Boot>,
 }
 
 /// What it last said of one link.
@@ -143,6 +147,8 @@ impl PathSaid {
             window: seen.window,
             misses: seen.misses,
             at: seen.at,
+            answered_at: seen.answered_at,
+            down_since: seen.down_since,
         }
     }
 
@@ -159,7 +165,8 @@ impl PathSaid {
             window: self.window,
             misses: self.misses,
             at: self.at,
-            down_since: None,
+            answered_at: self.answered_at,
+            down_since: self.down_since,
         }
     }
 }

@@ -217,6 +217,7 @@ fn row(source: u8, peer: u8, path: Path, rtt_us: u32) -> PathObservation {
         lost_in: 0,
         window: 20,
         misses: 0,
+        answered_ms: None,
     }
 }
 

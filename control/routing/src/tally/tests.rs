@@ -24,7 +24,7 @@ proptest! {
                 0 => seen.forget(node(from)),
                 1 => now = now.after(FRESH),
                 2 => seen.handle_timeout(now),
-                _ => say(&mut seen, (from, to), relay, state, now),
+                _ => say(&mut seen, (from, to), relay, (state, AGES[usize::from(step) % AGES.len()]), now),
             }
             // Not after each: several reports may be in one pass.
             if pause % 3 > 0 {
@@ -38,19 +38,48 @@ proptest! {
 #[test]
 fn a_far_end_that_answers_is_counted_where_it_is_blamed_and_nothing_else_is_counted_again() {
     let (mut seen, wanted, mut kept) = (Observations::default(), wanted(), Tallies::default());
-    say(&mut seen, (1, 2), 0, 4, Boot(0));
+    say(&mut seen, (1, 2), 0, (4, None), Boot(0));
     kept.update(&seen, &wanted, Boot(0));
     assert_eq!(kept.observers[&node(1)].sum.disputed, 0);
     let blamers = BTreeSet::from([node(1)]);
     assert_eq!(kept.blamers, BTreeMap::from([(node(2), blamers)]));
 
-    say(&mut seen, (2, 1), 0, 0, Boot(1));
+    say(&mut seen, (2, 1), 0, (0, None), Boot(1));
     kept.update(&seen, &wanted, Boot(1));
     assert_eq!(kept.observers[&node(1)].sum.disputed, 1);
     seen.forget(node(1));
     kept.update(&seen, &wanted, Boot(2));
 
     assert!(kept.blamers.is_empty() && !kept.observers.contains_key(&node(1)));
+}
+
+#[test]
+fn what_a_resting_far_end_found_before_the_trouble_contradicts_nobody() {
+    let (mut seen, wanted, mut kept) = (Observations::default(), wanted(), Tallies::default());
+    let mut counts = |seen: &Observations, now: u64| {
+        kept.update(seen, &wanted, Boot(now));
+        let sum = kept.observers[&node(1)].sum;
+
+        (sum.bad, sum.well, sum.disputed)
+    };
+    // The path dies at 100 s; the far end probes it every 20 s, and had its last answer at 92 s.
+    say(&mut seen, (1, 2), 0, (4, None), Boot(101_000));
+    say(&mut seen, (2, 1), 0, (0, Some(10_000)), Boot(102_000));
+    assert_eq!(
+        counts(&seen, 102_000),
+        (1, 1, 0),
+        "it may know no better yet, and is no contradiction"
+    );
+    assert_eq!(counts(&seen, 107_000), (1, 1, 0));
+    say(&mut seen, (1, 2), 0, (4, None), Boot(107_001));
+    say(&mut seen, (2, 1), 0, (0, Some(15_001)), Boot(107_001));
+    assert_eq!(counts(&seen, 107_001), (1, 0, 0), "and has no say any more");
+
+    say(&mut seen, (2, 1), 0, (0, Some(500)), Boot(112_000));
+    assert_eq!(counts(&seen, 112_000), (1, 1, 1), "this is one");
+    say(&mut seen, (1, 2), 0, (4, None), Boot(127_000));
+    say(&mut seen, (2, 1), 0, (0, Some(15_500)), Boot(127_000));
+    assert_eq!(counts(&seen, 127_500), (1, 1, 1), "however rarely it is probed");
 }
 
 /// Observer by observer: its sum, and whom it blames. Nothing is left out and nothing is remembered.
@@ -78,8 +107,8 @@ fn walk(seen: &Observations, wanted: &Wanted, now: Boot) -> Counts {
             };
             sum.paths += 1;
             if said.is_down() {
-                let answer = seen.path(far, route, via).filter(|answer| is_fresh(answer));
-                sum.take_bad(said, answer);
+                let answer = seen.path(far, route, via);
+                sum.take_bad(said, answer.filter(|answer| answer.contradicts(said, now)));
                 blamed.insert(far);
             }
         }
@@ -93,7 +122,13 @@ fn walk(seen: &Observations, wanted: &Wanted, now: Boot) -> Counts {
 }
 
 /// One end says of one path how it is: well, missing a probe, silent, or at fault.
-fn say(seen: &mut Observations, (from, to): (u8, u8), relay: u8, state: u8, now: Boot) {
+fn say(
+    seen: &mut Observations,
+    (from, to): (u8, u8),
+    relay: u8,
+    (state, answered_ms): (u8, Option<u64>),
+    now: Boot,
+) {
     let path = match relay {
         0 => Path::Direct,
         _ => Path::Relay {
@@ -117,6 +152,7 @@ fn say(seen: &mut Observations, (from, to): (u8, u8), relay: u8, state: u8, now:
         lost_in: 0,
         window: 20,
         misses: [0, 0, 1, 3, 3][usize::from(state)],
+        answered_ms,
     };
     let report = Report {
         paths: vec![row],
@@ -152,3 +188,5 @@ fn node(number: u8) -> NodeId {
 
 const CLUSTER: ClusterId = ClusterId::from_bytes([0xC0; 16]);
 const NODES: u8 = 5;
+/// Of the newest answer, in milliseconds; one speaks before it is defined.
+const AGES: [Option<u64>; 5] = [None, Some(0), Some(4_000), Some(14_000), Some(25_000)];

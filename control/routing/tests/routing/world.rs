@@ -374,5 +374,6 @@ pub(crate) fn observation(
         lost_in: lost,
         window: 20,
         misses: if rtt_us.is_some() { 0 } else { 5 },
+        answered_ms: None,
     }
 }

@@ -115,6 +115,7 @@ impl World {
                 lost_in: 0,
                 window: 20,
                 misses: 0,
+                answered_ms: None,
             });
             let relay = path.relay().expect("relayed");
             if !report.links.iter().any(|link| link.peer == relay) {

@@ -577,6 +577,7 @@ fn bad_report() -> Report {
         lost_in: 20,
         window: 20,
         misses: 9,
+        answered_ms: None,
     };
 
     Report {
