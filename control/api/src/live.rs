@@ -132,9 +132,12 @@ impl Live {
     fn restore_node(&mut self, row: &NodeRow, now: Now) {
         let key = (row.cluster, row.id);
         if row.tenure == Tenure::Revoked {
+            let was_known = self.liveness.get(row.cluster, row.id).is_some();
             self.liveness.restore(row, now);
             self.unacknowledged.remove(&key);
-            if let Some(life) = self.clusters.get_mut(&row.cluster) {
+            // Once: what all others said is looked through for it, and the row stays.
+            let life = self.clusters.get_mut(&row.cluster);
+            if let Some(life) = life.filter(|life| was_known || life.nodes.contains_key(&row.id)) {
                 life.forget(row.id);
             }
             return;

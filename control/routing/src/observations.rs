@@ -233,9 +233,7 @@ impl Observations {
 
     /// Drops what a node said and what others said of their links to it.
     pub fn forget(&mut self, node: NodeId) {
-        if self.sources.remove(&node).is_none() {
-            return;
-        }
+        self.sources.remove(&node);
         for source in self.sources.values_mut() {
             if source.links.contains_key(&node) {
                 Arc::make_mut(source).links.remove(&node);

@@ -193,6 +193,25 @@ fn a_node_that_is_forgotten_leaves_nothing() {
     assert_eq!(seen.path(node(2), route(1, 2), Via::Direct), None);
 }
 
+#[test]
+fn a_node_that_never_spoke_is_forgotten_like_any_other() {
+    let mut seen = Observations::default();
+    let link = LinkObservation {
+        peer: node(2),
+        connected: true,
+        rtt_us: Some(1),
+        reached: None,
+    };
+    let report = Report {
+        links: vec![link],
+        ..Report::default()
+    };
+    seen.handle_report(CLUSTER, node(1), &report, Boot(0));
+    seen.forget(node(2));
+
+    assert_eq!(seen.link(node(1), node(2)), None);
+}
+
 fn take(seen: &mut Observations, source: u8, paths: Vec<PathObservation>, at: u64) -> News {
     let report = Report {
         paths,
