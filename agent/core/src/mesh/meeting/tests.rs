@@ -145,29 +145,47 @@ proptest! {
     /// them, and never at what only one of the two says.
     #[test]
     fn no_liar_makes_us_dial_often_or_where_he_likes(
-        words in prop::collection::vec((0_u64..2_000, 0_u8..4, 1_u16..5, 1_u16..5), 1..400)
+        words in prop::collection::vec((0_u64..2_000, 0_u8..4, 1_u16..6, 4_u16..9), 1..400)
     ) {
         let mut end = End::new(LOW, HIGH);
         end.ground(Some(ground(20)), Boot(0));
-        let mut now = 0;
+        let (mut now, mut claims, mut sights) = (0, Vec::new(), Vec::new());
         for (pause, word, claimed, seen) in words {
             now += pause;
             end.run_to(now);
             let asked = end.said.last().map_or(0, |(_, meet)| meet.number);
+            if word < 2 {
+                claims.push((now, address(claimed)));
+            }
             match word {
                 0 => end.hear(ask(now), vec![address(claimed)], Boot(now)),
                 1 => end.hear(agreement(asked), vec![address(claimed)], Boot(now)),
-                2 => end.meetings.handle_seen(HIGH, path(), address(seen)),
+                2 => {
+                    sights.push((now, address(seen)));
+                    end.meetings.handle_seen(HIGH, path(), address(seen));
+                }
                 _ => end.ground(Some(ground(u64::from(claimed) * 300)), Boot(now)),
             }
         }
         end.run_to(now + 60_000);
-        // Ours and theirs together: what is dialled is bounded once more, with all other dials, by the neighbour's own
-        // count (see `links/dial.rs`).
-        let theirs: Vec<u64> = end.said.iter().filter(|(_, meet)| meet.agreed).map(|(at, _)| *at).collect();
+
+        // Of all dials for this neighbour, ours included, its own count lets through no more (see `links/dial.rs`).
+        let theirs: Vec<u64> = end.dialled_for.iter().filter(|(_, agreed)| *agreed).map(|(at, _)| *at).collect();
         prop_assert!(theirs.windows(4).all(|four| four[3] - four[0] >= 60_000), "{theirs:?}");
-        prop_assert!(end.dials.len() <= end.said.len());
-        prop_assert!(end.dials.iter().all(|(_, vouched)| vouched.len() <= 1));
+        let asked = end.said.iter().filter(|(_, meet)| !meet.agreed).count();
+        prop_assert!(end.dials.len() - theirs.len() <= asked, "one dial for each time that we asked");
+        for (at, vouched) in &end.dials {
+            prop_assert!(vouched.len() <= 1, "{vouched:?}");
+            let within = |said: &[(u64, SocketAddr)], address: SocketAddr| {
+                let of_meeting = said.iter().filter(|(when, _)| (at.saturating_sub(8_000)..=*at).contains(when));
+
+                of_meeting.map(|(_, said)| *said).any(|said| said == address)
+            };
+            for address in vouched.iter().copied() {
+                prop_assert!(within(&claims, address), "the neighbour did not claim {address} at {at}");
+                prop_assert!(within(&sights, address), "the relay did not see it at {address} at {at}");
+            }
+        }
     }
 }
 
@@ -179,6 +197,8 @@ struct End {
     said: Vec<(u64, Meet)>,
     looked: Vec<u64>,
     dials: Vec<(u64, Vec<SocketAddr>)>,
+    /// When, and whether the other end had asked for it.
+    dialled_for: Vec<(u64, bool)>,
 }
 
 impl End {
@@ -190,6 +210,7 @@ impl End {
             said: Vec::new(),
             looked: Vec::new(),
             dials: Vec::new(),
+            dialled_for: Vec::new(),
         }
     }
 
@@ -222,7 +243,11 @@ impl End {
     fn take(&mut self, now: Boot) {
         while let Some(effect) = self.meetings.poll_effect() {
             match effect {
-                MeetingEffect::Dial { vouched, .. } => self.dials.push((now.0, vouched)),
+                MeetingEffect::Dial { vouched, .. } => {
+                    let (_, last) = self.said.last().expect("a meeting is agreed on first");
+                    self.dialled_for.push((now.0, last.agreed));
+                    self.dials.push((now.0, vouched));
+                }
                 MeetingEffect::Look { .. } => self.looked.push(now.0),
                 MeetingEffect::Say { meet, .. } => self.said.push((now.0, meet)),
             }
