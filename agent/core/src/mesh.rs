@@ -187,9 +187,7 @@ impl Mesh {
     /// A connection came up: one that this node dialled, or one that it accepted.
     pub fn handle_link_up(&mut self, up: LinkUp, now: Boot) {
         self.turn(now);
-        self.links
-            .handle_link_up(up.link, (up.peer, up.dialled_by_us), &mut self.rng, now);
-        self.links.handle_address(up.link, up.address);
+        self.links.handle_link_up(up, &mut self.rng, now);
         if self.is_revoked(up.peer) {
             self.links.close_all(up.peer, CloseReason::Revoked, now);
         } else {
@@ -240,6 +238,11 @@ impl Mesh {
     /// The transport's own estimate of a connection's round trip.
     pub fn handle_link_rtt(&mut self, link: LinkId, rtt: Duration) {
         self.links.handle_rtt(link, rtt);
+    }
+
+    /// Where the transport sends to on a connection by now; QUIC lets an end move.
+    pub fn handle_link_place(&mut self, link: LinkId, address: SocketAddr) {
+        self.links.handle_place(link, address);
     }
 
     /// Time has come to [`poll_timeout`](Self::poll_timeout), or anything else woke the host.

@@ -325,8 +325,9 @@ impl Drive {
     fn beat(&mut self, now: Now) {
         counters::links(self.world.links.len(), self.world.links.drops());
         if let Some(mesh) = &mut self.mesh {
-            for (link, rtt) in self.world.links.round_trips() {
+            for (link, rtt, place) in self.world.links.measured() {
                 mesh.handle_link_rtt(link, rtt);
+                mesh.handle_link_place(link, place);
             }
             counters::mesh(mesh.stats());
         }

@@ -5,6 +5,7 @@ mod dial;
 mod flow_out;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use agent_core::mesh::effect::{CloseReason, LinkId};
@@ -103,9 +104,13 @@ impl Links {
             .collect()
     }
 
-    /// The transport's own estimate of every connection's round trip.
-    pub(crate) fn round_trips(&self) -> Vec<(LinkId, Duration)> {
-        let of = |(id, link): (&LinkId, &Link)| (*id, link.connection.rtt());
+    /// The transport's own estimate of every connection's round trip, and where it sends to.
+    pub(crate) fn measured(&self) -> Vec<(LinkId, Duration, SocketAddr)> {
+        let of = |(id, link): (&LinkId, &Link)| {
+            let connection = &link.connection;
+
+            (*id, connection.rtt(), connection.remote_address())
+        };
 
         self.live.iter().map(of).collect()
     }

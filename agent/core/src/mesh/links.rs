@@ -18,6 +18,7 @@ use protocol::id::NodeId;
 use protocol::time::Boot;
 use rand::Rng;
 
+use super::LinkUp;
 use super::effect::{CloseReason, LinkId};
 use super::probe::{Judged, Reply};
 use super::view::LinkView;
@@ -102,14 +103,8 @@ impl Links {
     }
 
     /// A handshake is through, whoever began it.
-    pub(super) fn handle_link_up(
-        &mut self,
-        link: LinkId,
-        end: (NodeId, bool),
-        rng: &mut impl Rng,
-        now: Boot,
-    ) {
-        let (peer, dialled_by_us) = end;
+    pub(super) fn handle_link_up(&mut self, up: LinkUp, rng: &mut impl Rng, now: Boot) {
+        let LinkUp { link, peer, .. } = up;
         if self.by_link.len() >= LINKS {
             self.effects.push_back(LinkEffect::Close {
                 peer,
@@ -120,9 +115,7 @@ impl Links {
         }
         self.by_link.insert(link, peer);
         let chance = Chance::draw(rng);
-        self.with(peer, |neighbour| {
-            neighbour.handle_up(link, dialled_by_us, chance, now)
-        });
+        self.with(peer, |neighbour| neighbour.handle_up(up, chance, now));
     }
 
     /// Returns whose connection it was. It may have been forgotten already.
@@ -146,11 +139,11 @@ impl Links {
         }
     }
 
-    /// Where the far end of a connection is.
-    pub(super) fn handle_address(&mut self, link: LinkId, address: SocketAddr) {
+    /// Where the transport sends to on a connection by now.
+    pub(super) fn handle_place(&mut self, link: LinkId, address: SocketAddr) {
         let peer = self.by_link.get(&link);
         if let Some(neighbour) = peer.and_then(|peer| self.peers.get_mut(peer)) {
-            neighbour.handle_address(link, address);
+            neighbour.handle_place(link, address);
         }
     }
 
@@ -232,7 +225,7 @@ impl Links {
         self.peers.get(&peer).is_none_or(Neighbour::is_sought)
     }
 
-    /// Where `peer` is, if it is connected.
+    /// Where `peer` answered a handshake, if it is connected and still there.
     pub(super) fn address(&self, peer: NodeId) -> Option<SocketAddr> {
         self.peers.get(&peer).and_then(Neighbour::address)
     }

@@ -88,7 +88,9 @@ impl Mesh {
         Ok(())
     }
 
-    /// As a relay, tells an end of a lease where the other end is: that is where somebody answered a handshake.
+    /// As a relay, tells an end of a lease where the other end is: that is where somebody answered a handshake, and
+    /// nothing if its packets come from elsewhere since. That elsewhere is not told: the end could have forged it, and
+    /// would be the relay's word and its own.
     pub(super) fn take_look(&mut self, from: NodeId, link: LinkId, path: PathTag, now: Boot) {
         if !self.heard.takes_look(from, now) {
             return;

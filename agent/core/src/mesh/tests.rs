@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use effect::{Event, Refusal, RelayPause};
-use world::{World, decision, lease, node, routes, table, via};
+use world::{World, address, decision, lease, node, routes, table, via};
 
 #[test]
 fn traffic_leaves_a_path_that_is_cut_in_silence() {

@@ -180,6 +180,20 @@ async fn a_link_that_is_closed_says_why_and_is_forgotten() {
     assert_eq!(two.links.len(), 0);
 }
 
+#[tokio::test]
+async fn a_link_is_measured_where_the_other_end_has_moved_to() {
+    let (one, mut two, link, ends) = connected().await;
+    let place = |host: &Host| host.links.measured()[0].2;
+    assert_eq!(place(&two), ends.1.address);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let moved = socket.local_addr().unwrap();
+    one.station.endpoint.rebind(socket).unwrap();
+    drop(one.links.send(link, Class::Synthetic, vec![SYNTHETIC], Boot(0)));
+
+    while !matches!(two.next().await, Input::Datagrams { .. }) {}
+    assert_eq!(place(&two), moved);
+}
+
 /// Two hosts with a link between them, known to both; the link is that of the first.
 async fn connected() -> (Host, Host, LinkId, (Established, Established)) {
     let ground = Ground::new(CLUSTER, 9);

@@ -10,12 +10,14 @@ use std::time::Duration;
 use protocol::frame::{PathTag, ProbeReply};
 use protocol::id::NodeId;
 use protocol::limits::CANDIDATES;
+use protocol::net::Address;
 use protocol::time::Boot;
 use rand::Rng;
 
 use super::contest::{Contest, Turn};
 use super::dial::Dial;
 use super::{LIVE, LinkEffect, Probing};
+use crate::mesh::LinkUp;
 use crate::mesh::effect::{CloseReason, LinkId};
 use crate::mesh::probe::{Health, Judged, Probe, Reply};
 use crate::mesh::view::LinkView;
@@ -76,7 +78,11 @@ struct Connection {
     dialled_by_us: bool,
     up_at: Boot,
     rtt: Option<Duration>,
-    address: Option<SocketAddr>,
+    /// Where the peer answered the handshake.
+    address: SocketAddr,
+    /// Its packets come from elsewhere by now: it is not at that address any more, and that it is where they come from
+    /// nobody has shown.
+    has_moved: bool,
 }
 
 #[derive(Debug)]
@@ -135,18 +141,20 @@ impl Neighbour {
         self.seek(now);
     }
 
-    pub(super) fn handle_up(&mut self, link: LinkId, dialled_by_us: bool, chance: Chance, now: Boot) {
-        if dialled_by_us {
+    pub(super) fn handle_up(&mut self, up: LinkUp, chance: Chance, now: Boot) {
+        let LinkUp { link, address, .. } = up;
+        if up.dialled_by_us {
             self.dial.handle_succeeded();
         }
         if std::mem::take(&mut self.is_dead) {
             self.drop_others(None, CloseReason::Dead);
         }
         let connection = Connection {
-            dialled_by_us,
+            dialled_by_us: up.dialled_by_us,
             up_at: now,
             rtt: None,
-            address: None,
+            address,
+            has_moved: false,
         };
         self.connections.insert(link, connection);
         self.current.get_or_insert(link);
@@ -236,9 +244,9 @@ impl Neighbour {
         }
     }
 
-    pub(super) fn handle_address(&mut self, link: LinkId, address: SocketAddr) {
+    pub(super) fn handle_place(&mut self, link: LinkId, address: SocketAddr) {
         if let Some(connection) = self.connections.get_mut(&link) {
-            connection.address = Some(address);
+            connection.has_moved = Address(connection.address).canonical() != Address(address).canonical();
         }
     }
 
@@ -361,9 +369,11 @@ impl Neighbour {
         self.current
     }
 
-    /// Where the far end of the connection in use is.
+    /// Where the far end of the connection in use answered the handshake, if it is still there.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.connections.get(&self.current?)?.address
+        let connection = self.connections.get(&self.current?)?;
+
+        (!connection.has_moved).then_some(connection.address)
     }
 
     /// Whether people would want to see it.

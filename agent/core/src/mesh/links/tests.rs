@@ -178,17 +178,36 @@ fn a_neighbour_that_never_answered_is_not_redialled() {
 }
 
 #[test]
+fn a_neighbour_that_moved_is_nowhere_until_it_is_back_where_it_answered() {
+    let mut bench = Bench::new();
+    bench.up(1, false);
+    let answered = addresses()[&PEER][0];
+    let (mapped, moved) = ("[::ffff:10.0.0.2]:7000", "192.0.2.9:7000");
+    assert_eq!(bench.links.address(PEER), Some(answered));
+    bench.links.handle_place(LinkId(1), mapped.parse().unwrap());
+    assert_eq!(
+        bench.links.address(PEER),
+        Some(answered),
+        "the same by another name"
+    );
+    bench.links.handle_place(LinkId(1), moved.parse().unwrap());
+    assert_eq!(bench.links.address(PEER), None);
+    bench.links.handle_place(LinkId(1), answered);
+
+    assert_eq!(bench.links.address(PEER), Some(answered));
+}
+
+#[test]
 fn there_is_a_bound_on_connections() {
     let mut bench = Bench::new();
     for link in 0..LINKS as u64 {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&link.to_be_bytes());
-        bench.links.handle_link_up(
-            LinkId(link),
-            (NodeId::from_bytes(id), false),
-            &mut bench.rng,
-            Boot(0),
-        );
+        let stranger = LinkUp {
+            peer: NodeId::from_bytes(id),
+            ..link_up(link, false)
+        };
+        bench.links.handle_link_up(stranger, &mut bench.rng, Boot(0));
     }
     bench.up(9_999_999, false);
 
@@ -334,8 +353,8 @@ impl Bench {
     }
 
     fn up(&mut self, link: u64, dialled_by_us: bool) {
-        self.links
-            .handle_link_up(LinkId(link), (PEER, dialled_by_us), &mut self.rng, self.now);
+        let up = link_up(link, dialled_by_us);
+        self.links.handle_link_up(up, &mut self.rng, self.now);
         self.drain();
     }
 
@@ -409,6 +428,15 @@ impl Bench {
     fn closed(&mut self) -> Vec<LinkEffect> {
         let is_close = |effect: &LinkEffect| matches!(effect, LinkEffect::Close { .. });
         self.take().into_iter().filter(is_close).collect()
+    }
+}
+
+fn link_up(link: u64, dialled_by_us: bool) -> LinkUp {
+    LinkUp {
+        link: LinkId(link),
+        peer: PEER,
+        dialled_by_us,
+        address: addresses()[&PEER][0],
     }
 }
 

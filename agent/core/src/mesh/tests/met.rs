@@ -61,31 +61,21 @@ fn a_relay_tells_the_ends_of_its_leases_and_nobody_else_where_the_other_one_is()
     let document = routes(decision(R, 1, Path::Direct, &[]));
     world.with(S, |mesh, now| mesh.handle_routes(&document, now));
     world.run_for(2_000);
-    let look = |path| {
-        let mut frame = Vec::new();
-        let asked = protocol::frame::LinkMessage::Look(path);
-        let written = asked.write(BootTag::from_bytes([1; 8]), Sequence(1), &mut frame);
-        written.map(|()| frame).unwrap()
-    };
-    let leased = |generation| PathTag::Relay {
-        lease: lease(R),
-        generation,
-    };
     let sent = |world: &World| {
         let sent = &world.mesh(R).stats().sent;
         sent.get(&Class::FabricControl).copied().unwrap_or(0)
     };
-    world.inject(A, R, look(leased(1)));
+    world.inject(A, R, look(via_lease(1)));
     let before = sent(&world);
     world.run_for(50);
     assert_eq!(sent(&world), before + 1);
 
-    for refused in [leased(2), PathTag::Direct] {
+    for refused in [via_lease(2), PathTag::Direct] {
         world.inject(A, R, look(refused));
     }
-    world.inject(S, R, look(leased(1)));
+    world.inject(S, R, look(via_lease(1)));
     for _ in 0..100 {
-        world.inject(B, R, look(leased(1)));
+        world.inject(B, R, look(via_lease(1)));
     }
     let before = sent(&world);
     world.run_for(50);
@@ -96,6 +86,30 @@ fn a_relay_tells_the_ends_of_its_leases_and_nobody_else_where_the_other_one_is()
     );
 }
 
+#[test]
+fn a_relay_does_not_say_where_an_end_is_that_moved_since_its_handshake() {
+    let mut world = behind_nats(1);
+    world.run_for(2_000);
+    let link = world.mesh(R).links.current(node(B)).unwrap();
+    let place = |world: &mut World, address: SocketAddr| {
+        world.with(R, |mesh, _| mesh.handle_link_place(link, address));
+        let before = world.mesh(R).stats().sent.get(&Class::FabricControl).copied();
+        world.inject(A, R, look(via_lease(1)));
+        world.run_for(50);
+        let after = world.mesh(R).stats().sent.get(&Class::FabricControl).copied();
+
+        after.unwrap_or(0) - before.unwrap_or(0)
+    };
+    let elsewhere = SocketAddr::from(([198, 51, 100, 9], 40_000));
+    assert_eq!(
+        place(&mut world, elsewhere),
+        0,
+        "neither where it was nor where it is"
+    );
+
+    assert_eq!(place(&mut world, address(B)), 1);
+}
+
 /// A pair whose only paths lead through relays, with a NAT before each end.
 fn behind_nats(seed: u64) -> World {
     let mut world = pair_over(seed, via(R, 1), &[]);
@@ -103,6 +117,21 @@ fn behind_nats(seed: u64) -> World {
     world.put_behind_nat(B);
 
     world
+}
+
+fn look(path: PathTag) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let asked = protocol::frame::LinkMessage::Look(path);
+    let written = asked.write(BootTag::from_bytes([1; 8]), Sequence(1), &mut frame);
+
+    written.map(|()| frame).unwrap()
+}
+
+fn via_lease(generation: u32) -> PathTag {
+    PathTag::Relay {
+        lease: lease(R),
+        generation,
+    }
 }
 
 /// Each of them runs for a minute or more.

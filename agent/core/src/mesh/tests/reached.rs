@@ -15,7 +15,7 @@ fn a_report_names_the_address_of_a_link_that_this_end_dialled_and_of_no_other() 
     assert_eq!(reached(&mut world), None, "the other end has dialled");
     up(&mut world, 1_001, true);
 
-    assert_eq!(reached(&mut world), Some(world::address(B)));
+    assert_eq!(reached(&mut world), Some(address(B)));
 }
 
 fn up(world: &mut World, link: u64, dialled_by_us: bool) {
@@ -23,7 +23,7 @@ fn up(world: &mut World, link: u64, dialled_by_us: bool) {
         link: LinkId(link),
         peer: node(B),
         dialled_by_us,
-        address: world::address(B),
+        address: address(B),
     };
     world.with(A, |mesh, now| mesh.handle_link_up(up, now));
 }
