@@ -113,12 +113,8 @@ impl Neighbour {
     }
 
     pub(super) fn handle_candidates(&mut self, candidates: Vec<SocketAddr>, now: Boot) {
-        if candidates
-            .iter()
-            .any(|address| !self.candidates.contains(address))
-        {
-            self.dial.handle_new_addresses();
-        }
+        let is_news = candidates.iter().any(|one| !self.candidates.contains(one));
+        self.dial.handle_addresses(&candidates, is_news);
         self.candidates = candidates;
         self.seek(now);
     }
@@ -144,7 +140,7 @@ impl Neighbour {
     pub(super) fn handle_up(&mut self, up: LinkUp, chance: Chance, now: Boot) {
         let LinkUp { link, address, .. } = up;
         if up.dialled_by_us {
-            self.dial.handle_succeeded();
+            self.dial.handle_succeeded(address, &self.candidates);
         }
         if std::mem::take(&mut self.is_dead) {
             self.drop_others(None, CloseReason::Dead);
@@ -310,8 +306,10 @@ impl Neighbour {
         if self.unwanted_since.is_some_and(|since| now.since(since) >= GRACE) {
             self.close_unneeded(chance, now);
         }
-        if self.may_dial() && self.is_sought() && self.dial.take_due(now) {
-            self.effects.push_back(Wish::Dial(self.candidates.clone()));
+        if self.may_dial() && self.is_sought() {
+            let dialled = self.dial.take_due(&self.candidates, now);
+            self.effects
+                .extend((!dialled.is_empty()).then_some(Wish::Dial(dialled)));
         }
 
         judged
