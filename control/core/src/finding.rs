@@ -186,6 +186,18 @@ pub fn raise(desk: &mut Desk<'_>, finding: Finding) -> Result<bool, StoreError> 
     Ok(true)
 }
 
+/// Raises a finding, or tells an open one anew that has grown: in its place, and without a further record.
+pub fn raise_or_retell(desk: &mut Desk<'_>, finding: Finding) -> Result<(), StoreError> {
+    let known: Option<FindingRow> = desk.tx.get(finding.fingerprint().as_bytes())?;
+    match known.filter(|row| row.state == FindingState::Open && row.severity <= finding.severity) {
+        Some(row) => desk.tx.put(&FindingRow {
+            text: finding.text,
+            ..row
+        }),
+        None => raise(desk, finding).map(|_| ()),
+    }
+}
+
 /// Notes that somebody has seen it. Repeating it changes nothing.
 pub fn acknowledge(desk: &mut Desk<'_>, fingerprint: &Digest) -> Result<FindingRow, FindingError> {
     let row = get(desk.tx, fingerprint)?;

@@ -7,6 +7,7 @@
 //! Settings are kept here under their digest, as long as a node may have gone back to them or from them: what a node is
 //! kept on is what this installation has published once, never what the node says.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
@@ -38,6 +39,10 @@ pub struct SettingsRow {
     /// How often an operator has said that nodes which went back from them may have them again.
     #[n(4)]
     pub acknowledged: u64,
+    /// How many nodes went back from them since it was said last.
+    #[n(5)]
+    #[cbor(default)]
+    pub went_back: u64,
 }
 
 impl Row for SettingsRow {
@@ -91,14 +96,17 @@ impl SettingsBook {
     }
 
     /// What a node that went back from `reversal`, if it did, is given. Where it went back to may not be known here: then
-    /// it is offered what all are, and keeps what it has by itself.
-    pub fn of(&self, reversal: Option<&Reversal>) -> &Settings {
+    /// it is offered what all are, and keeps what it has by itself. A limit that was made shorter meanwhile stays so.
+    pub fn of(&self, reversal: Option<&Reversal>) -> Cow<'_, Settings> {
         let restored = reversal
             .filter(|reversal| reversal.report.settings == self.digest && self.is_held(reversal))
             .and_then(|reversal| reversal.report.restored)
             .and_then(|restored| self.rows.get(&restored));
 
-        restored.map_or(&self.current, |row| &row.settings)
+        match restored {
+            Some(row) => Cow::Owned(held(&row.settings, &self.current)),
+            None => Cow::Borrowed(&self.current),
+        }
     }
 
     fn is_held(&self, reversal: &Reversal) -> bool {
@@ -121,6 +129,7 @@ impl SettingsBook {
             settings: self.current.clone(),
             noted_at: desk.now.wall,
             acknowledged: 0,
+            went_back: 0,
         })?;
         let named = |reversal: &'a Reversal| [Some(reversal.report.settings), reversal.report.restored];
         let named: BTreeSet<Digest> = reversals.flat_map(named).flatten().collect();
@@ -150,7 +159,25 @@ fn is_held(reversal: &Reversal, row: Option<&SettingsRow>) -> bool {
     row.is_some_and(|row| row.acknowledged == reversal.acknowledged)
 }
 
-/// Stores what a node went back from, and raises the finding. The same report again is no news.
+/// What a node is kept on that went back to `restored` from `tried`.
+fn held(restored: &Settings, tried: &Settings) -> Settings {
+    restored.clone().gone_back_to_from(&tried.transport)
+}
+
+/// Whether the report tells of what the node was kept on since `earlier`, and so of nothing that was not known.
+fn is_of_what_is_held(view: &dyn View, change: &Change, earlier: &Reversal) -> Result<bool, StoreError> {
+    let row = |digest: &Digest| view.get_readable::<SettingsRow>(&key(change.cluster, digest));
+    let (Some(report), Some(restored)) = (change.reverted, earlier.report.restored) else {
+        return Ok(false);
+    };
+    let (Some(restored), Some(tried)) = (row(&restored)?, row(&earlier.report.settings)?) else {
+        return Ok(false);
+    };
+
+    Ok(held(&restored.settings, &tried.settings).digest() == report.settings)
+}
+
+/// Stores what a node went back from, and raises the finding, or lets it grow. The same report again is no news.
 pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     let Some(report) = change.reverted else {
         return Ok(());
@@ -162,13 +189,26 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
         return Ok(());
     }
     // One row that cannot be read must not stand in the way of every other change.
-    let known = desk
+    let mut known = desk
         .tx
         .get_readable::<SettingsRow>(&key(change.cluster, &report.settings))?;
+    if let (None, Some(earlier)) = (&known, &row.reverted)
+        && is_of_what_is_held(desk.tx, change, earlier)?
+    {
+        return Ok(());
+    }
+    let acknowledged = known.as_ref().map_or(0, |known| known.acknowledged);
+    let is_counted = row.reverted.is_some_and(|earlier| {
+        earlier.report.settings == report.settings && earlier.acknowledged == acknowledged
+    });
+    if let Some(known) = known.as_mut().filter(|_| !is_counted) {
+        known.went_back += 1;
+        desk.tx.put(known)?;
+    }
     row.reverted = Some(Reversal {
         report,
         at: change.at,
-        acknowledged: known.as_ref().map_or(0, |known| known.acknowledged),
+        acknowledged,
     });
     desk.tx.put(&row)?;
     let finding = finding(&row, &report, known.as_ref());
@@ -179,7 +219,7 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
         // It was offered again, and it has happened again.
         finding::clear(desk, &finding)?;
     }
-    finding::raise(desk, finding)?;
+    finding::raise_or_retell(desk, finding)?;
 
     Ok(())
 }
@@ -195,6 +235,7 @@ pub fn acknowledge(desk: &mut Desk<'_>, finding: &FindingRow) -> Result<(), Stor
     for mut row in desk.tx.scan_readable::<SettingsRow>(cluster.as_bytes())?.rows {
         if row.digest.to_string() == finding.subject {
             row.acknowledged += 1;
+            row.went_back = 0;
             desk.tx.put(&row)?;
         }
     }
@@ -223,11 +264,14 @@ fn finding(row: &NodeRow, report: &Reverted, known: Option<&SettingsRow>) -> Fin
         true => String::new(),
         false => format!(" ({})", addresses.join(", ")),
     };
+    let who = match known.map_or(1, |known| known.went_back) {
+        0 | 1 => format!("node {}", row.name),
+        several => format!("{several} nodes, {} the last of them,", row.name),
+    };
     finding.text = format!(
-        "node {} found no controller for a minute by the addresses and intervals of its config version {}{at} and went \
+        "{who} found no controller for a minute by the addresses and intervals of its config version {}{at} and went \
          back to those before, and in nothing else; whoever went back stays there: put the endpoints of the controllers \
          right or open the way to them, then gabion finding ack {} offers these again",
-        row.name,
         report.config.version,
         finding.fingerprint()
     );

@@ -67,6 +67,15 @@ impl Settings {
     pub fn digest(&self) -> Digest {
         Digest::of(&cbor::encode(self))
     }
+
+    /// These, as they hold for a node that went back to them from `tried`: how long a relay goes on without a controller
+    /// is a limit, and nobody gets out of one by going back.
+    pub fn gone_back_to_from(mut self, tried: &Transport) -> Self {
+        self.transport.freshness = self.transport.freshness.min(tried.freshness);
+        self.transport.activity = self.transport.activity.min(tried.activity);
+
+        self
+    }
 }
 
 /// A node as seen from another.

@@ -218,13 +218,13 @@ impl Confirm {
         }
     }
 
-    /// Puts the settings in force into `config`.
+    /// Puts the settings in force into `config`: the earlier ones, and the shorter of both limits.
     pub(super) fn apply(&self, config: &mut Opened<SyntheticConfig>) {
         if let Some(restored) = self.restored() {
             let Settings {
                 controllers,
                 transport,
-            } = restored.settings();
+            } = restored.settings().gone_back_to_from(&config.body.transport);
             config.body.controllers = controllers;
             config.body.transport = transport;
         }

@@ -218,7 +218,7 @@ impl<'a> Work<'a> {
         );
         let reversal = input.members.get(&id).and_then(|member| member.reverted.as_ref());
         let settings = records.settings.of(reversal);
-        match compile::config(&input, &records.learners, id, settings) {
+        match compile::config(&input, &records.learners, id, &settings) {
             Ok(body) => self.put(desk, id, &body).map(|_| ()),
             Err(error) => skip(id, &error),
         }

@@ -53,6 +53,58 @@ fn settings_that_a_node_went_back_from_are_not_offered_to_it_until_that_is_ackno
 }
 
 #[test]
+fn one_finding_says_how_many_nodes_went_back() {
+    let mut desk = Controller::new(45);
+    let cluster = desk.create_cluster();
+    let nodes = ["web-1", "web-2", "web-3"].map(|name| desk.join(name, &["member"]));
+    desk.serve_at(ALIVE);
+    let first: SyntheticConfig = desk.document(nodes[0], Kind::SyntheticConfig);
+    let report = desk.mislead(nodes[0], &first);
+    for (node, said) in nodes
+        .into_iter()
+        .zip(["node web-1 found", "2 nodes, web-2", "3 nodes, web-3"])
+    {
+        let report = Reverted {
+            config: desk.config(node),
+            ..report
+        };
+        desk.revert(cluster, node, report);
+        let found = desk.only_finding();
+        let detail = found["detail"].as_str().expect("a sentence");
+        assert!(detail.starts_with(said), "{said}: {detail}");
+    }
+    let again = Reverted {
+        config: Have {
+            version: 99,
+            ..report.config
+        },
+        ..report
+    };
+    desk.revert(cluster, nodes[0], again);
+    let detail = desk.only_finding()["detail"].to_string();
+    assert!(detail.contains("3 nodes, web-1"), "counted once: {detail}");
+
+    let found = desk.only_finding();
+    desk.act(Action::FindingAck, json!({ "id": found["id"] }));
+    let anew = Reverted {
+        config: Have {
+            version: 100,
+            ..report.config
+        },
+        ..report
+    };
+    desk.revert(cluster, nodes[1], anew);
+    let found = desk.only_finding();
+    assert_eq!(found["state"], "open");
+    assert!(
+        found["detail"]
+            .as_str()
+            .expect("a sentence")
+            .starts_with("node web-2 found")
+    );
+}
+
+#[test]
 fn what_happens_again_after_it_was_acknowledged_is_a_finding_again() {
     let mut desk = Controller::new(42);
     let cluster = desk.create_cluster();

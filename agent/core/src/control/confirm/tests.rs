@@ -107,6 +107,30 @@ fn other_transport_is_confirmed_by_a_poll_anywhere() {
 }
 
 #[test]
+fn going_back_lengthens_no_limit() {
+    for (earlier, tried) in [(60_000, 10_000), (10_000, 60_000)] {
+        let limited = |which, limit| Settings {
+            transport: Transport {
+                freshness: limit,
+                activity: limit,
+                ..Transport::default()
+            },
+            ..settings(which)
+        };
+        let mut trial = Trialled::new();
+        trial.put(&config(&limited(1, earlier)));
+        assert!(trial.poll("1"));
+        trial.put(&config(&limited(2, tried)));
+        assert_eq!(trial.wait(60_000), Some(Step::Revert));
+
+        let in_force = trial.in_force();
+        assert_eq!(in_force.controllers, settings(1).controllers);
+        let limits = (in_force.transport.freshness, in_force.transport.activity);
+        assert_eq!(limits, (10_000, 10_000));
+    }
+}
+
+#[test]
 fn what_this_host_is_configured_with_no_config_can_take_away() {
     let mut trial = Trialled::new();
     trial.config(1);
