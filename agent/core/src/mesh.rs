@@ -195,7 +195,7 @@ impl Mesh {
                 self.reached.insert(up.peer, up.address);
             }
             self.show_beacon(up.link);
-            self.note_meeting(up.peer);
+            self.note_meeting(up.peer, now);
         }
         self.settle(now);
     }

@@ -114,8 +114,8 @@ impl Mesh {
     }
 
     /// A connection came up, perhaps because both ends dialled at once.
-    pub(super) fn note_meeting(&mut self, peer: NodeId) {
-        if self.meetings.handle_linked(peer) {
+    pub(super) fn note_meeting(&mut self, peer: NodeId, now: Boot) {
+        if self.meetings.handle_linked(peer, now) {
             self.effects.push_back(Effect::Event(Event::Met { peer }));
         }
     }

@@ -13,6 +13,10 @@
 //! Whoever wants something of us may lie. An address is dialled only if our config names it, or if the neighbour claims
 //! it and the relay sees the neighbour there: one liar alone aims nobody at anything. A pair that cannot meet, since a
 //! NAT uses another port for each destination, asks ever more rarely.
+//!
+//! A node asks few neighbours at a time, and agrees to few more: one that many pairs lead to and that moves would dial all
+//! of them in the same second otherwise. The others wait in the order of need. Each of them has a path that works, through
+//! a relay; what tells them apart is how often they have tried.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -31,6 +35,10 @@ pub(super) struct Meetings {
     /// Where we believe that we can be reached.
     own: Vec<Address>,
     pairs: BTreeMap<NodeId, Pair>,
+    /// Meetings that are not over: those that we asked for, and those that we agreed to.
+    under_way: UnderWay,
+    /// Pairs whose turn has come while there was no place, most needed first: what failed least often, and then longest.
+    waiting: BTreeSet<(Place, NodeId)>,
     timers: BTreeSet<(Boot, NodeId)>,
     effects: VecDeque<MeetingEffect>,
 }
@@ -65,6 +73,15 @@ pub(super) enum MeetingEffect {
     },
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct UnderWay {
+    ours: usize,
+    theirs: usize,
+}
+
+/// Where a pair stands in the queue: its failures, and since when it waits.
+type Place = (u32, Boot);
+
 #[derive(Debug, Default)]
 struct Pair {
     /// None while the two are connected, or cannot hear each other.
@@ -73,6 +90,10 @@ struct Pair {
     failures: u32,
     /// When to ask.
     next: Option<Boot>,
+    /// Since when it waits for a place, with nothing else to do.
+    waits_since: Option<Boot>,
+    /// Whether it has one, for the meeting that it is to open next.
+    is_called: bool,
     open: Option<Open>,
     /// When the other end was last agreed with, at most [`AGREED`] times.
     agreed: VecDeque<Boot>,
@@ -98,6 +119,8 @@ impl Meetings {
             us,
             own: Vec::new(),
             pairs: BTreeMap::new(),
+            under_way: UnderWay::default(),
+            waiting: BTreeSet::new(),
             timers: BTreeSet::new(),
             effects: VecDeque::new(),
         }
@@ -140,17 +163,16 @@ impl Meetings {
                 pair.ground = *ground;
                 match ground {
                     None => pair.rest(),
-                    Some(_) if pair.next.is_none() && pair.open.is_none() => {
-                        pair.rearm(us < *peer, permille, now);
-                    }
+                    Some(_) if pair.is_idle() => pair.rearm(us < *peer, permille, now),
                     Some(_) => {}
                 }
             });
         }
+        self.fill(now);
     }
 
     /// A connection to `peer` is there. Says whether a meeting led to it.
-    pub(super) fn handle_linked(&mut self, peer: NodeId) -> bool {
+    pub(super) fn handle_linked(&mut self, peer: NodeId, now: Boot) -> bool {
         let mut met = false;
         if self.pairs.contains_key(&peer) {
             self.with(peer, |pair, _| {
@@ -159,6 +181,7 @@ impl Meetings {
                 pair.rest();
             });
         }
+        self.fill(now);
 
         met
     }
@@ -168,12 +191,15 @@ impl Meetings {
         let own = self.own.clone();
         let claimed = meet.addresses.iter().map(|address| address.0).collect();
         let mut agreed = None;
+        let has_place = self.under_way.theirs < AT_ONCE;
         if self.pairs.contains_key(&peer) {
             self.with(peer, |pair, us| match meet.agreed {
                 true => pair.take_agreement(ground, meet.number, claimed, now),
-                false => agreed = pair.agree(us < peer, ground, (meet.number, claimed), now),
+                false if has_place => agreed = pair.agree(us < peer, ground, (meet.number, claimed), now),
+                false => {}
             });
         }
+        self.fill(now);
         if let Some(number) = agreed {
             self.speak(peer, ground, (number, true), own);
         }
@@ -196,6 +222,7 @@ impl Meetings {
                 pair.take_end(us < peer, permille, now);
                 asked = pair.take_turn(number, now);
             });
+            self.fill(now);
             if let Some(vouched) = dial {
                 self.effects.push_back(MeetingEffect::Dial { peer, vouched });
             }
@@ -230,15 +257,34 @@ impl Meetings {
         self.effects.push_back(MeetingEffect::Say { peer, path, meet });
     }
 
+    /// Gives the places that are free to those that need them most.
+    fn fill(&mut self, now: Boot) {
+        let free = AT_ONCE.saturating_sub(self.under_way.ours);
+        let called: Vec<NodeId> = self.waiting.iter().take(free).map(|(_, peer)| *peer).collect();
+        for peer in called {
+            self.with(peer, |pair, _| {
+                pair.waits_since = None;
+                pair.is_called = true;
+                pair.next = Some(now);
+            });
+        }
+    }
+
     fn with(&mut self, peer: NodeId, work: impl FnOnce(&mut Pair, NodeId)) {
         let pair = self.pairs.entry(peer).or_default();
-        let before = pair.poll_timeout();
+        let (timer, place, open) = (pair.poll_timeout(), pair.place(), pair.under_way());
         work(pair, self.us);
-        let after = pair.poll_timeout();
-        if let Some(at) = before {
+        if let Some(at) = timer {
             self.timers.remove(&(at, peer));
         }
-        self.timers.extend(after.map(|at| (at, peer)));
+        self.timers.extend(pair.poll_timeout().map(|at| (at, peer)));
+        if let Some(place) = place {
+            self.waiting.remove(&(place, peer));
+        }
+        self.waiting.extend(pair.place().map(|place| (place, peer)));
+        let is_open = pair.under_way();
+        self.under_way.ours = self.under_way.ours + is_open.ours - open.ours;
+        self.under_way.theirs = self.under_way.theirs + is_open.theirs - open.theirs;
     }
 }
 
@@ -256,8 +302,27 @@ impl Pair {
         .min()
     }
 
+    fn place(&self) -> Option<Place> {
+        self.waits_since.map(|since| (self.failures, since))
+    }
+
+    fn under_way(&self) -> UnderWay {
+        let is_open = |ours| self.open.as_ref().is_some_and(|open| open.is_ours == ours);
+
+        UnderWay {
+            ours: usize::from(self.is_called || is_open(true)),
+            theirs: usize::from(is_open(false)),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.next.is_none() && self.waits_since.is_none() && self.open.is_none()
+    }
+
     fn rest(&mut self) {
         self.next = None;
+        self.waits_since = None;
+        self.is_called = false;
         self.open = None;
     }
 
@@ -266,16 +331,22 @@ impl Pair {
         let pause = PAUSES[PAUSES.len().min(self.failures as usize + 1) - 1];
         let turn = if we_are_lower { pause } else { pause * 3 / 2 };
         if self.ground.is_some() && self.open.is_none() {
+            self.waits_since = None;
+            self.is_called = false;
             self.next = Some(now.after(turn * permille / 1_000));
         }
     }
 
-    /// Opens a meeting of ours if it is time.
+    /// If it is time, opens a meeting of ours in the place that it has, or begins to wait for one.
     fn take_turn(&mut self, number: u64, now: Boot) -> Option<Ground> {
         let ground = self
             .ground
             .filter(|_| self.open.is_none() && self.next.is_some_and(|next| next <= now))?;
         self.next = None;
+        if !std::mem::take(&mut self.is_called) {
+            self.waits_since = Some(now);
+            return None;
+        }
         self.open = Some(Open {
             number,
             path: ground.path,
@@ -348,6 +419,8 @@ impl Pair {
         }
         self.agreed.push_back(now);
         self.next = None;
+        self.waits_since = None;
+        self.is_called = false;
         self.open = Some(Open {
             number,
             path: ground.path,
@@ -393,6 +466,10 @@ const MARGIN: Duration = Duration::from_millis(25);
 /// Meetings that one neighbour may have of us: as often as an unconfirmed address is dialled.
 const AGREED: usize = 3;
 const AGREED_SPAN: Duration = Duration::from_secs(60);
+
+/// Meetings under way that a node asked for, and as many that it agreed to: two dials in the same second for each of the
+/// others' NATs are no load, and a meeting that succeeds is over within a second.
+const AT_ONCE: usize = 8;
 
 #[cfg(test)]
 mod tests;

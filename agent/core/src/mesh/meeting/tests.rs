@@ -91,11 +91,14 @@ fn who_is_connected_or_cannot_be_heard_neither_asks_nor_agrees() {
     assert!(end.said.is_empty() && end.dials.is_empty());
     end.ground(Some(ground(20)), Boot(600_000));
     end.hear(ask(2), Vec::new(), Boot(600_001));
-    assert!(end.meetings.handle_linked(HIGH), "an agreed meeting led to it");
+    assert!(
+        end.meetings.handle_linked(HIGH, Boot(600_002)),
+        "an agreed meeting led to it"
+    );
     end.ground(None, Boot(600_002));
     end.run_to(1_200_000);
     assert!(end.dials.is_empty(), "it was over before the moment came");
-    assert!(!end.meetings.handle_linked(HIGH));
+    assert!(!end.meetings.handle_linked(HIGH, Boot(600_002)));
 }
 
 #[test]
@@ -189,12 +192,79 @@ proptest! {
     }
 }
 
+#[test]
+fn a_hub_that_moves_asks_few_at_a_time_and_everybody_in_the_end() {
+    let peers: Vec<NodeId> = (10..110).map(|peer| NodeId::from_bytes([peer; 16])).collect();
+    let mut hub = End::new(LOW, HIGH);
+    let grounds = peers.iter().map(|peer| (*peer, Some(ground(20)))).collect();
+    hub.meetings.handle_grounds(&grounds, &mut hub.rng, Boot(0));
+    hub.own(&[1], 0);
+    hub.run_to(60_000);
+    let at_once = |at: u64| {
+        hub.said
+            .iter()
+            .filter(|(said, _)| (at..at + 7_999).contains(said))
+            .count()
+    };
+    let most = (0..60_000).step_by(100).map(at_once).max();
+
+    assert_eq!(most, Some(AT_ONCE), "nobody answers: a place is free after 8 s");
+    assert!(hub.said.len() >= 6 * AT_ONCE, "{}", hub.said.len());
+    let said = |hub: &End, peer: &NodeId| hub.to.iter().filter(|to| *to == peer).count();
+    assert!(
+        peers.iter().all(|peer| said(&hub, peer) <= 1),
+        "nobody twice before all were asked"
+    );
+    hub.run_to(120_000);
+    assert!(peers.iter().all(|peer| said(&hub, peer) >= 1));
+}
+
+#[test]
+fn a_meeting_that_led_to_a_connection_makes_room_at_once() {
+    let mut hub = End::new(LOW, HIGH);
+    let grounds = (10..30)
+        .map(|peer| (NodeId::from_bytes([peer; 16]), Some(ground(20))))
+        .collect();
+    hub.meetings.handle_grounds(&grounds, &mut hub.rng, Boot(0));
+    hub.run_to(5_000);
+    assert_eq!(hub.said.len(), AT_ONCE);
+    for met in AT_ONCE..20 {
+        let peer = hub.to[met - AT_ONCE];
+        hub.meetings.handle_linked(peer, Boot(5_000));
+        hub.run_to(5_000);
+        assert_eq!(hub.said.len(), met + 1, "the next is asked in the same moment");
+    }
+}
+
+#[test]
+fn a_hub_agrees_to_few_at_a_time() {
+    let mut hub = End::new(HIGH, LOW);
+    let peers: Vec<NodeId> = (10..30).map(|peer| NodeId::from_bytes([peer; 16])).collect();
+    let grounds = peers.iter().map(|peer| (*peer, Some(ground(20)))).collect();
+    hub.meetings.handle_grounds(&grounds, &mut hub.rng, Boot(0));
+    for peer in &peers {
+        hub.meetings.handle_meet(*peer, ground(20), &ask(1), Boot(1));
+        hub.take(Boot(1));
+    }
+    assert_eq!(hub.said.iter().filter(|(_, meet)| meet.agreed).count(), AT_ONCE);
+    hub.meetings.handle_linked(peers[0], Boot(2));
+    hub.meetings.handle_meet(peers[19], ground(20), &ask(2), Boot(2));
+    hub.take(Boot(2));
+
+    assert_eq!(
+        hub.said.iter().filter(|(_, meet)| meet.agreed).count(),
+        AT_ONCE + 1
+    );
+}
+
 /// One end, driven as its mesh would.
 struct End {
     meetings: Meetings,
     peer: NodeId,
     rng: StdRng,
     said: Vec<(u64, Meet)>,
+    /// To whom each of these was said.
+    to: Vec<NodeId>,
     looked: Vec<u64>,
     dials: Vec<(u64, Vec<SocketAddr>)>,
     /// When, and whether the other end had asked for it.
@@ -208,6 +278,7 @@ impl End {
             peer,
             rng: StdRng::seed_from_u64(7),
             said: Vec::new(),
+            to: Vec::new(),
             looked: Vec::new(),
             dials: Vec::new(),
             dialled_for: Vec::new(),
@@ -249,7 +320,10 @@ impl End {
                     self.dials.push((now.0, vouched));
                 }
                 MeetingEffect::Look { .. } => self.looked.push(now.0),
-                MeetingEffect::Say { meet, .. } => self.said.push((now.0, meet)),
+                MeetingEffect::Say { peer, meet, .. } => {
+                    self.to.push(peer);
+                    self.said.push((now.0, meet));
+                }
             }
         }
     }
