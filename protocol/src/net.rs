@@ -1,7 +1,7 @@
 //! Addresses on the wire.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
@@ -16,6 +16,30 @@ impl Address {
         Self(SocketAddr::new(self.0.ip().to_canonical(), self.0.port()))
     }
 }
+
+/// What one party can have many addresses of: an IPv4 address, or the /64 of an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// This very host: whoever is here needs no socket to do harm, and a demonstration runs a whole fleet from it.
+    Here,
+    At(IpAddr),
+}
+
+impl Source {
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            here if here.is_loopback() => Self::Here,
+            IpAddr::V4(address) => Self::At(address.into()),
+            IpAddr::V6(address) => {
+                let prefix = (u128::from(address) >> INTERFACE_BITS) << INTERFACE_BITS;
+                Self::At(Ipv6Addr::from(prefix).into())
+            }
+        }
+    }
+}
+
+/// What of an IPv6 address its holder chooses (RFC 4291 2.5.1).
+const INTERFACE_BITS: u32 = 64;
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,9 @@
 //! keep half of the room for themselves. Outbound dials need none of this: a node under attack still reaches others.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use protocol::net::Source;
 
 /// What becomes of a connection that has just arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +28,15 @@ pub struct Porch {
     total: usize,
     /// Of sources from which no neighbour has come.
     unknown: usize,
-    under_way: BTreeMap<IpAddr, usize>,
+    under_way: BTreeMap<Source, usize>,
     /// Sources from which a neighbour has come, the latest last.
-    known: VecDeque<IpAddr>,
+    known: VecDeque<Source>,
 }
 
 impl Porch {
     /// Somebody has arrived, of whom nothing is known but the address, and whether that was `validated`.
     pub fn handle_arrival(&mut self, address: IpAddr, validated: bool) -> Arrival {
-        let source = source(address);
+        let source = Source::of(address);
         let of_source = self.under_way.get(&source).copied().unwrap_or(0);
         let is_known = self.known.contains(&source);
         let is_pressed = self.total >= HANDSHAKES / 4 || of_source >= RETRY_OF_SOURCE;
@@ -44,7 +46,7 @@ impl Porch {
         if self.total >= HANDSHAKES || (!is_known && self.unknown >= HANDSHAKES / 2) {
             return Arrival::Full;
         }
-        if of_source >= OF_SOURCE && !source.is_loopback() {
+        if of_source >= OF_SOURCE && source != Source::Here {
             return Arrival::Share;
         }
         self.total += 1;
@@ -56,7 +58,7 @@ impl Porch {
 
     /// A handshake that was let in is over; `admitted`: by a neighbour.
     pub fn handle_end(&mut self, address: IpAddr, admitted: bool) {
-        let source = source(address);
+        let source = Source::of(address);
         let Some(count) = self.under_way.get_mut(&source) else {
             return;
         };
@@ -75,7 +77,7 @@ impl Porch {
     }
 
     /// Those of a source that becomes known, or is forgotten, count where it belongs now.
-    fn remember(&mut self, source: IpAddr) {
+    fn remember(&mut self, source: Source) {
         let before = self.known.len();
         self.known.retain(|known| *known != source);
         if self.known.len() == before {
@@ -91,15 +93,6 @@ impl Porch {
     }
 }
 
-/// What one party can have many addresses of: an IPv4 address, or the /64 of an IPv6 one (RFC 4291 2.5.1).
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(here) if here.is_loopback() => here.into(),
-        IpAddr::V6(address) => Ipv6Addr::from((u128::from(address) >> 64) << 64).into(),
-    }
-}
-
 /// Handshakes under way at once: a post-quantum one takes a third of a millisecond of a core and up to 64 KiB.
 pub const HANDSHAKES: usize = 256;
 /// More than a node has neighbours behind one address; this very host, where a whole fleet is tried, has no share.
@@ -111,6 +104,8 @@ const KNOWN: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -186,7 +181,7 @@ mod tests {
                 }
                 prop_assert!(porch.unknown <= HANDSHAKES / 2 && porch.total <= HANDSHAKES);
                 prop_assert_eq!(porch.total, inside.len());
-                let unknown = inside.iter().filter(|from| !porch.known.contains(&at(**from))).count();
+                let unknown = inside.iter().filter(|from| !porch.known.contains(&Source::of(at(**from)))).count();
                 prop_assert_eq!(porch.unknown, unknown);
             }
         }

@@ -11,11 +11,12 @@
 //! back as a whole.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId};
+use protocol::net::Source;
 
 /// How many connections of each kind may be open at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,27 +226,6 @@ impl Doorkeeper {
     }
 }
 
-/// What one party can have many addresses of: an IPv4 address, or the /64 of an IPv6 one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    /// This very host: whoever is here needs no socket to do harm, and a demonstration runs a whole fleet from it.
-    Here,
-    At(IpAddr),
-}
-
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            here if here.is_loopback() => Self::Here,
-            IpAddr::V4(address) => Self::At(address.into()),
-            IpAddr::V6(address) => {
-                let prefix = (u128::from(address) >> INTERFACE_BITS) << INTERFACE_BITS;
-                Self::At(Ipv6Addr::from(prefix).into())
-            }
-        }
-    }
-}
-
 /// Connections of one kind, in all and by source. Those of this host count in all alone.
 #[derive(Clone, Debug, Default)]
 struct Crowd {
@@ -299,8 +279,6 @@ const RETRY_SHARE: usize = 2;
 const RETRY_OF_SOURCE: usize = 8;
 /// From this part of all strangers on, each may stay for less.
 const CROWDED_SHARE: usize = 2;
-/// What of an IPv6 address its holder chooses (RFC 4291 2.5.1).
-const INTERFACE_BITS: u32 = 64;
 
 #[cfg(test)]
 mod tests;
