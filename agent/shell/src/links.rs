@@ -22,7 +22,7 @@ use crate::input::{Established, Input};
 use crate::quic;
 use crate::station::{Station, Tasks};
 
-pub(crate) use accept::serve;
+pub(crate) use accept::{SharedPorch, serve};
 pub(crate) use dial::dial;
 use flow_out::Outflow;
 

@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::agent::AgentFailed;
 use crate::clock::Clock;
 use crate::input::Input;
+use crate::links::SharedPorch;
 use crate::parts::Parts;
 use crate::quic;
 use crate::resolve::Resolve;
@@ -25,6 +26,8 @@ pub(crate) struct Station {
     pub(crate) endpoint: Endpoint,
     /// Where neighbours are let in too.
     pub(crate) doors: Vec<Endpoint>,
+    /// Where all who come in by any of these wait.
+    pub(crate) porch: SharedPorch,
     /// The certificate that the next handshake shows, on either side.
     pub(crate) leaf: OwnLeaf,
     pub(crate) trust: Trust,
@@ -90,6 +93,7 @@ impl Station {
         Ok(Self {
             endpoint,
             doors: doors.map_err(AgentFailed::Socket)?,
+            porch: SharedPorch::default(),
             leaf,
             trust,
             clock: Arc::clone(&parts.clock),

@@ -1,6 +1,7 @@
 //! Letting neighbours in: the handshake, the judgement, and our first word.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent_core::porch::{Arrival, Porch};
 use protocol::admit::{Admitted, admit};
@@ -16,17 +17,52 @@ use crate::input::{Established, Input};
 use crate::quic;
 use crate::station::{Greeting, PATIENCE, Station};
 
+/// The one porch that all doors of a node share: no door gives out places that another has taken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedPorch(Arc<Mutex<Porch>>);
+
+/// A place on the porch. It is free again when this is dropped, also by a task that breaks.
+#[derive(Debug)]
+struct Place {
+    porch: SharedPorch,
+    source: IpAddr,
+    admitted: bool,
+}
+
+impl SharedPorch {
+    fn enter(&self, source: IpAddr, validated: bool) -> Result<Place, Arrival> {
+        match self.inside().handle_arrival(source, validated) {
+            Arrival::Enter => Ok(Place {
+                porch: self.clone(),
+                source,
+                admitted: false,
+            }),
+            other @ (Arrival::Prove | Arrival::Full | Arrival::Share) => Err(other),
+        }
+    }
+
+    /// Nothing breaks in there, and nobody waits while it is held.
+    fn inside(&self) -> MutexGuard<'_, Porch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.porch.inside().handle_end(self.source, self.admitted);
+    }
+}
+
 /// Answers everybody who dials one endpoint, until that is closed.
 pub(crate) async fn serve(endpoint: Endpoint, station: Station) {
-    let mut porch = Porch::default();
-    let mut guests: JoinSet<(IpAddr, bool)> = JoinSet::new();
+    let mut guests: JoinSet<()> = JoinSet::new();
     loop {
-        // Places are freed before they are given, and no dice are thrown: a simulated run is a function of its seed.
+        // No dice are thrown: a simulated run is a function of its seed.
         let incoming = tokio::select! {
             biased;
             Some(over) = guests.join_next() => {
-                if let Ok((source, admitted)) = over {
-                    porch.handle_end(source, admitted);
+                if let Err(error) = over && error.is_panic() {
+                    tracing::error!(%error, "a handshake broke");
                 }
                 continue;
             }
@@ -36,18 +72,22 @@ pub(crate) async fn serve(endpoint: Endpoint, station: Station) {
             return;
         };
         let source = incoming.remote_address().ip();
-        match porch.handle_arrival(source, incoming.remote_address_validated()) {
-            Arrival::Enter => {
-                let station = station.clone();
-                guests.spawn(async move { (source, receive(incoming, &station).await.is_some()) });
+        match station.porch.enter(source, incoming.remote_address_validated()) {
+            Ok(place) => {
+                guests.spawn(attend(place, incoming, station.clone()));
             }
-            Arrival::Prove => {
+            Err(Arrival::Prove) => {
                 let _ = incoming.retry();
             }
-            Arrival::Full => turn_away(incoming, HandshakeRefusal::TooMany),
-            Arrival::Share => turn_away(incoming, HandshakeRefusal::Source),
+            Err(Arrival::Share) => turn_away(incoming, HandshakeRefusal::Source),
+            Err(Arrival::Full | Arrival::Enter) => turn_away(incoming, HandshakeRefusal::TooMany),
         }
     }
+}
+
+/// Keeps the place as long as the guest stands there.
+async fn attend(mut place: Place, incoming: Incoming, station: Station) {
+    place.admitted = receive(incoming, &station).await.is_some();
 }
 
 fn turn_away(incoming: Incoming, why: HandshakeRefusal) {
@@ -143,4 +183,45 @@ async fn welcome(connection: &Connection, greeting: &Greeting) -> Result<(), qui
     timeout(PATIENCE, speak)
         .await
         .map_err(|_| quic::ExchangeFailed::TimedOut)?
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::porch::HANDSHAKES;
+
+    use super::*;
+    use crate::testing::{CLUSTER, Ground};
+
+    #[tokio::test]
+    async fn a_guest_whose_task_breaks_leaves_its_place() {
+        let porch = SharedPorch::default();
+        let mut guests: JoinSet<()> = JoinSet::new();
+        for _ in 0..HANDSHAKES / 2 {
+            let place = porch.enter(HERE, true).unwrap();
+            guests.spawn(async move {
+                let _place = place;
+                panic!("as a broken one would");
+            });
+        }
+        assert_eq!(porch.enter(HERE, true).unwrap_err(), Arrival::Full);
+        while guests.join_next().await.is_some() {}
+
+        assert!(porch.enter(HERE, true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn all_doors_have_one_porch() {
+        let host = Ground::new(CLUSTER, 9).station(1);
+        let front = host.station.porch.clone();
+        // What every door is served with.
+        let side = host.station.clone().porch;
+        let places: Vec<Place> = (0..HANDSHAKES / 2)
+            .filter_map(|_| front.enter(HERE, true).ok())
+            .collect();
+
+        assert_eq!(places.len(), HANDSHAKES / 2);
+        assert_eq!(side.enter(HERE, true).unwrap_err(), Arrival::Full);
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 }
