@@ -89,11 +89,14 @@ fn every_cell(lab: &mut Lab) {
             false => pairs.push((first, other.hosts()[1], way)),
         }
     }
+    // Nobody can dial these two first, so a direct path between them is a meeting's; the third meets in vain.
+    let [masq_1, masq_2] = Masquerade.hosts();
+    let must_meet = [masq_1, masq_2, PortVarying.hosts()[0]];
     lab.until("every pair goes as the table says", PATIENCE, |lab| {
         let wrong: Vec<String> = pairs
             .iter()
             .filter_map(|(one, other, way)| stands(lab, one, other, *way).err())
-            .chain(met(lab, PortVarying.hosts()[0]).err())
+            .chain(must_meet.iter().filter_map(|host| met(lab, host).err()))
             .collect();
         match wrong.is_empty() {
             true => Ok(()),
