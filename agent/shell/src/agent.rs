@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::controllers::Controllers;
 use crate::disk::{DiskRefused, StateDisk};
+use crate::doors;
 use crate::drive::{Drive, Notes, OwnAddresses, World, Write};
 use crate::flows::Flows;
 use crate::in_force::InForce;
@@ -94,9 +95,9 @@ impl Agent {
             .transpose()?;
         let (writes, write_queue) = mpsc::channel(WRITES);
         let mut tasks = Tasks::default();
-        for endpoint in station.endpoints() {
-            tasks.spawn_part(Part::Neighbours, links::serve(endpoint, station.clone()));
-        }
+        let front = links::serve(station.endpoint.clone(), station.clone());
+        tasks.spawn_part(Part::Neighbours, front);
+        tasks.spawn_part(Part::Neighbours, doors::keep(station.clone()));
         tasks.spawn_part(
             Part::Disk,
             keep(Arc::clone(&parts.disk), write_queue, station.clone()),
@@ -148,11 +149,11 @@ impl Agent {
     /// Runs until `shutdown` completes, the node leaves its cluster, or it cannot go on. Connections are closed
     /// before it returns.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, AgentFailed> {
-        let endpoints = self.drive.endpoints();
         let ended = tokio::select! {
             ended = self.drive.run(&mut self.inbox, shutdown) => ended,
             part = closed(&mut self.door) => Err(AgentFailed::PartEnded { part }),
         };
+        let endpoints = self.drive.endpoints();
         // Ends every task, so that nobody is let in any more.
         drop(self.drive);
         for endpoint in &endpoints {
@@ -236,8 +237,8 @@ fn publication(config: &AgentConfig, parts: &Parts) -> Result<Publication, Agent
     if found > CANDIDATES {
         return Err(AgentFailed::TooManyCandidates { found });
     }
-    let sockets = [&parts.socket].into_iter().chain(&parts.doors);
-    let bound: Result<Vec<SocketAddr>, _> = sockets.map(|socket| socket.local_addr()).collect();
+    let front = parts.socket.local_addr().map_err(AgentFailed::Socket)?;
+    let bound = [front].into_iter().chain(parts.doors.iter().copied());
     let loopback = config
         .candidates
         .iter()
@@ -247,7 +248,7 @@ fn publication(config: &AgentConfig, parts: &Parts) -> Result<Publication, Agent
             candidate: *candidate,
         }),
         Some(_) | None => Ok(Publication {
-            bound: bound.map_err(AgentFailed::Socket)?,
+            bound: bound.collect(),
             configured: config.candidates.clone(),
             dev: config.dev,
         }),
@@ -308,9 +309,11 @@ async fn keep(disk: Arc<dyn StateDisk>, mut writes: mpsc::Receiver<Write>, stati
 }
 
 /// Tells the loop which addresses to publish, at the start and whenever they change.
-async fn watch_interfaces(interfaces: Arc<dyn Interfaces>, publication: Publication, station: Station) {
+async fn watch_interfaces(interfaces: Arc<dyn Interfaces>, mut publication: Publication, station: Station) {
     let mut told = None;
     loop {
+        // A door may have been opened meanwhile, and one that is shut is published nowhere.
+        publication.bound = station.bound();
         match interfaces.addresses() {
             Ok(addresses) => {
                 let candidates = publication.candidates(&addresses);

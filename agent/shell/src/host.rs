@@ -13,7 +13,7 @@ use crate::agent::AgentFailed;
 use crate::clock::SystemClock;
 use crate::disk::DirectoryDisk;
 use crate::interfaces::KernelInterfaces;
-use crate::parts::{Parts, Supervisor};
+use crate::parts::{Parts, Supervisor, SystemListen};
 use crate::quic::{self, Bound};
 use crate::resolve::SystemResolver;
 
@@ -34,6 +34,7 @@ pub fn parts(
         clock: Arc::new(SystemClock),
         socket,
         doors: Vec::new(),
+        listener: Arc::new(SystemListen(runtime.clone())),
         runtime,
         disk: Arc::new(disk),
         resolver: Arc::new(SystemResolver),

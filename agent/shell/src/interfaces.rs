@@ -21,7 +21,7 @@ pub trait Interfaces: Send + Sync + 'static {
 /// What decides which addresses are published.
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
-    /// Where the sockets are bound, the one to dial from first.
+    /// Where the sockets are bound or wanted, the one to dial from first.
     pub(crate) bound: Vec<SocketAddr>,
     /// In place of the interfaces' addresses, if any.
     pub(crate) configured: Vec<SocketAddr>,

@@ -8,6 +8,7 @@ pub mod clock;
 mod controllers;
 mod counters;
 pub mod disk;
+mod doors;
 mod drive;
 mod flows;
 pub mod host;

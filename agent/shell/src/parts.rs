@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::disk::StateDisk;
 use crate::interfaces::Interfaces;
+use crate::quic;
 use crate::resolve::Resolve;
 
 /// The world of one agent.
@@ -18,8 +21,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The agent's own UDP socket, bound: it dials controllers and neighbours from here.
     pub socket: Arc<dyn AsyncUdpSocket>,
-    /// Further ones, at which neighbours are let in too, and from which nobody is dialled.
-    pub doors: Vec<Arc<dyn AsyncUdpSocket>>,
+    /// Where neighbours are let in too, and from where nobody is dialled.
+    pub doors: Vec<SocketAddr>,
+    /// Opens the sockets of these.
+    pub listener: Arc<dyn Listen>,
     /// Timers and tasks of QUIC.
     pub runtime: Arc<dyn Runtime>,
     pub disk: Arc<dyn StateDisk>,
@@ -31,6 +36,21 @@ pub struct Parts {
     /// All chance of the agent but that inside TLS is drawn from here: the system's entropy in production, the
     /// run's seed in a simulation. Two runs must not share one.
     pub seed: Zeroizing<[u8; 32]>,
+}
+
+/// Opens UDP sockets.
+pub trait Listen: Send + Sync {
+    fn open(&self, at: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+}
+
+/// Sockets of this host.
+#[derive(Debug)]
+pub struct SystemListen(pub Arc<dyn Runtime>);
+
+impl Listen for SystemListen {
+    fn open(&self, at: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.0.wrap_udp_socket(quic::bind(at)?.socket)
+    }
 }
 
 impl fmt::Debug for Parts {

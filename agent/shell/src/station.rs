@@ -1,21 +1,24 @@
 //! What every task that talks to others has at hand.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::id::{ClusterId, NodeId};
 use protocol::key::Digest;
 use protocol::limits;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, Runtime, ServerConfig, TransportConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::agent::AgentFailed;
 use crate::clock::Clock;
+use crate::doors::Doors;
 use crate::input::Input;
 use crate::links::SharedPorch;
-use crate::parts::Parts;
+use crate::parts::{Listen, Parts};
 use crate::quic;
 use crate::resolve::Resolve;
 use crate::tls::{self, ClientDoors, OwnLeaf, Trust};
@@ -25,7 +28,8 @@ use crate::tls::{self, ClientDoors, OwnLeaf, Trust};
 pub(crate) struct Station {
     pub(crate) endpoint: Endpoint,
     /// Where neighbours are let in too.
-    pub(crate) doors: Vec<Endpoint>,
+    pub(crate) doors: Doors,
+    hinges: Arc<Hinges>,
     /// Where all who come in by any of these wait.
     pub(crate) porch: SharedPorch,
     /// The certificate that the next handshake shows, on either side.
@@ -36,6 +40,40 @@ pub(crate) struct Station {
     pub(crate) inbox: mpsc::Sender<Input>,
     /// None as long as this node cannot welcome anybody.
     pub(crate) greeting: watch::Receiver<Option<Greeting>>,
+}
+
+/// What puts QUIC on a socket.
+struct Hinges {
+    tls: Arc<QuicServerConfig>,
+    runtime: Arc<dyn Runtime>,
+    listener: Arc<dyn Listen>,
+    seed: [u8; 32],
+}
+
+impl Hinges {
+    /// Each socket has keys and chance of its own: a nonce that two of them drew alike would open the tokens of both.
+    fn open(&self, listen: SocketAddr) -> io::Result<Endpoint> {
+        let socket = self.listener.open(listen)?;
+        let place = listen.to_string();
+        let seed = Digest::of_parts(&[b"gabion door ".as_slice(), &self.seed, place.as_bytes()]);
+
+        self.hang(&socket, *seed.as_bytes())
+    }
+
+    fn hang(&self, socket: &Arc<dyn AsyncUdpSocket>, seed: [u8; 32]) -> io::Result<Endpoint> {
+        let mut server = ServerConfig::with_crypto(self.tls.clone());
+        server.transport_config(Arc::new(quic::mesh_transport()));
+        quic::harden(&mut server);
+        let mut config = EndpointConfig::default();
+        config.rng_seed(Some(seed));
+
+        Endpoint::new_with_abstract_socket(
+            config,
+            Some(server),
+            Arc::clone(socket),
+            Arc::clone(&self.runtime),
+        )
+    }
 }
 
 /// Who we are to a neighbour that dials us, and what we say first.
@@ -64,35 +102,24 @@ impl Station {
             doors: &[protocol::admit::MESH],
         };
         let tls = tls::server_config(&[protocol::admit::MESH], Arc::new(leaf.clone()), doors)?;
-        let tls = Arc::new(tls);
-        // Each socket has keys and chance of its own: a nonce that two of them drew alike would open the tokens of both.
-        let open = |socket: &Arc<dyn AsyncUdpSocket>, seed: [u8; 32]| {
-            let mut server = ServerConfig::with_crypto(tls.clone());
-            server.transport_config(Arc::new(quic::mesh_transport()));
-            quic::harden(&mut server);
-            let mut config = EndpointConfig::default();
-            config.rng_seed(Some(seed));
-
-            Endpoint::new_with_abstract_socket(
-                config,
-                Some(server),
-                Arc::clone(socket),
-                Arc::clone(&parts.runtime),
-            )
+        let hinges = Hinges {
+            tls: Arc::new(tls),
+            runtime: Arc::clone(&parts.runtime),
+            listener: Arc::clone(&parts.listener),
+            seed: quic_seed,
         };
-        let endpoint = open(&parts.socket, quic_seed).map_err(AgentFailed::Socket)?;
-        let numbered = parts.doors.iter().zip(1_u64..);
-        let doors: Result<Vec<Endpoint>, _> = numbered
-            .map(|(socket, number)| {
-                let seed = Digest::of_parts(&[b"gabion door ".as_slice(), &quic_seed, &number.to_be_bytes()]);
-
-                open(socket, *seed.as_bytes())
-            })
-            .collect();
+        let endpoint = hinges
+            .hang(&parts.socket, quic_seed)
+            .map_err(AgentFailed::Socket)?;
+        let doors = Doors::default();
+        for listen in &parts.doors {
+            let _ = doors.try_open(*listen, || hinges.open(*listen));
+        }
 
         Ok(Self {
             endpoint,
-            doors: doors.map_err(AgentFailed::Socket)?,
+            doors,
+            hinges: Arc::new(hinges),
             porch: SharedPorch::default(),
             leaf,
             trust,
@@ -105,7 +132,22 @@ impl Station {
 
     /// Every endpoint, the one to dial from first.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        [&self.endpoint].into_iter().chain(&self.doors).cloned().collect()
+        let front = [self.endpoint.clone()].into_iter();
+
+        front.chain(self.doors.endpoints()).collect()
+    }
+
+    /// Where these are bound.
+    pub(crate) fn bound(&self) -> Vec<SocketAddr> {
+        let endpoints = self.endpoints().into_iter();
+
+        endpoints
+            .filter_map(|endpoint| endpoint.local_addr().ok())
+            .collect()
+    }
+
+    pub(crate) fn open_door(&self, listen: SocketAddr) -> Option<Endpoint> {
+        self.doors.try_open(listen, || self.hinges.open(listen))
     }
 
     /// Tells the loop. A full inbox is waited for; once the loop has ended nobody is told.

@@ -22,7 +22,7 @@ use crate::disk::MemoryDisk;
 use crate::input::{Established, Input};
 use crate::interfaces::KernelInterfaces;
 use crate::links::{self, Links};
-use crate::parts::{Parts, Unsupervised};
+use crate::parts::{Parts, SystemListen, Unsupervised};
 use crate::quic;
 use crate::resolve::SystemResolver;
 use crate::station::{Greeting, Station, Tasks};
@@ -168,6 +168,7 @@ pub(crate) fn parts() -> Parts {
         clock: Arc::new(SystemClock),
         socket: runtime.wrap_udp_socket(bound.socket).unwrap(),
         doors: Vec::new(),
+        listener: Arc::new(SystemListen(runtime.clone())),
         runtime,
         disk: Arc::new(MemoryDisk::default()),
         resolver: Arc::new(SystemResolver),

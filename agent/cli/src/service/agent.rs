@@ -10,7 +10,7 @@ use agent_shell::agent::{Agent, AgentConfig, AgentFailed, Ended};
 use agent_shell::clock::SystemClock;
 use agent_shell::disk::{DirectoryDisk, DiskRefused, StateDisk};
 use agent_shell::interfaces::KernelInterfaces;
-use agent_shell::parts::{Parts, Pending, Supervisor};
+use agent_shell::parts::{Parts, Pending, Supervisor, SystemListen};
 use agent_shell::quic;
 use agent_shell::resolve::SystemResolver;
 use protocol::error::Code;
@@ -39,16 +39,11 @@ pub(crate) fn prepare(start: Start) -> Result<Agent, Failure> {
     let config = config(&start.settings, start.token)?;
     let runtime = Arc::new(TokioRuntime);
     let socket = open_socket(start.settings.listen, &*runtime)?;
-    let doors: Result<Vec<_>, Failure> = start
-        .settings
-        .also_listen
-        .iter()
-        .map(|listen| open_socket(*listen, &*runtime))
-        .collect();
     let parts = Parts {
         clock: Arc::new(SystemClock),
         socket,
-        doors: doors?,
+        doors: start.settings.also_listen.clone(),
+        listener: Arc::new(SystemListen(runtime.clone())),
         runtime,
         disk: start.disk,
         resolver: Arc::new(SystemResolver),
@@ -203,7 +198,7 @@ fn unbindable(listen: SocketAddr, error: &std::io::Error) -> Failure {
         true => {
             "a port below 1024 needs CAP_NET_BIND_SERVICE: give it with systemctl edit gabion-agent, or choose another port"
         }
-        false => "choose another address or port: listen or also_listen in agent.toml, or --agent-listen",
+        false => "choose another address or port: listen in agent.toml, or --agent-listen",
     })
 }
 

@@ -58,9 +58,14 @@ impl Drive {
         let viewed = self.viewer(now).status(&self.control.status());
         let own = self.world.own.left_out.iter();
         let by_us = own.map(|left_out| LeftOutRow::of(*left_out, "agent"));
+        let shut = self.world.station.doors.shut().into_iter();
+        let shut = shut.map(|(listen, why)| LeftOutRow::shut(listen, why));
 
         StatusRow {
-            candidates_left_out: by_us.chain(viewed.candidates_left_out.clone()).collect(),
+            candidates_left_out: by_us
+                .chain(shut)
+                .chain(viewed.candidates_left_out.clone())
+                .collect(),
             neighbours: self.world.in_force.names().len(),
             links: self.world.links.len(),
             loop_late_ms: self.pulse.latest(),

@@ -1,9 +1,13 @@
 //! What the local API shows, as JSON: names beside ids, ages in milliseconds.
 
+use std::net::SocketAddr;
+
 use protocol::document::config::LeftOut;
 use protocol::id::{ClusterId, ControllerId, LeaseId, NodeId, RequestId, RouteId};
 use protocol::key::Fingerprint;
 use serde::{Deserialize, Serialize};
+
+use crate::doors::Shut;
 
 /// How this agent stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +55,8 @@ pub struct StatusRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOutRow {
     pub address: String,
-    /// `loopback`, `link_local`, `multicast`, `unspecified`, `no_port` or `too_many`.
+    /// `loopback`, `link_local`, `multicast`, `unspecified`, `no_port` or `too_many`; of a further address to listen on that
+    /// cannot be listened on yet: `port_taken`, `not_permitted` or `unusable`.
     pub why: String,
     /// `agent` or `controller`.
     pub by: String,
@@ -204,6 +209,14 @@ impl LeftOutRow {
             address: left_out.address.0.to_string(),
             why: left_out.why.name().to_owned(),
             by: by.to_owned(),
+        }
+    }
+
+    pub(crate) fn shut(listen: SocketAddr, why: Shut) -> Self {
+        Self {
+            address: listen.to_string(),
+            why: why.name().to_owned(),
+            by: "agent".to_owned(),
         }
     }
 }

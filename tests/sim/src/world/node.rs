@@ -8,7 +8,7 @@ use agent_core::control::Pin;
 use agent_shell::agent::{Agent, AgentConfig, AgentFailed, Ended};
 use agent_shell::disk::MemoryDisk;
 use agent_shell::local::LocalClient;
-use agent_shell::parts::{Parts, Unsupervised};
+use agent_shell::parts::{Parts, SystemListen, Unsupervised};
 use protocol::token::JoinToken;
 use protocol::wire::HostFacts;
 use quinn::TokioRuntime;
@@ -63,6 +63,7 @@ impl NodeHost {
             clock: Arc::new(self.clock),
             socket: net.socket(self.address),
             doors: Vec::new(),
+            listener: Arc::new(SystemListen(Arc::new(TokioRuntime))),
             runtime: Arc::new(TokioRuntime),
             disk: Arc::new(self.disk.clone()),
             resolver: Arc::new(NoNames),
