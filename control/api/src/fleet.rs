@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use control_core::node::{NodeRow, Presence, Tenure};
-use control_core::store::{Rows, StoreError, UnreadableRow, View};
+use control_core::store::{Row, Rows, StoreError, Table, UnreadableRow, View};
 use control_routing::decide::Snapshot;
 use control_routing::lease::{LeaseBook, RelayLease};
 use control_routing::member::{Endpoint, Member, MemberState};
@@ -31,29 +31,84 @@ pub struct Fleet {
     pub unreadable: Vec<UnreadableRow>,
 }
 
+/// Rows as they were when they could be read last. One that is damaged after that changes nothing that is in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LastGood {
+    pub members: BTreeMap<NodeId, Member>,
+    /// By their keys.
+    pub policies: BTreeMap<Vec<u8>, PolicyRow>,
+}
+
 impl Fleet {
     /// Leaves out single rows that cannot be read, but no policy: without one, every pair that it selects would go.
     pub fn read(view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
-        let policies = view.scan::<PolicyRow>(cluster.as_bytes())?;
+        let (fleet, _) = Self::read_after(view, cluster, &LastGood::default())?;
 
-        Self::under(&policies, view, cluster)
+        Ok(fleet)
+    }
+
+    /// Nodes and policies that cannot be read are what they were when they could be read last, if that is known.
+    pub(crate) fn read_after(
+        view: &dyn View,
+        cluster: ClusterId,
+        last: &LastGood,
+    ) -> Result<(Self, LastGood), StoreError> {
+        let scanned = view.scan_readable::<PolicyRow>(cluster.as_bytes())?;
+        let mut policies: BTreeMap<Vec<u8>, PolicyRow> = scanned
+            .rows
+            .into_iter()
+            .map(|policy| (policy.key(), policy))
+            .collect();
+        for row in &scanned.unreadable {
+            let known = last.policies.get(&row.key);
+            policies.extend(known.map(|policy| (row.key.clone(), policy.clone())));
+            if known.is_none() {
+                // This fails, and says why.
+                view.scan::<PolicyRow>(cluster.as_bytes())?;
+            }
+        }
+        let list: Vec<PolicyRow> = policies.values().cloned().collect();
+        let mut fleet = Self::under(&list, view, cluster, &last.members)?;
+        fleet.unreadable.extend(scanned.unreadable);
+        let last = LastGood {
+            members: fleet.members.clone(),
+            policies,
+        };
+
+        Ok((fleet, last))
     }
 
     /// For what no policy has a say in: which nodes are in force, and what relays carry for them.
-    pub(crate) fn without_policies(view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
-        Self::under(&[], view, cluster)
+    pub(crate) fn without_policies(
+        view: &dyn View,
+        cluster: ClusterId,
+        last: &LastGood,
+    ) -> Result<Self, StoreError> {
+        Self::under(&[], view, cluster, &last.members)
     }
 
-    fn under(policies: &[PolicyRow], view: &dyn View, cluster: ClusterId) -> Result<Self, StoreError> {
+    fn under(
+        policies: &[PolicyRow],
+        view: &dyn View,
+        cluster: ClusterId,
+        last: &BTreeMap<NodeId, Member>,
+    ) -> Result<Self, StoreError> {
         let nodes = view.scan_readable::<NodeRow>(cluster.as_bytes())?;
         let leases = view.scan_readable::<RelayLease>(cluster.as_bytes())?;
         let routes = view.scan_readable::<RouteRow>(cluster.as_bytes())?;
-        let members: BTreeMap<NodeId, Member> = nodes
+        let mut members: BTreeMap<NodeId, Member> = nodes
             .rows
             .into_iter()
             .map(member)
             .map(|member| (member.node, member))
             .collect();
+
+        let kept = nodes
+            .unreadable
+            .iter()
+            .filter_map(node_of)
+            .filter_map(|node| last.get(&node));
+        members.extend(kept.map(|member| (member.node, member.clone())));
 
         Ok(Self {
             cluster,
@@ -97,6 +152,13 @@ impl Fleet {
             .get(&node)
             .map_or_else(|| node.to_string(), |member| member.name.to_string())
     }
+}
+
+/// The node whose row it is.
+pub(crate) fn node_of(row: &UnreadableRow) -> Option<NodeId> {
+    let id = row.key.get(16..).filter(|_| row.table == Table::Nodes)?;
+
+    id.try_into().ok().map(NodeId::from_bytes)
 }
 
 fn member(row: NodeRow) -> Member {

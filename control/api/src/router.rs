@@ -26,7 +26,7 @@ use protocol::cbor;
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
 use protocol::time::{Boot, Now};
 
-use crate::fleet::Fleet;
+use crate::fleet::{self, Fleet};
 use crate::live::Evidence;
 use crate::routing;
 
@@ -36,6 +36,8 @@ pub struct Router {
     fleet: Fleet,
     /// By their keys.
     policies: BTreeMap<Vec<u8>, PolicyRow>,
+    /// Nodes whose rows could not be read when this began: what is decided for them stays.
+    unknown: BTreeSet<NodeId>,
     /// Whether nodes or policies have changed since the wanted routes were selected.
     reselects: bool,
     trends: Trends,
@@ -107,6 +109,7 @@ impl Router {
     /// Of a cluster as it is.
     pub fn of(fleet: Fleet, policies: Vec<PolicyRow>, trends: Trends) -> Self {
         let policies = policies.into_iter().map(|policy| (policy.key(), policy));
+        let unknown = fleet.unreadable.iter().filter_map(fleet::node_of).collect();
 
         Self {
             fleet: Fleet {
@@ -114,6 +117,7 @@ impl Router {
                 ..fleet
             },
             policies: policies.collect(),
+            unknown,
             reselects: false,
             trends,
             due: BTreeSet::new(),
@@ -128,17 +132,25 @@ impl Router {
         &self.fleet
     }
 
-    /// Takes over one row as the store has it now; none if it is gone. A row that cannot be read counts as gone, but for
-    /// a policy that is an error: then nothing can be decided until it is mended and everything is read anew.
+    /// Takes over one row as the store has it now; none if it is gone. Of routes and leases, what cannot be read counts as
+    /// gone; a node or a policy stays what it was. A policy that never could be read is an error: then nothing can be decided
+    /// until it is mended and everything is read anew.
     pub fn handle_row(&mut self, book: Book, key: &[u8], row: Option<&[u8]>) -> Result<(), StoreError> {
         match book {
             Book::Nodes => {
                 if let Some(node) = last_id(key).map(NodeId::from_bytes) {
-                    self.handle_node(node, row.and_then(Fleet::member_of));
+                    match row.map(Fleet::member_of) {
+                        Some(None) => self.handle_damaged_node(node),
+                        Some(member @ Some(_)) => self.handle_node(node, member),
+                        None => self.handle_node(node, None),
+                    }
                 }
             }
             Book::Policies => {
                 let policy = row.map(cbor::decode).transpose();
+                if policy.is_err() && self.policies.contains_key(key) {
+                    return Ok(());
+                }
                 let policy = policy.map_err(|source| StoreError::Corrupt {
                     table: book.table(),
                     source,
@@ -181,6 +193,8 @@ impl Router {
         self.suspects.retain(|_, (_, at)| now.boot.since(*at) <= QUIET);
         let mut routes = std::mem::take(&mut self.due);
         routes.append(&mut self.next_slice(now.boot));
+        let stays = self.unknown_ends();
+        routes.retain(|route| !stays.contains(route));
         let decided = routes.len();
         let snapshot = self.fleet.snapshot(observations, &suspicion, &self.trends);
         let outcomes = decide::decide_some(&snapshot, routes, now);
@@ -243,7 +257,29 @@ impl Router {
         )
     }
 
+    fn handle_damaged_node(&mut self, node: NodeId) {
+        if !self.fleet.members.contains_key(&node) {
+            self.unknown.insert(node);
+        }
+    }
+
+    /// What an unreadable row of a node must not end: the routes that are decided for it, and what it carries.
+    fn unknown_ends(&self) -> BTreeSet<RouteId> {
+        let of = |node: &NodeId| {
+            let decided = self.fleet.routes.of_node(*node).map(|row| row.route);
+
+            decided.chain(self.fleet.leases.carried_by(*node).map(|lease| lease.route))
+        };
+
+        self.unknown.iter().flat_map(of).collect()
+    }
+
     fn handle_node(&mut self, node: NodeId, member: Option<Member>) {
+        if self.unknown.remove(&node) {
+            self.due_of(node);
+            let carried = self.fleet.leases.carried_by(node);
+            self.due.extend(carried.map(|lease| lease.route));
+        }
         let before = self.fleet.members.get(&node);
         let ends = |member: Option<&Member>| {
             member

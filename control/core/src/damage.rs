@@ -38,7 +38,8 @@ fn damaged(cluster: ClusterId, row: &str) -> Finding {
         cluster: Some(cluster),
         subject: row.to_owned(),
         text: format!(
-            "the row {row} cannot be read and is left out; the store was damaged or written by a newer version: go back \
+            "the row {row} cannot be read; a node and a policy are taken for what they were when this controller read them last, \
+             and anything else is left out; the store was damaged or written by a newer version: go back \
              to a backup, or to that version"
         ),
     }

@@ -21,7 +21,7 @@ use protocol::node::NodeRole;
 
 use crate::answer::Bench;
 use crate::failure::Failure;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, LastGood};
 use crate::live::ClusterLife;
 use crate::publication::{Publication, SignedDocument};
 use crate::publish::Place;
@@ -31,6 +31,7 @@ pub(super) struct Work<'a> {
     cluster: ClusterId,
     authority: OpenAuthority,
     before: Option<&'a Publication>,
+    last_good: Arc<LastGood>,
     /// What documents are compiled from; none when a beacon alone is due.
     records: Option<Records>,
     /// What is to be compiled yet, node after node.
@@ -69,16 +70,23 @@ impl<'a> Work<'a> {
     ) -> Result<Self, Failure> {
         let authority = authority::open(desk.tx, desk.signer, cluster)?;
         // Another epoch signs everything anew.
+        let mut last_good = before.map(|before| before.last_good.clone()).unwrap_or_default();
         let before = before.filter(|before| before.rank.epoch == authority.epoch);
         let is_whole = before.is_none() || touched.is_whole(cluster);
         let records = match is_whole || touched.has_nodes(cluster) {
-            true => Some(Records::read(desk, bench, cluster)?),
+            true => {
+                let (records, read) = Records::read(desk, bench, cluster, &last_good)?;
+                last_good = Arc::new(read);
+
+                Some(records)
+            }
             false => None,
         };
         let mut work = Self {
             cluster,
             authority,
             before,
+            last_good,
             records,
             due: VecDeque::new(),
             shared: is_whole || touched.trust.contains(&cluster),
@@ -132,7 +140,10 @@ impl<'a> Work<'a> {
             controllers: Vec::new(),
             transport: bench.transport,
         });
-        let records = Records::of(Fleet::without_policies(desk.tx, self.cluster)?, no_settings);
+        let records = Records::of(
+            Fleet::without_policies(desk.tx, self.cluster, &self.last_good)?,
+            no_settings,
+        );
         let fleet = &records.fleet;
         let is_over = |id: &NodeId| {
             let member = fleet.members.get(id);
@@ -326,6 +337,7 @@ impl<'a> Work<'a> {
             revocations,
             documents: std::mem::take(&mut self.documents),
             tree: std::mem::take(&mut self.tree),
+            last_good: self.last_good.clone(),
         })
     }
 
@@ -362,14 +374,21 @@ impl<'a> Work<'a> {
 }
 
 impl Records {
-    fn read(desk: &Desk<'_>, bench: &Bench, cluster: ClusterId) -> Result<Self, Failure> {
+    fn read(
+        desk: &Desk<'_>,
+        bench: &Bench,
+        cluster: ClusterId,
+        last: &LastGood,
+    ) -> Result<(Self, LastGood), Failure> {
         let settings = Settings {
             controllers: issuing::controllers(desk.tx, cluster)?,
             transport: bench.transport,
         };
         let settings = SettingsBook::read(desk.tx, cluster, settings)?;
 
-        Ok(Self::of(Fleet::read(desk.tx, cluster)?, settings))
+        let (fleet, read) = Fleet::read_after(desk.tx, cluster, last)?;
+
+        Ok((Self::of(fleet, settings), read))
     }
 
     fn of(fleet: Fleet, settings: SettingsBook) -> Self {

@@ -125,6 +125,93 @@ fn a_node_that_goes_and_comes_has_its_routes_decided() {
     assert_eq!(router.fleet.wanted.of_node(node).count(), before.len());
 }
 
+#[test]
+fn a_row_that_is_damaged_decides_nothing() {
+    let mut router = settled();
+    let node = *router.fleet.members.keys().next_back().expect("many");
+    let key = [*CLUSTER.as_bytes(), *node.as_bytes()].concat();
+    let before = router.fleet.clone();
+    router
+        .handle_row(Book::Nodes, &key, Some(&[0xff]))
+        .expect("it is taken for what it was");
+    assert_eq!(router.pass(Evidence::default(), at(0)).decided, 0);
+    assert_eq!(router.fleet, before);
+    router.handle_row(Book::Nodes, &key, None).expect("gone for good");
+
+    assert!(router.pass(Evidence::default(), at(0)).decided > 0);
+}
+
+#[test]
+fn a_node_that_cannot_be_read_at_the_start_keeps_what_is_decided_for_it() {
+    let mut router = settled();
+    let node = *router.fleet.members.keys().next_back().expect("many");
+    let wanted = router.fleet.wanted.of_node(node).next().expect("many").clone();
+    let request = LeaseRequest {
+        cluster: CLUSTER,
+        route: wanted.route,
+        low: wanted.low,
+        high: wanted.high,
+        relay: relay(),
+        previous: None,
+    };
+    let lease = RelayLease::grant(&request, None, LeaseId::from_bytes([1; 16]), Wall(0));
+    router
+        .handle_row(Book::Leases, &lease.key(), Some(&cbor::encode(&lease)))
+        .expect("readable");
+    let key = [*CLUSTER.as_bytes(), *relay().as_bytes()].concat();
+    let mut fleet = router.fleet.clone();
+    fleet.members.remove(&relay());
+    fleet.relays.put(relay(), None);
+    fleet.unreadable.push(control_core::store::UnreadableRow {
+        table: Table::Nodes,
+        key,
+    });
+    let mut restarted = Router::of(fleet, Vec::new(), Trends::default());
+    restarted.pass(Evidence::default(), at(0));
+    assert_eq!(
+        restarted.pass(due(wanted.route), at(0)).decided,
+        0,
+        "it stays on the relay"
+    );
+    let member = router.fleet.members[&relay()].clone();
+    restarted.handle_node(relay(), Some(member));
+
+    assert_eq!(
+        restarted.pass(Evidence::default(), at(0)).decided,
+        1,
+        "it can be read"
+    );
+}
+
+fn due(route: RouteId) -> Evidence {
+    Evidence {
+        due: Due {
+            routes: BTreeSet::from([route]),
+            nodes: BTreeSet::new(),
+        },
+        ..Evidence::default()
+    }
+}
+
+#[test]
+fn a_policy_that_is_damaged_stays_what_it_was_and_one_that_never_was_read_ends_all_deciding() {
+    let mut router = settled();
+    let policy = PolicyRow {
+        cluster: CLUSTER,
+        name: "all".parse().expect("a name"),
+        source: control_routing::policy::Selector::Every,
+        target: control_routing::policy::Selector::Every,
+        priority: 1,
+        cadence: protocol::document::routes::Cadence::Auto,
+    };
+    let mut take = |row: &[u8]| router.handle_row(Book::Policies, &policy.key(), Some(row));
+    assert!(take(&[0xff]).is_err());
+    take(&cbor::encode(&policy)).expect("readable");
+    take(&[0xff]).expect("it is taken for what it was");
+
+    assert_eq!(router.policies[&policy.key()], policy);
+}
+
 /// A large fleet after its first pass.
 fn settled() -> Router {
     let mut router = router(300);

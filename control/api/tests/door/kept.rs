@@ -94,6 +94,39 @@ fn an_unreadable_node_row_spoils_its_own_node_alone() {
 }
 
 #[test]
+fn a_row_of_a_node_or_a_policy_that_is_damaged_changes_nothing_in_force() {
+    let mut desk = Controller::new(22);
+    let (cluster, [_, b, relay]) = desk.leased();
+    let all = json!({ "name": "all", "source": "*", "target": "*" });
+    desk.act(Action::PolicyApply, json!({ "policies": [all] }));
+    let before = desk.publications[&cluster].clone();
+    desk.spoil(Table::Nodes, &[cluster.as_bytes(), b.as_bytes()]);
+    desk.spoil(Table::Policies, &[cluster.as_bytes(), b"all"]);
+    desk.publish(&mut Touched::everything());
+
+    let after = &desk.publications[&cluster];
+    assert_eq!(after.documents, before.documents);
+    assert_eq!(after.tree.root(), before.tree.root());
+    let table: LeaseTable = desk.document(relay, Kind::LeaseTable);
+    assert_eq!(table.rows.len(), 1);
+    let findings = desk.read(Action::FindingList, json!({}));
+    let mut told: Vec<(&str, &str)> = findings
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|found| {
+            (
+                found["subject"].as_str().unwrap(),
+                found["state"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    told.sort_unstable();
+    let node = format!("Nodes {b}");
+    assert_eq!(told, [(node.as_str(), "open"), ("Policies 616c6c", "open")]);
+}
+
+#[test]
 fn an_unreadable_route_or_lease_holds_up_no_other() {
     let mut desk = Controller::new(16);
     let cluster = desk.create_cluster();
