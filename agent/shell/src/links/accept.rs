@@ -212,15 +212,14 @@ mod tests {
     #[tokio::test]
     async fn all_doors_have_one_porch() {
         let host = Ground::new(CLUSTER, 9).station(1);
-        let front = host.station.porch.clone();
-        // What every door is served with.
-        let side = host.station.clone().porch;
+        // As each door has one.
+        let door = host.station.clone();
         let places: Vec<Place> = (0..HANDSHAKES / 2)
-            .filter_map(|_| front.enter(HERE, true).ok())
+            .filter_map(|_| host.station.porch.enter(HERE, true).ok())
             .collect();
 
         assert_eq!(places.len(), HANDSHAKES / 2);
-        assert_eq!(side.enter(HERE, true).unwrap_err(), Arrival::Full);
+        assert_eq!(door.porch.enter(HERE, true).unwrap_err(), Arrival::Full);
     }
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
