@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use control_routing::case::Case;
-use control_routing::journal::{Decided, JournalRow, What};
+use control_routing::journal::{self, Decided, Found, JournalRow, Unreadable, What};
 use protocol::document::routes::Path;
 use protocol::id::{NodeId, RouteId};
 use serde::{Deserialize, Serialize};
@@ -32,15 +32,28 @@ pub struct Line {
     pub result: Option<Decided>,
 }
 
-/// The line of an entry; none if its case cannot be read.
-pub fn line(row: &JournalRow, name: &dyn Fn(NodeId) -> String) -> Option<Value> {
-    let result = match &row.what {
-        What::Decided { result, .. } => result,
+/// The line of an entry. One that cannot be read, or whose case cannot, says so in its place.
+pub fn line(found: &Found, name: &dyn Fn(NodeId) -> String) -> Value {
+    let written = match &found.row {
+        Ok(row) => written(row, name),
+        Err(refused) => Err(refused.clone()),
+    };
+
+    written.unwrap_or_else(|refused| {
+        let at = found.row.as_ref().ok().map(|row| time(row.at));
+
+        json!({ "schema": SCHEMA, "id": found.seq, "at": at, "unreadable": refused.to_string() })
+    })
+}
+
+fn written(row: &JournalRow, name: &dyn Fn(NodeId) -> String) -> Result<Value, Unreadable> {
+    let (result, case) = match &row.what {
+        What::Decided { result, case } => (result, case),
         What::Missed(count) => {
-            return Some(json!({ "schema": SCHEMA, "id": row.seq, "at": time(row.at), "missed": count }));
+            return Ok(json!({ "schema": SCHEMA, "id": row.seq, "at": time(row.at), "missed": count }));
         }
     };
-    let inputs = row.case()?;
+    let inputs = journal::case(case)?;
     let ends = [inputs.low.node, inputs.high.node];
     let relays = inputs.relays.iter().map(|relay| relay.node);
     let leased = inputs.leases.iter().map(|lease| lease.relay);
@@ -56,7 +69,7 @@ pub fn line(row: &JournalRow, name: &dyn Fn(NodeId) -> String) -> Option<Value> 
         result: Some(result.as_ref().clone()),
     };
 
-    serde_json::to_value(line).ok()
+    serde_json::to_value(line).map_err(|error| Unreadable(error.to_string()))
 }
 
 /// Takes the result out of a line.
@@ -74,6 +87,15 @@ pub enum Replayed {
     Decision(Box<Judged>),
     /// So many decisions are not in the journal.
     Missed(u64),
+    /// The controller could not read the entry: there is nothing to be made again.
+    Unreadable(Damaged),
+}
+
+/// An entry that says nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    pub id: u64,
+    pub reason: String,
 }
 
 /// A decision made again, beside the one that is recorded.
@@ -131,6 +153,11 @@ pub fn replay(text: &str, with_result: bool) -> Result<Replayed, NotALine> {
     }
     if let Some(count) = value["missed"].as_u64() {
         return Ok(Replayed::Missed(count));
+    }
+    if let (Some(id), Some(reason)) = (value["id"].as_u64(), value["unreadable"].as_str()) {
+        let reason = reason.to_owned();
+
+        return Ok(Replayed::Unreadable(Damaged { id, reason }));
     }
     let line: Line = serde_json::from_value(value).map_err(NotALine::Shape)?;
     if !line.inputs.is_of_one_route() {

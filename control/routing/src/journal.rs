@@ -91,12 +91,27 @@ impl JournalRow {
         [cluster.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
     }
 
-    /// The case of a decision, if it can be read.
-    pub fn case(&self) -> Option<Case> {
-        match &self.what {
-            What::Decided { case, .. } => cbor::decode(case).ok(),
-            What::Missed(_) => None,
+    /// The entry under `key`, whose number it must bear.
+    fn read(key: &[u8], value: &[u8]) -> Result<Self, Unreadable> {
+        let row: Self = cbor::decode(value).map_err(|error| Unreadable(error.to_string()))?;
+        match row.key() == key {
+            true => Ok(row),
+            false => Err(Unreadable(format!("it says that it is entry {}", row.seq))),
         }
+    }
+}
+
+/// Why an entry says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+/// The case of a decision as an entry keeps it, all of it about one route.
+pub fn case(bytes: &[u8]) -> Result<Case, Unreadable> {
+    let case: Case = cbor::decode(bytes).map_err(|error| Unreadable(format!("its case: {error}")))?;
+    match case.is_of_one_route() {
+        true => Ok(case),
+        false => Err(Unreadable("its case is not of one route".to_owned())),
     }
 }
 
@@ -280,8 +295,7 @@ pub fn prune(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     pub seq: u64,
-    /// None if it does not decode.
-    pub row: Option<JournalRow>,
+    pub row: Result<JournalRow, Unreadable>,
 }
 
 /// At most `limit` entries after the one numbered `after` (0 for the beginning), in order. Those that do not decode are
@@ -294,7 +308,7 @@ pub fn list(view: &dyn View, cluster: ClusterId, after: u64, limit: usize) -> Re
         .into_iter()
         .map(|(key, value)| Found {
             seq: seq_of(&key).unwrap_or(0),
-            row: cbor::decode(&value).ok(),
+            row: JournalRow::read(&key, &value),
         })
         .collect())
 }

@@ -80,6 +80,25 @@ fn one_altered_observation_is_found_out() {
 }
 
 #[test]
+fn an_entry_that_was_damaged_is_counted_and_stops_no_other() {
+    let mut lines = lines();
+    let id = lines[1]["id"].clone();
+    lines[1] = json!({ "schema": 1, "id": id, "at": null, "unreadable": "its case: end of input bytes" });
+    let ran = place(&lines).run("route replay decisions.jsonl -o json");
+
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(rows.len(), lines.len() - 1);
+    assert!(rows.iter().all(|row| row["agree"] == true));
+    let said = format!("entry {id} could not be replayed: its case: end of input bytes");
+    assert!(
+        ran.stderr.contains(&said) && ran.stderr.contains("0 differ; 1 could not be replayed"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn what_is_no_recorded_decision_is_refused_with_its_line() {
     let whole = lines();
     let place = Place::new();

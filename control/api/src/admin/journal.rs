@@ -158,15 +158,21 @@ fn backward(scene: &Scene<'_>, wanted: &Wanted, (first, last): (u64, u64)) -> Re
 
 /// The entry if it is looked for. One that cannot be read may be of any route.
 fn view(scene: &Scene<'_>, wanted: &Wanted, found: &Found) -> Option<Value> {
-    let Some(row) = &found.row else {
-        return Some(json!({ "id": found.seq, "name": "", "state": "unreadable" }));
+    let name = |node| scene.fleet.name(node);
+    let row = match &found.row {
+        Ok(row) => row,
+        Err(_) if wanted.inputs => return Some(replay::line(found, &name)),
+        Err(refused) => {
+            return Some(json!({
+                "id": found.seq, "name": "", "state": "unreadable", "reason": refused.to_string(),
+            }));
+        }
     };
     if wanted.since.is_some_and(|since| row.at < since) {
         return None;
     }
-    let name = |node| scene.fleet.name(node);
     let decided = match &row.what {
-        What::Missed(_) if wanted.inputs => return replay::line(row, &name),
+        What::Missed(_) if wanted.inputs => return Some(replay::line(found, &name)),
         What::Missed(count) => {
             return Some(json!({
                 "id": row.seq, "name": "", "state": "missed", "at": time(row.at), "missed": count,
@@ -178,7 +184,7 @@ fn view(scene: &Scene<'_>, wanted: &Wanted, found: &Found) -> Option<Value> {
         return None;
     }
     if wanted.inputs {
-        return replay::line(row, &name);
+        return Some(replay::line(found, &name));
     }
     let hops = |path: &Path| scene.hops(decided.low, decided.high, path);
 
@@ -202,8 +208,8 @@ fn view(scene: &Scene<'_>, wanted: &Wanted, found: &Found) -> Option<Value> {
 
 fn size(found: &Found) -> usize {
     match found.row.as_ref().map(|row| &row.what) {
-        Some(What::Decided { case, .. }) => case.len(),
-        Some(What::Missed(_)) | None => 0,
+        Ok(What::Decided { case, .. }) => case.len(),
+        Ok(What::Missed(_)) | Err(_) => 0,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use control_api::replay::{self, Replayed};
-use control_core::store::Table;
+use control_core::store::{Rows, Table};
+use control_routing::journal::{JournalRow, What};
 use protocol::wire::{Drift, PathObservation};
 
 use super::health::answered;
@@ -136,6 +137,7 @@ fn an_entry_that_cannot_be_read_is_shown_as_such_and_stops_nothing() {
     }
     let listed = desk.read(Action::RouteJournal, json!({ "after": 0 }));
     assert_eq!(listed["entries"][0]["state"], "unreadable", "{listed}");
+    assert!(listed["entries"][0]["reason"].is_string(), "{listed}");
     desk.read(Action::RouteExplain, json!({ "source": "a", "target": "b" }));
     desk.bench.journal.age = Duration::ZERO;
     desk.pass(60);
@@ -145,10 +147,34 @@ fn an_entry_that_cannot_be_read_is_shown_as_such_and_stops_nothing() {
     assert_eq!(listed["entries"], json!([]), "what is old goes, readable or not");
 }
 
+#[test]
+fn an_export_names_what_cannot_be_read_and_the_rest_is_made_again() {
+    let (mut desk, cluster) = decided(66);
+    let key = JournalRow::key_of(cluster, 1);
+    let mut row: JournalRow = desk.tx.get(&key).expect("reads").expect("is there");
+    let What::Decided { case, .. } = &mut row.what else {
+        panic!("a decision: {row:?}")
+    };
+    *case = vec![0xff; 7].into();
+    for damaged in [protocol::cbor::encode(&row), vec![0xff; 7]] {
+        desk.tx.put_bytes(Table::Journal, &key, damaged).expect("writes");
+        let pair = json!({ "after": 0, "inputs": true, "source": "a", "target": "b" });
+        let exported = desk.read(Action::RouteJournal, pair);
+        let lines = exported["entries"].as_array().expect("lines");
+        assert_eq!(lines.len(), 2, "nothing is left out: {exported}");
+        let replayed = replay::replay(&lines[0].to_string(), true).expect("a line");
+        let Replayed::Unreadable(damaged) = replayed else {
+            panic!("{replayed:?}")
+        };
+        assert_eq!((damaged.id, damaged.reason.is_empty()), (1, false));
+        assert_eq!(judged(&lines[1].to_string()).agree, Some(true));
+    }
+}
+
 fn judged(line: &str) -> replay::Judged {
     match replay::replay(line, true).expect("a line") {
         Replayed::Decision(judged) => *judged,
-        Replayed::Missed(count) => panic!("{count} are missed"),
+        other @ (Replayed::Missed(_) | Replayed::Unreadable(_)) => panic!("{other:?}"),
     }
 }
 

@@ -23,11 +23,11 @@ fn a_decision_comes_back_with_its_case_and_follows_from_it() {
     );
     for (entry, outcome) in found.iter().zip(&outcomes) {
         let row = entry.row.as_ref().expect("readable");
-        let derived = row.case().expect("a case").decide().expect("a decision");
-        assert_eq!(&derived, outcome);
-        let What::Decided { result, .. } = &row.what else {
+        let What::Decided { result, case } = &row.what else {
             panic!("a decision: {row:?}")
         };
+        let derived = journal::case(case).expect("a case").decide().expect("a decision");
+        assert_eq!(&derived, outcome);
         assert_eq!(Decided::of(&derived).as_ref(), Some(result.as_ref()));
     }
     let after = journal::list(&tx, CLUSTER, 4, 1).expect("reads");
@@ -44,10 +44,12 @@ fn what_has_no_case_or_no_room_is_counted() {
     let many: Vec<Outcome> = std::iter::repeat_n(outcomes[0].clone(), 8_000).collect();
     record(&mut tx, &many, 2);
     let found = journal::list(&tx, CLUSTER, 0, usize::MAX).expect("reads");
-    let missed = found.iter().filter_map(|entry| match &entry.row.as_ref()?.what {
-        What::Missed(count) => Some(*count),
-        What::Decided { .. } => None,
-    });
+    let missed = found
+        .iter()
+        .filter_map(|entry| match &entry.row.as_ref().ok()?.what {
+            What::Missed(count) => Some(*count),
+            What::Decided { .. } => None,
+        });
     let missed: Vec<u64> = missed.collect();
     let kept = found.len() as u64 - 2;
     let head = head(&tx);
@@ -124,10 +126,21 @@ fn an_entry_that_cannot_be_read_is_found_and_pruned_and_stops_nothing() {
     let found = journal::list(&tx, CLUSTER, 0, 100).expect("reads");
     let unreadable: Vec<u64> = found
         .iter()
-        .filter(|entry| entry.row.is_none())
+        .filter(|entry| entry.row.is_err())
         .map(|entry| entry.seq)
         .collect();
     assert_eq!((found.len(), unreadable), (12, vec![2]));
+
+    let moved = tx.get_bytes(Table::Journal, &JournalRow::key_of(CLUSTER, 4));
+    tx.put_bytes(
+        Table::Journal,
+        &key,
+        moved.expect("reads").expect("is there").to_vec(),
+    )
+    .expect("writes");
+    let found = journal::list(&tx, CLUSTER, 1, 1).expect("reads");
+    let refused = found[0].row.as_ref().expect_err("a copy of another");
+    assert_eq!(refused.to_string(), "it says that it is entry 4");
 
     let none = Retention {
         bytes: 0,

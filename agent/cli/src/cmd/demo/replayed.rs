@@ -49,6 +49,11 @@ impl Replay {
                 }
             }
             Replayed::Missed(count) => self.missed += count,
+            Replayed::Unreadable(damaged) => {
+                self.decisions += 1;
+                self.differing
+                    .push(format!("entry {}: {}", damaged.id, damaged.reason));
+            }
         }
 
         Ok(())

@@ -121,7 +121,7 @@ async fn export(file: &Path, mut input: Value, session: &Session) -> Outcome {
         )
         .because(error.to_string())
     };
-    let (mut decisions, mut missed) = (0, 0);
+    let (mut decisions, mut damaged, mut missed) = (0, 0, 0);
     input["inputs"] = json!(true);
     input["after"] = json!(0);
     let mut page = session.call(Action::RouteJournal, input.clone()).await?;
@@ -132,6 +132,7 @@ async fn export(file: &Path, mut input: Value, session: &Session) -> Outcome {
     loop {
         for entry in page["entries"].as_array().into_iter().flatten() {
             decisions += usize::from(entry.get("inputs").is_some());
+            damaged += usize::from(entry.get("unreadable").is_some());
             missed += entry["missed"].as_u64().unwrap_or(0);
             writeln!(out, "{entry}").map_err(unwritten)?;
         }
@@ -142,7 +143,11 @@ async fn export(file: &Path, mut input: Value, session: &Session) -> Outcome {
         page = session.call(Action::RouteJournal, input.clone()).await?;
     }
     out.flush().map_err(unwritten)?;
-    eprintln!("{decisions} decisions exported{}", not_kept(missed));
+    let unread = match damaged {
+        0 => String::new(),
+        count => format!("; {count} entries cannot be read, and say so in their place"),
+    };
+    eprintln!("{decisions} decisions exported{unread}{}", not_kept(missed));
 
     Ok(Exit::Done)
 }
@@ -218,7 +223,11 @@ fn told(entry: &Value) -> String {
             "{at}  {} decisions were made and are not in the journal\n",
             entry["missed"]
         ),
-        Some("unreadable") => format!("entry {} cannot be read\n", entry["id"]),
+        Some("unreadable") => format!(
+            "entry {} cannot be read: {}\n",
+            entry["id"],
+            words(&entry["reason"])
+        ),
         Some(_) | None => format!(
             "{at}  {}  generation {}, {}: {}  ({})\n",
             words(&entry["name"]),

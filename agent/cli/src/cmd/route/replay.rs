@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use control_api::replay::{self, Judged, Replayed};
+use control_api::replay::{self, Damaged, Judged, Replayed};
 use serde_json::{Value, json};
 
 use super::journal::not_kept;
@@ -25,22 +25,30 @@ pub(crate) struct Options {
 }
 
 pub(super) fn run(options: &Options, session: &Session) -> Outcome {
-    let Verdicts { judged, missed } = replayed(options)?;
+    let Verdicts {
+        judged,
+        missed,
+        damaged,
+    } = replayed(options)?;
     let rows: Vec<Value> = judged.iter().map(|judged| json!(judged)).collect();
     session.put(&session.printer.list(&rows, &COLUMNS))?;
     let differing: Vec<&Judged> = judged.iter().filter(|it| it.agree == Some(false)).collect();
     for judged in &differing {
         eprintln!("{}", printable(&told(judged)));
     }
+    for Damaged { id, reason } in &damaged {
+        eprintln!("entry {id} could not be replayed: {}", printable(reason));
+    }
     let compared = judged.iter().filter(|it| it.agree.is_some()).count();
     eprintln!(
-        "{} decisions made again, {compared} compared, {} differ{}",
+        "{} decisions made again, {compared} compared, {} differ{}{}",
         judged.len(),
         differing.len(),
+        not_replayed(damaged.len()),
         not_kept(missed)
     );
 
-    Ok(match differing.is_empty() {
+    Ok(match differing.is_empty() && damaged.is_empty() {
         true => Exit::Done,
         false => Exit::Problems,
     })
@@ -49,6 +57,7 @@ pub(super) fn run(options: &Options, session: &Session) -> Outcome {
 struct Verdicts {
     judged: Vec<Judged>,
     missed: u64,
+    damaged: Vec<Damaged>,
 }
 
 fn replayed(options: &Options) -> Result<Verdicts, Failure> {
@@ -62,6 +71,7 @@ fn replayed(options: &Options) -> Result<Verdicts, Failure> {
     let mut verdicts = Verdicts {
         judged: Vec::new(),
         missed: 0,
+        damaged: Vec::new(),
     };
     for (number, line) in (1..).zip(lines.lines()) {
         let line = line.map_err(unreadable)?;
@@ -80,14 +90,22 @@ fn replayed(options: &Options) -> Result<Verdicts, Failure> {
         match replayed {
             Replayed::Decision(judged) => verdicts.judged.push(*judged),
             Replayed::Missed(count) => verdicts.missed += count,
+            Replayed::Unreadable(damaged) => verdicts.damaged.push(damaged),
         }
     }
-    if verdicts.judged.is_empty() {
+    if verdicts.judged.is_empty() && verdicts.damaged.is_empty() {
         return Err(Failure::usage(format!("{file} holds no decisions"))
             .fixed_by("gabion route journal --export FILE"));
     }
 
     Ok(verdicts)
+}
+
+fn not_replayed(damaged: usize) -> String {
+    match damaged {
+        0 => String::new(),
+        count => format!("; {count} could not be replayed"),
+    }
 }
 
 /// What came out otherwise.
