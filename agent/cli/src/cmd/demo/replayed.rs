@@ -71,7 +71,7 @@ pub(super) async fn replayed(fleet: &Fleet) -> Result<Replay, Failure> {
         for line in entries.as_array().cloned().unwrap_or_default() {
             replay.take(line)?;
         }
-        if page["more"] != true {
+        if page["more"] != true || page["next"] == after {
             return Ok(replay);
         }
         after = page["next"].take();

@@ -1,7 +1,8 @@
 //! `gabion route journal` and `gabion route watch`: the decisions that were made, and those that are being made.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::words;
 use crate::config::span::Span;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::keyfile::PRIVATE;
 use crate::output::{self, Column, Format, column};
 use crate::session::{Outcome, Session};
 
@@ -136,10 +138,10 @@ async fn export(file: &Path, mut input: Value, session: &Session) -> Outcome {
             missed += entry["missed"].as_u64().unwrap_or(0);
             writeln!(out, "{entry}").map_err(unwritten)?;
         }
-        if page["more"] != true || page["next"] == input["after"] {
+        let Some(next) = onwards(&input["after"], &page)? else {
             break;
-        }
-        input["after"] = page["next"].clone();
+        };
+        input["after"] = next;
         page = session.call(Action::RouteJournal, input.clone()).await?;
     }
     out.flush().map_err(unwritten)?;
@@ -152,8 +154,29 @@ async fn export(file: &Path, mut input: Value, session: &Session) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// What the next page follows; none if there is nothing after this one yet. An answer that leads nowhere would be asked
+/// for again without end.
+fn onwards(after: &Value, page: &Value) -> Result<Option<Value>, Failure> {
+    let next = &page["next"];
+    let is_further = next.as_u64() > after.as_u64();
+    let is_last = page["more"] != true && page["entries"].as_array().is_none_or(Vec::is_empty);
+    match is_further || is_last {
+        true => Ok((page["more"] == true).then(|| next.clone())),
+        false => Err(Failure::new(
+            Exit::Failed,
+            "journal_stands",
+            format!("the journal goes no further than entry {next}"),
+        )
+        .because(format!("the controller was asked what follows entry {after}"))
+        .fixed_by("gabion route journal    (shows the entries around it)")),
+    }
+}
+
 fn created(file: &Path) -> Result<File, Failure> {
-    File::create_new(file).map_err(|error| match error.kind() == io::ErrorKind::AlreadyExists {
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(PRIVATE).open(file);
+
+    made.map_err(|error| match error.kind() == io::ErrorKind::AlreadyExists {
         true => Failure::new(
             Exit::Conflict,
             "file_exists",
@@ -182,7 +205,7 @@ pub(super) async fn watch(options: &WatchOptions, session: &Session) -> Outcome 
     let mut after = session.call(Action::RouteJournal, input.clone()).await?["next"].clone();
     input["limit"] = json!(PAGE);
     loop {
-        input["after"] = after;
+        input["after"] = after.clone();
         let page = session.call(Action::RouteJournal, input.clone()).await?;
         for entry in page["entries"].as_array().into_iter().flatten().take(left) {
             if !shown(entry, session)? {
@@ -190,11 +213,11 @@ pub(super) async fn watch(options: &WatchOptions, session: &Session) -> Outcome 
             }
             left -= 1;
         }
-        after = page["next"].clone();
-        let wait = match page["more"] == true {
-            true => Duration::ZERO,
-            false => LOOK,
+        let wait = match onwards(&after, &page)? {
+            Some(_) => Duration::ZERO,
+            None => LOOK,
         };
+        after = page["next"].clone();
         let is_over = ends_at.is_some_and(|at| Instant::now() + wait > at);
         if left == 0 || is_over {
             return Ok(Exit::Done);
@@ -259,6 +282,8 @@ const PAGE: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -273,6 +298,31 @@ mod tests {
         );
         let missed = json!({"state": "missed", "at": "2026-07-01T12:00:00Z", "missed": 7});
         assert!(told(&missed).contains("7 decisions were made and are not in the journal"));
+    }
+
+    #[test]
+    fn an_answer_that_leads_nowhere_is_asked_for_no_more() {
+        let page =
+            |next: u64, more: bool, entries: Value| json!({ "next": next, "more": more, "entries": entries });
+        let onwards = |page: &Value| onwards(&json!(7), page);
+
+        assert_eq!(onwards(&page(9, true, json!([{}]))).unwrap(), Some(json!(9)));
+        assert_eq!(onwards(&page(9, false, json!([{}]))).unwrap(), None);
+        assert_eq!(onwards(&page(7, false, json!([]))).unwrap(), None);
+        assert!(onwards(&page(7, true, json!([]))).is_err());
+        assert!(onwards(&page(7, false, json!([{}]))).is_err());
+        assert!(onwards(&page(6, true, json!([{}]))).is_err());
+        assert!(onwards(&json!({ "more": true })).is_err());
+    }
+
+    #[test]
+    fn an_export_is_for_its_owner_and_takes_no_ones_place() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("decisions.jsonl");
+        let mode = created(&file).unwrap().metadata().unwrap().mode();
+
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(created(&file).unwrap_err().exit, Exit::Conflict);
     }
 
     #[test]
