@@ -144,6 +144,12 @@ pub struct JournalHead {
     /// Decisions that were never kept, since there is a journal.
     #[n(5)]
     pub missed: u64,
+    /// What was written before that goes by age; none before anything was old.
+    #[n(6)]
+    pub horizon: Option<Wall>,
+    /// When the horizon was moved last.
+    #[n(7)]
+    pub moved_at: Option<Wall>,
 }
 
 impl JournalHead {
@@ -155,7 +161,35 @@ impl JournalHead {
             bytes: 0,
             since: None,
             missed: 0,
+            horizon: None,
+            moved_at: None,
         }
+    }
+
+    /// Whether the oldest entry may be older than is retained, as far as this clock can tell.
+    fn may_be_old(&self, age: Duration, now: Wall) -> bool {
+        self.since
+            .is_none_or(|since| since < now.before(age) || since > now)
+    }
+
+    /// Moves the horizon to where this clock puts it, but an hour after the last time at the earliest, and by [`PACE`] at the
+    /// most: a clock that is far ahead takes a slice of the journal an hour, not all of it.
+    fn horizon(&mut self, front: Wall, age: Duration, now: Wall) -> Wall {
+        let due = now.before(age);
+        // A clock that was ahead moved it last, or this one is behind: counts from here.
+        let is_ahead = self.moved_at.is_some_and(|at| at > now);
+        let rests = self.moved_at.is_some_and(|at| now.since(at) < STEP);
+        if is_ahead || !rests {
+            self.moved_at = Some(now);
+        }
+        if !is_ahead && !rests {
+            let from = self.horizon.map_or(front, |horizon| horizon.max(front));
+            self.horizon = Some(from.after(PACE));
+        }
+        let horizon = self.horizon.unwrap_or_default().min(due);
+        self.horizon = Some(horizon);
+
+        horizon
     }
 
     /// How many entries there are.
@@ -257,6 +291,9 @@ pub fn record<'o>(
 
 /// Drops the oldest entries that are more or older than is retained, a bounded number of them: what is left goes with the
 /// next call. Returns how many went.
+///
+/// An entry that says no age, since it cannot be read or was written by a clock that is ahead of this one, goes by age with
+/// an old one that follows it.
 pub fn prune(
     tx: &mut dyn Tx,
     cluster: ClusterId,
@@ -264,31 +301,62 @@ pub fn prune(
     now: Wall,
 ) -> Result<usize, StoreError> {
     let mut head = head(tx, cluster)?;
-    let is_old = |at: Wall| now.since(at) > retention.age;
-    if head.entries() == 0 || (head.bytes <= retention.bytes && !head.since.is_none_or(is_old)) {
+    let by_bytes = head.bytes.saturating_sub(retention.bytes);
+    let may_be_old = head.may_be_old(retention.age, now);
+    if head.entries() == 0 || (by_bytes == 0 && !may_be_old) {
         return Ok(0);
     }
     let before = JournalRow::key_of(cluster, head.first.saturating_sub(1));
     let oldest = tx.scan_bytes(Table::Journal, cluster.as_bytes(), Some(&before), PRUNED)?;
-    let mut pruned = 0;
-    for (key, value) in oldest {
-        // What cannot be read says no age: it goes when it is the oldest.
-        let at = cbor::decode::<JournalRow>(&value).ok().map(|row| row.at);
-        head.since = at.or(head.since);
-        if head.bytes <= retention.bytes && at.is_some_and(|at| !is_old(at)) {
+    let front = oldest.iter().find_map(|(_, value)| written_at(value, now));
+    let horizon = match front.filter(|_| may_be_old) {
+        Some(front) => head.horizon(front, retention.age, now),
+        None => Wall::default(),
+    };
+    let aged = aged(&oldest, horizon, now);
+    let (mut pruned, mut freed) = (0, 0);
+    for (key, value) in &oldest {
+        if freed >= by_bytes && pruned >= aged {
             break;
         }
-        tx.delete_bytes(Table::Journal, &key)?;
-        head.bytes = head.bytes.saturating_sub((key.len() + value.len()) as u64);
-        head.first = seq_of(&key).unwrap_or(head.first) + 1;
+        tx.delete_bytes(Table::Journal, key)?;
+        freed += (key.len() + value.len()) as u64;
+        head.first = seq_of(key).unwrap_or(head.first) + 1;
         pruned += 1;
     }
+    head.bytes = head.bytes.saturating_sub(freed);
+    let left = oldest.iter().skip(pruned);
+    head.since = left
+        .filter_map(|(_, value)| written_at(value, now))
+        .next()
+        .or(head.since);
     if head.entries() == 0 {
         head.since = None;
     }
     tx.put(&head)?;
 
     Ok(pruned)
+}
+
+/// When an entry was written, if it says so and that is not yet to come.
+fn written_at(value: &[u8], now: Wall) -> Option<Wall> {
+    let row: JournalRow = cbor::decode(value).ok()?;
+
+    Some(row.at).filter(|at| *at <= now)
+}
+
+/// How many of the oldest entries are behind the horizon.
+fn aged(oldest: &[(Vec<u8>, Vec<u8>)], horizon: Wall, now: Wall) -> usize {
+    let mut aged = 0;
+    for (count, (_, value)) in (1..).zip(oldest) {
+        match written_at(value, now) {
+            Some(at) if at >= horizon => break,
+            Some(_) => aged = count,
+            None => {}
+        }
+    }
+
+    aged
 }
 
 /// An entry as it was found.
@@ -348,5 +416,9 @@ pub const RETAINED_BYTES: u64 = 64 * 1024 * 1024;
 pub const RETAINED_FOR: Duration = Duration::from_hours(30 * 24);
 /// Of one batch of decisions, which shares its commit with others: a commit holds 16 MiB.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// How often the horizon moves, and how far at once: a journal that lies behind after an outage, or after its age was
+/// shortened, catches up five hours in one.
+const STEP: Duration = Duration::from_hours(1);
+const PACE: Duration = Duration::from_hours(6);
 /// Entries that one request drops; read whole, these are a few MiB.
 const PRUNED: usize = 500;

@@ -108,11 +108,50 @@ fn the_oldest_go_by_bytes_and_by_age_step_by_step() {
     };
     prune(&mut tx, aged, 200_000);
     assert_eq!(head(&tx).since, Some(Wall(150_000)), "exactly as old as is kept");
-    assert_eq!(prune(&mut tx, aged, 900_000), 51 * 6);
+    assert_eq!(prune(&mut tx, aged, 200_000 + HOUR), 51 * 6);
     let none = head(&tx);
     assert_eq!((none.entries(), none.bytes, none.since), (0, 0, None));
-    record(&mut tx, &outcomes[..1], 901_000);
+    record(&mut tx, &outcomes[..1], 201_000 + HOUR);
     assert_eq!(head(&tx).first, 1_201, "no number is given twice");
+}
+
+#[test]
+fn a_clock_that_jumps_takes_a_slice_of_the_journal_and_not_all_of_it() {
+    let outcomes = decisions(2);
+    let mut tx = MemoryTx::default();
+    let first = 1_000 * HOUR;
+    for hour in 0..240 {
+        record(&mut tx, &outcomes[..1], first + hour * HOUR);
+    }
+    let month = Retention::default();
+    let now = first + 240 * HOUR;
+    assert_eq!(prune(&mut tx, month, now), 0, "none is a month old");
+
+    let ahead = now + 365 * 24 * HOUR;
+    record(&mut tx, &outcomes[..1], ahead);
+    let taken: Vec<usize> = [0, 1, HOUR, 2 * HOUR]
+        .iter()
+        .map(|passed| prune(&mut tx, month, ahead + passed))
+        .collect();
+    assert_eq!(taken, [6, 0, 6, 6], "six hours of it in an hour");
+    for behind in [now, now + HOUR, 0, HOUR] {
+        assert_eq!(
+            prune(&mut tx, month, behind),
+            0,
+            "the clock is right again, or behind"
+        );
+    }
+    assert_eq!(head(&tx).first, 19);
+    record(&mut tx, &outcomes[..1], now + 2 * HOUR);
+
+    let later = now + 40 * 24 * HOUR;
+    let steps = 0..100;
+    let taken: usize = steps.map(|step| prune(&mut tx, month, later + step * HOUR)).sum();
+    assert_eq!(
+        taken, 224,
+        "what the clock wrote that was ahead goes with what follows it"
+    );
+    assert_eq!(head(&tx).entries(), 0);
 }
 
 #[test]
@@ -163,6 +202,8 @@ fn a_head_that_cannot_be_read_is_made_anew_from_what_is_there() {
 
     assert_eq!(head(&tx).last, 7);
 }
+
+const HOUR: u64 = 3_600_000;
 
 fn record(tx: &mut MemoryTx, outcomes: &[Outcome], at: u64) {
     journal::record(tx, CLUSTER, outcomes.iter(), ("test", Wall(at))).expect("writes");
