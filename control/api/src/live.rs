@@ -91,9 +91,14 @@ impl ClusterLife {
         }
     }
 
-    /// Takes over what a pass over the routes found, and what the next one goes on from.
-    pub fn handle_pass(&mut self, passed: &Passed) {
-        for (route, trend) in &passed.trends {
+    /// Takes over what a pass over the routes found, and what the next one goes on from. What could not be stored of it
+    /// never happened: the next pass decides it anew, and would count a move twice.
+    pub fn handle_pass(&mut self, passed: &Passed, unstored: &BTreeSet<RouteId>) {
+        let stored = passed
+            .trends
+            .iter()
+            .filter(|(route, _)| !unstored.contains(route));
+        for (route, trend) in stored {
             self.trends.set(*route, trend.clone());
         }
         self.suspicion.clone_from(&passed.suspicion);

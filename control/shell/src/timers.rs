@@ -11,10 +11,11 @@ use control_api::routing;
 use control_core::behind;
 use control_core::cluster;
 use control_core::store::StoreError;
+use control_routing::decide::Outcome;
 use control_routing::suspicion::{Circle, Suspect};
 use control_routing::trend::Trends;
 use control_store::{Revision, Snapshot};
-use protocol::id::ClusterId;
+use protocol::id::{ClusterId, RouteId};
 use protocol::key::VerifyKey;
 use tokio::sync::Notify;
 
@@ -277,7 +278,7 @@ async fn decide(
             }
         },
     };
-    let (mut kept, passed) = match passed {
+    let (mut kept, mut passed) = match passed {
         Ok(passed) => passed,
         Err(error) => {
             tracing::error!(?cluster, %error, "routes could not be decided");
@@ -286,21 +287,34 @@ async fn decide(
     };
     metrics::histogram!("gabion_controller_routing_pass_seconds").record(started.elapsed().as_secs_f64());
     metrics::histogram!("gabion_controller_routing_pass_routes").record(passed.decided as f64);
-    service.board.live().of_mut(cluster).handle_pass(&passed);
-    let mut stored = true;
-    for outcomes in routing::batches(passed.outcomes) {
-        let decisions = outcomes.iter().filter(|outcome| outcome.is_decision()).count();
-        metrics::counter!("gabion_controller_decisions_total").increment(decisions as u64);
-        let request = Request::Decide { cluster, outcomes };
-        if let Err(failure) = service.door.call(Caller::Controller, request).await {
-            tracing::warn!(code = failure.code.text(), "decisions were not stored");
-            stored = false;
-        }
-    }
+    let outcomes = std::mem::take(&mut passed.outcomes);
+    let unstored = store_decisions(service, cluster, outcomes).await;
+    service
+        .board
+        .live()
+        .of_mut(cluster)
+        .handle_pass(&passed, &unstored);
     kept.doubt(service, cluster, &passed.suspects).await;
 
     // What was not stored is due again, and the next pass finds that by looking at everything.
-    stored.then_some(kept)
+    unstored.is_empty().then_some(kept)
+}
+
+/// Has what a pass decided stored. Returns the routes of which that failed.
+async fn store_decisions(service: &Service, cluster: ClusterId, outcomes: Vec<Outcome>) -> BTreeSet<RouteId> {
+    let mut unstored = BTreeSet::new();
+    for outcomes in routing::batches(outcomes) {
+        let decisions = outcomes.iter().filter(|outcome| outcome.is_decision()).count();
+        metrics::counter!("gabion_controller_decisions_total").increment(decisions as u64);
+        let routes: Vec<RouteId> = outcomes.iter().map(|outcome| outcome.route).collect();
+        let request = Request::Decide { cluster, outcomes };
+        if let Err(failure) = service.door.call(Caller::Controller, request).await {
+            tracing::warn!(code = failure.code.text(), "decisions were not stored");
+            unstored.extend(routes);
+        }
+    }
+
+    unstored
 }
 
 const PRESENCE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use protocol::node::{Labels, NodeRole};
 use protocol::time::Wall;
 
 use super::*;
-use crate::live::Due;
+use crate::live::{ClusterLife, Due};
 
 #[test]
 fn every_route_of_a_large_fleet_has_its_turn_within_a_sweep() {
@@ -210,6 +210,23 @@ fn a_policy_that_is_damaged_stays_what_it_was_and_one_that_never_was_read_ends_a
     take(&[0xff]).expect("it is taken for what it was");
 
     assert_eq!(router.policies[&policy.key()], policy);
+}
+
+#[test]
+fn a_trend_is_taken_up_once_its_decision_is_stored() {
+    let (stored, lost) = (RouteId::from_bytes([1; 16]), RouteId::from_bytes([2; 16]));
+    let moved = Arc::new(Trend::default().with_improvement(Boot(7)));
+    let passed = Passed {
+        trends: vec![(stored, moved.clone()), (lost, moved)],
+        ..Passed::default()
+    };
+    let mut life = ClusterLife::default();
+    life.handle_pass(&passed, &BTreeSet::from([lost]));
+
+    assert!(!life.trends.of(stored).is_empty());
+    assert!(life.trends.of(lost).is_empty(), "its move would count twice");
+    life.handle_pass(&passed, &BTreeSet::new());
+    assert!(!life.trends.of(lost).is_empty());
 }
 
 /// A large fleet after its first pass.

@@ -1,6 +1,6 @@
 //! The router as the shell drives it: told of every row that changed, and as good as one that reads everything anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control_api::fleet::Fleet;
 use control_api::request::{Caller, Request};
@@ -71,7 +71,7 @@ impl Controller {
             router: Some(router),
             rows,
         };
-        self.live.of_mut(cluster).handle_pass(&passed);
+        self.live.of_mut(cluster).handle_pass(&passed, &BTreeSet::new());
 
         passed
     }
