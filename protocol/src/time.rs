@@ -33,6 +33,11 @@ impl Boot {
     pub fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
     }
+
+    /// This instant, `by` earlier; no earlier than the start of the machine.
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(by)))
+    }
 }
 
 impl Wall {

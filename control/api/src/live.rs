@@ -40,6 +40,8 @@ pub struct ClusterLife {
     pub observations: Observations,
     /// As the last pass over the routes left them.
     pub trends: Trends,
+    /// Whether they go on from what was before this process.
+    recalled: bool,
     /// Whom the last pass over the routes did not believe.
     pub suspicion: Suspicion,
     nodes: BTreeMap<NodeId, NodeLife>,
@@ -89,6 +91,16 @@ impl ClusterLife {
             observations: self.observations.clone(),
             due: std::mem::take(&mut self.due),
         }
+    }
+
+    /// What the next pass goes on from; none as long as nothing was recalled.
+    pub fn memory(&self) -> Option<Trends> {
+        self.recalled.then(|| self.trends.clone())
+    }
+
+    /// Goes on from what was before this process.
+    pub fn recall(&mut self, trends: Trends) {
+        (self.trends, self.recalled) = (trends, true);
     }
 
     /// Takes over what a pass over the routes found, and what the next one goes on from. What could not be stored of it

@@ -121,13 +121,14 @@ impl Desk<'_> {
             .is_some_and(|found| found.is_open())
     }
 
-    /// What is down, and what was lately.
-    fn paths(&self) -> Vec<(Via, bool)> {
-        let paths = self.candidates.iter();
+    /// What is down, and what was lately; none of one that nobody says anything of.
+    fn paths(&self) -> Vec<(Via, Option<bool>)> {
+        let said = |found: &Candidate<'_>| found.evidence.age.map(|_| found.evidence.is_down());
 
-        paths
-            .map(|found| (found.via, found.evidence.is_down()))
-            .filter(|(via, is_down)| *is_down || self.trend.damping(*via).is_some())
+        self.candidates
+            .iter()
+            .map(|found| (found.via, said(found)))
+            .filter(|(via, said)| *said == Some(true) || self.trend.damping(*via).is_some())
             .collect()
     }
 

@@ -9,7 +9,9 @@ use minicbor::{Decode, Encode};
 use protocol::time::Boot;
 use serde::{Deserialize, Serialize};
 
-/// What one path has to its debit. It is memory: after a start all paths begin anew, and only the journal keeps what was.
+use crate::evidence::MARK;
+
+/// What one path has to its debit. It is memory, and after a start the journal brings back what a decision was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +64,28 @@ impl Damping {
             changed_at: now,
             is_suppressed: was_suppressed || penalty >= SUPPRESS,
         }
+    }
+
+    /// The same on another clock, of which it is `to` when it is `until` on this one. Of what was down is to be heard whether it
+    /// still is.
+    pub(crate) fn moved(&self, until: Boot, to: Boot) -> Self {
+        let changed_at = match self.is_down {
+            true => to,
+            false => to.before(until.since(self.changed_at)),
+        };
+
+        Self {
+            penalty: self.penalty(until),
+            at: to,
+            is_down: self.is_down,
+            changed_at,
+            is_suppressed: self.is_suppressed(until),
+        }
+    }
+
+    /// Whether it was down a moment ago, for a path that nobody has said anything of since.
+    pub(crate) fn is_down_yet(&self, now: Boot) -> bool {
+        self.is_down && now.since(self.changed_at) <= MARK
     }
 
     /// What is left of the penalty.

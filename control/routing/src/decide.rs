@@ -218,8 +218,8 @@ pub(crate) struct Assigned {
     /// Relays that the route is to have besides those in its row.
     pub(crate) needed: BTreeSet<NodeId>,
     pub(crate) holding: Vec<(Aspect, Via)>,
-    /// Every candidate, and whether it is down.
-    pub(crate) paths: Vec<(Via, bool)>,
+    /// What is down or was, and whether it is; none if nobody says anything of it.
+    pub(crate) paths: Vec<(Via, Option<bool>)>,
     /// Whether a path that works is left for a better one.
     pub(crate) improves: bool,
 }

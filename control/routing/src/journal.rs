@@ -5,7 +5,7 @@
 //!                                    entry m: so many decisions, not kept                 by bytes and by age
 //! ```
 //!
-//! Entries of a cluster are numbered without gaps and never rewritten. What they say is evidence and nothing rests on it: an
+//! Entries of a cluster are numbered without gaps and never rewritten. What they say is evidence: an
 //! entry, or the head, that cannot be read stops no decision.
 
 use std::time::Duration;

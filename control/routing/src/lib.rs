@@ -29,6 +29,7 @@ pub mod observations;
 pub mod policy;
 pub mod pool;
 pub mod reasons;
+pub mod recall;
 pub mod rendezvous;
 pub mod reservation;
 mod retire;

@@ -1,4 +1,5 @@
-//! Since when something has been so without a break: the memory between two passes, lost at a restart.
+//! Since when something has been so without a break, and what paths owe: the memory between two passes. After a start
+//! [`crate::recall`] brings back what is owed; what was so without a break has to be so anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,11 +53,12 @@ impl Trend {
         }
     }
 
-    /// Notes which of the paths are down.
+    /// Notes which of the paths are down; none of one that nobody says anything of.
     #[must_use]
-    pub fn with_paths(mut self, paths: impl IntoIterator<Item = (Via, bool)>, now: Boot) -> Self {
+    pub fn with_paths(mut self, paths: impl IntoIterator<Item = (Via, Option<bool>)>, now: Boot) -> Self {
         let carried = paths.into_iter().filter_map(|(via, is_down)| {
             let before = self.damping.get(&via).copied();
+            let is_down = is_down.unwrap_or_else(|| before.is_some_and(|known| known.is_down_yet(now)));
 
             Damping::carried_on(before, is_down, now).map(|damping| (via, damping))
         });
@@ -71,6 +73,24 @@ impl Trend {
         self.improved.push(now);
 
         self
+    }
+
+    /// What is owed of this trend so long after a moment, on a clock of which it is `to` by then.
+    #[must_use]
+    pub fn moved(&self, (from, passed): (Boot, Duration), to: Boot) -> Self {
+        let until = from.after(passed);
+        let debits = self.damping.iter();
+
+        Self {
+            since: BTreeMap::new(),
+            damping: debits
+                .map(|(via, damping)| (*via, damping.moved(until, to)))
+                .collect(),
+            improved: self
+                .improvements(until)
+                .map(|at| to.before(until.since(at)))
+                .collect(),
+        }
     }
 
     /// What a path has to its debit.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::failure::Failure;
+use control_api::journal;
 use control_api::request::{Caller, Request};
 use control_api::router::{Book, Router};
 use control_api::routing;
@@ -17,6 +18,7 @@ use control_routing::trend::Trends;
 use control_store::{Revision, Snapshot};
 use protocol::id::{ClusterId, RouteId};
 use protocol::key::VerifyKey;
+use protocol::time::Now;
 use tokio::sync::Notify;
 
 use crate::controller::Writing;
@@ -157,17 +159,29 @@ struct Kept {
     snapshot: Snapshot,
     /// Whom the store has a finding about; none as long as nobody has looked.
     doubted: Option<BTreeSet<Circle>>,
+    /// What was brought back from before this process, as long as nobody took it.
+    recalled: Option<Trends>,
 }
 
 impl Kept {
-    /// Goes on from nothing but what the last passes remembered.
-    fn read(snapshot: Snapshot, cluster: ClusterId, trends: Trends) -> Result<Self, StoreError> {
+    /// Goes on from nothing but what the last passes remembered, those of this process or those before.
+    fn read(
+        snapshot: Snapshot,
+        cluster: ClusterId,
+        memory: Option<Trends>,
+        now: Now,
+    ) -> Result<Self, StoreError> {
+        let recalled = memory
+            .is_none()
+            .then(|| journal::recalled(&snapshot, cluster, now));
+        let trends = memory.or_else(|| recalled.clone()).unwrap_or_default();
         let router = Router::read(&snapshot, cluster, trends)?;
 
         Ok(Self {
             router,
             snapshot,
             doubted: None,
+            recalled,
         })
     }
 
@@ -247,18 +261,18 @@ async fn decide(
     (snapshot, cluster): (&Snapshot, ClusterId),
     kept: Option<Kept>,
 ) -> Option<Kept> {
-    let (evidence, trends) = {
+    let (evidence, memory) = {
         let mut live = service.board.live();
         let life = live.of_mut(cluster);
-        let trends = kept.is_none().then(|| life.trends.clone());
+        let memory = kept.is_none().then(|| life.memory()).flatten();
 
-        (life.evidence(), trends.unwrap_or_default())
+        (life.evidence(), memory)
     };
     let (snapshot, now) = (snapshot.clone(), service.clock.now());
     let started = Instant::now();
     let pass = move || {
         let mut kept = match kept {
-            None => Kept::read(snapshot, cluster, trends)?,
+            None => Kept::read(snapshot, cluster, memory, now)?,
             Some(mut kept) => {
                 kept.catch_up(snapshot, cluster)?;
                 kept
@@ -289,11 +303,14 @@ async fn decide(
     metrics::histogram!("gabion_controller_routing_pass_routes").record(passed.decided as f64);
     let outcomes = std::mem::take(&mut passed.outcomes);
     let unstored = store_decisions(service, cluster, outcomes).await;
-    service
-        .board
-        .live()
-        .of_mut(cluster)
-        .handle_pass(&passed, &unstored);
+    {
+        let mut live = service.board.live();
+        let life = live.of_mut(cluster);
+        if let Some(recalled) = kept.recalled.take() {
+            life.recall(recalled);
+        }
+        life.handle_pass(&passed, &unstored);
+    }
     kept.doubt(service, cluster, &passed.suspects).await;
 
     // What was not stored is due again, and the next pass finds that by looking at everything.

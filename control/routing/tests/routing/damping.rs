@@ -1,13 +1,20 @@
 //! Paths that come and go.
 
+use std::time::Duration;
+
+use control_core::testing::MemoryTx;
+use control_routing::journal;
 use control_routing::member::MemberState;
+use control_routing::observations::Observations;
+use control_routing::recall::recalled;
 use control_routing::trend::HOLD;
 use control_routing::via::Via;
 use protocol::document::routes::Reason;
 use protocol::id::NodeId;
+use protocol::time::Boot;
 
 use crate::explain::explained;
-use crate::world::{World, member, node, relay};
+use crate::world::{CLUSTER, World, member, node, relay, route};
 
 #[test]
 fn a_relay_that_comes_and_goes_moves_a_route_at_most_ten_times_an_hour() {
@@ -30,6 +37,81 @@ fn a_relay_that_comes_and_goes_moves_a_route_at_most_ten_times_an_hour() {
         assert_eq!(flaps, 3_600_u64.div_ceil(2 * half), "the relay did fail");
         assert!((1..=10).contains(&switches), "{switches} switches at {half} s");
     }
+}
+
+#[test]
+fn a_relay_that_flaps_moves_no_more_while_the_controller_restarts_every_few_minutes() {
+    for (half, life) in [(45, 180), (90, 300), (150, 155)] {
+        let mut world = on_the_faster_of_two();
+        let mut journal = MemoryTx::default();
+        let (mut switches, mut at) = (0, world.via(node(1), node(2)));
+        for second in (0..3_600).step_by(5) {
+            if second % half == 0 {
+                world.flip();
+            }
+            if second % life == 0 {
+                world.restart(&journal, second);
+            }
+            world.run_journalled(5, &mut journal);
+            let now = world.via(node(1), node(2));
+            switches += u64::from(now != at);
+            at = now;
+        }
+
+        assert!(
+            (1..=10).contains(&switches),
+            "{switches} switches at {half} s, started anew each {life} s"
+        );
+    }
+}
+
+#[test]
+fn what_a_path_owes_is_kept_over_a_takeover_and_fades_meanwhile() {
+    let mut world = on_the_faster_of_two();
+    let mut journal = MemoryTx::default();
+    world.flip();
+    world.run_journalled(5, &mut journal);
+    assert_eq!(
+        world.via(node(1), node(2)),
+        Via::Relay(slow()),
+        "decided with its failure"
+    );
+    let penalty = |world: &World| {
+        let trend = world.trends.of(route(node(1), node(2)));
+        trend
+            .damping(Via::Relay(fast()))
+            .map(|damping| damping.penalty(world.now.boot))
+    };
+    let before = penalty(&world).expect("it failed");
+    world.advance(Duration::from_secs(300));
+    world.restart(&journal, 1);
+    let after = penalty(&world).expect("it is kept");
+    assert_eq!((before, after), (1_000, 500));
+    world.advance(Duration::from_secs(2 * 3_600));
+    world.restart(&journal, 2);
+
+    assert_eq!(penalty(&world), None, "of what is over nothing is kept");
+}
+
+#[test]
+fn a_path_that_is_down_across_restarts_has_failed_once() {
+    let mut world = on_the_faster_of_two();
+    let mut journal = MemoryTx::default();
+    world.flip();
+    world.run_journalled(10, &mut journal);
+    for restart in 0..5 {
+        world.restart(&journal, restart);
+        let unheard = world.decide();
+        assert!(
+            unheard.iter().all(|outcome| !outcome.is_decision()),
+            "nothing is heard yet"
+        );
+        world.run_journalled(30, &mut journal);
+    }
+    let trend = world.trends.of(route(node(1), node(2)));
+    let damping = trend.damping(Via::Relay(fast())).expect("it is down");
+
+    assert!(damping.penalty(world.now.boot) <= 1_000);
 }
 
 #[test]
@@ -159,6 +241,23 @@ fn on_the_faster_of_two() -> World {
 }
 
 impl World {
+    fn run_journalled(&mut self, seconds: u64, journal: &mut MemoryTx) {
+        for _ in 0..seconds / 5 {
+            self.advance(Duration::from_secs(5));
+            self.report_all();
+            let outcomes = self.decide();
+            journal::record(journal, CLUSTER, outcomes.iter(), ("test", self.now.wall)).expect("writes");
+            self.acknowledge_all();
+        }
+    }
+
+    /// Another controller takes over, on a machine that started at another time. It has heard nothing yet.
+    fn restart(&mut self, journal: &MemoryTx, salt: u64) {
+        self.now.boot = Boot(20_000 + salt * 1_000);
+        self.observations = Observations::default();
+        self.trends = recalled(journal, CLUSTER, self.now).expect("reads");
+    }
+
     /// The faster relay dies, or comes back. Says whether it died.
     fn flip(&mut self) -> bool {
         let died = self.network.dead.insert(fast());
