@@ -53,11 +53,7 @@ impl Admin {
         (operator, uid): (Option<OperatorId>, Option<Uid>),
         input: Value,
     ) -> Result<Value, Failure> {
-        let action = Action::parse(name).ok_or_else(|| {
-            Failure::new(Code::NotFound, format!("this controller has no action {name:?}"))
-                .because("a newer or older version may have it")
-                .fixed_by("gabion version    (controller and command line should be of one version)")
-        })?;
+        let action = named(name)?;
         match action.effect() {
             Effect::Read => read(self, operator, action, input),
             Effect::Write => {
@@ -88,8 +84,36 @@ impl Admin {
             })?,
         };
 
+        let action = named(name)?;
+        if action.effect() == Effect::Read {
+            return self.read_aside(action, operator, input).await;
+        }
+
         self.answer_to(name, (operator, Some(uid)), input).await
     }
+
+    /// Reads on a thread of its own: a question may be about every route of a fleet, and nodes are answered meanwhile.
+    async fn read_aside(
+        &self,
+        action: Action,
+        operator: Option<OperatorId>,
+        input: Value,
+    ) -> Result<Value, Failure> {
+        let admin = self.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&admin, operator, action, input));
+
+        reading
+            .await
+            .unwrap_or_else(|error| Err(Failure::of(Code::Internal, &error)))
+    }
+}
+
+fn named(name: &str) -> Result<Action, Failure> {
+    Action::parse(name).ok_or_else(|| {
+        Failure::new(Code::NotFound, format!("this controller has no action {name:?}"))
+            .because("a newer or older version may have it")
+            .fixed_by("gabion version    (controller and command line should be of one version)")
+    })
 }
 
 /// Serves until the task is ended.
@@ -179,9 +203,11 @@ fn read(admin: &Admin, operator: Option<OperatorId>, action: Action, input: Valu
     let snapshot = board.snapshot();
     let publications = board.publications();
     let now = admin.service.clock.now();
+    // A copy, since every heartbeat and every poll wants the original.
+    let live = board.live().clone();
     let reading = Reading {
         view: &snapshot,
-        live: &board.live(),
+        live: &live,
         publications: &publications,
         bench: &admin.bench,
         now,
