@@ -236,7 +236,7 @@ fn standing(relay: &Relay, lease: Option<&RelayLease>, rows: usize, now: Now) ->
     }
 }
 
-/// Best first. A candidate is a hundred times as long as what it is ordered by.
+/// Best first. A candidate is several times as long as what it is ordered by.
 fn in_order<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let keys = candidates
         .iter()

@@ -10,7 +10,7 @@ use crate::via::Via;
 /// What became of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Primary {
-    /// The current one stays, or there was none and this is the first.
+    /// The current one stays, or this one takes its place.
     Take(Via),
     /// The current one cannot carry, and there is nothing to put in its place.
     Stuck,

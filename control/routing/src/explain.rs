@@ -11,7 +11,7 @@ use crate::candidate::{Candidate, appraise};
 use crate::damping::{self, Damping};
 use crate::decide::Snapshot;
 use crate::evidence::{Ends, LinkState};
-use crate::observations::PathSeen;
+use crate::observations::{PathSeen, SwitchSeen};
 use crate::reservation::Reservations;
 use crate::route::{Considered, RouteRow, Verdict};
 use crate::via::Via;
@@ -36,6 +36,22 @@ pub struct Explanation {
     /// As they stand now, best first.
     pub candidates: Vec<CandidateView>,
     pub leases: Vec<LeaseView>,
+    /// The last move that each end made by itself, as far as it is known.
+    pub switches: Vec<SwitchView>,
+}
+
+/// A move of one end from a path to another that nobody had decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SwitchView {
+    pub reporter: String,
+    /// Of the decision that it was made under.
+    pub generation: u64,
+    /// `direct`, or the name of the relay.
+    pub from: String,
+    pub to: String,
+    /// `path_down`, `path_lossy` or `lease_ended`.
+    pub cause: &'static str,
+    pub age_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -199,6 +215,7 @@ pub fn explain(
             .collect(),
         candidates: desk.candidates(row),
         leases: desk.leases(),
+        switches: desk.switches(),
     })
 }
 
@@ -361,6 +378,21 @@ impl Desk<'_> {
                 unused_for_ms: unused(lease.relay).map(age),
             })
             .collect()
+    }
+
+    fn switches(&self) -> Vec<SwitchView> {
+        let ends = [self.source, self.target].into_iter();
+        let seen = ends.filter_map(|end| Some((end, self.input.observations.switch(end, self.route)?)));
+
+        seen.map(|(end, SwitchSeen { switch, at })| SwitchView {
+            reporter: (self.name)(end),
+            generation: switch.generation,
+            from: self.via(Via::from(&switch.from)),
+            to: self.via(Via::from(&switch.to)),
+            cause: switch.cause.name(),
+            age_ms: age(self.now.boot.since(*at)) + switch.age_ms,
+        })
+        .collect()
     }
 
     fn via(&self, via: Via) -> String {

@@ -168,3 +168,13 @@ pub enum SwitchCause {
     #[n(3)]
     LeaseEnded,
 }
+
+impl SwitchCause {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PathDown => "path_down",
+            Self::PathLossy => "path_lossy",
+            Self::LeaseEnded => "lease_ended",
+        }
+    }
+}

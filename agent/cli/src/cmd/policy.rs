@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use control_api::action::Action;
 use control_api::admin::{self, Flaw};
+use control_api::failure::Failure as Failed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -164,20 +165,27 @@ fn read(path: &Path) -> Result<Vec<Policy>, Failure> {
 fn refused(path: &Path, text: &str, flaw: Flaw) -> Failure {
     let line = flaw.place.and_then(|place| line_of(text, place, flaw.member));
     let at = line.map_or_else(String::new, |line| format!(":{line}"));
-    let summary = format!("{}{at}: {}", path.display(), flaw.failure.message);
-    let failure = Failure::of_code(flaw.failure.code, summary).affecting("nothing was changed");
-    let failure = match flaw.failure.why {
+    let Failed {
+        code,
+        message,
+        why,
+        fix,
+        ..
+    } = *flaw.failure;
+    let failure = Failure::of_code(code, format!("{}{at}: {message}", path.display()));
+    let failure = failure.affecting("nothing was changed");
+    let failure = match why {
         Some(why) => failure.because(why),
         None => failure,
     };
-
-    match flaw.failure.fix {
-        Some(fix) => failure.fixed_by(fix),
-        None => failure.fixed_by(format!(
+    let again = || {
+        format!(
             "gabion policy apply --dry-run {}    (after mending it)",
             path.display()
-        )),
-    }
+        )
+    };
+
+    failure.fixed_by(fix.unwrap_or_else(again))
 }
 
 /// The line of a member of a policy, or of the policy that has no such member: places and lines count from 1. None of JSON,

@@ -104,34 +104,27 @@ fn story(explained: &Value, session: &Session) -> String {
         "\ncandidates now, best first\n{}",
         session.printer.list(&rows, &CANDIDATES)
     );
-    let sightings = rows.iter().flat_map(sightings).collect::<Vec<_>>();
-    if !sightings.is_empty() {
-        let _ = write!(
-            text,
-            "\nwhat the ends report\n{}",
-            session.printer.list(&sightings, &SIGHTINGS)
-        );
-    }
+    let all = |member: &str| explained[member].as_array().cloned().unwrap_or_default();
+    let sightings: Vec<Value> = rows.iter().flat_map(sightings).collect();
     let damped: Vec<Value> = rows.iter().filter_map(damping).collect();
-    if !damped.is_empty() {
-        let _ = write!(
-            text,
-            "\ndamping: a penalty falls by half every {} s\n{}",
-            damped[0]["half_life_ms"].as_u64().unwrap_or(0) / 1_000,
-            session.printer.list(&damped, &DAMPING)
-        );
-    }
-    let leases = explained["leases"].as_array().cloned().unwrap_or_default();
-    if !leases.is_empty() {
-        let _ = write!(text, "\nleases\n{}", session.printer.list(&leases, &LEASES));
-    }
-    let history = explained["history"].as_array().cloned().unwrap_or_default();
-    if !history.is_empty() {
-        let _ = write!(
-            text,
-            "\ndecisions, newest last\n{}",
-            session.printer.list(&history, &HISTORY)
-        );
+    let half_life = damped.first().and_then(|row| row["half_life_ms"].as_u64());
+    let falls = format!(
+        "damping: a penalty falls by half every {} s",
+        half_life.unwrap_or(0) / 1_000
+    );
+    let tables: [(&str, Vec<Value>, &[Column]); 5] = [
+        ("what the ends report", sightings, &SIGHTINGS),
+        (
+            "moves that the ends made by themselves, the last of each",
+            all("switches"),
+            &SWITCHES,
+        ),
+        (&falls, damped, &DAMPING),
+        ("leases", all("leases"), &LEASES),
+        ("decisions, newest last", all("history"), &HISTORY),
+    ];
+    for (title, rows, columns) in tables.iter().filter(|(_, rows, _)| !rows.is_empty()) {
+        let _ = write!(text, "\n{title}\n{}", session.printer.list(rows, columns));
     }
 
     text
@@ -163,6 +156,13 @@ fn decided(decision: &Value, explained: &Value, text: &mut String) {
                 .map_or_else(|| "none".to_owned(), |all| all.join("; ")),
         ),
         ("reasons", words(&decision["reasons"])),
+        (
+            "hold",
+            format!(
+                "{} s better before a path that works is left",
+                explained["hold_ms"].as_u64().unwrap_or(0) / 1_000
+            ),
+        ),
         ("applied", words(&decision["applied"])),
         (
             "signer",
@@ -194,6 +194,7 @@ fn sightings(candidate: &Value) -> Vec<Value> {
 fn damping(candidate: &Value) -> Option<Value> {
     let mut row = candidate["damping"].as_object()?.clone();
     row.insert("via".to_owned(), candidate["via"].clone());
+    row.insert("damped_for_ms".to_owned(), candidate["damped_for_ms"].clone());
 
     Some(Value::Object(row))
 }
@@ -223,7 +224,7 @@ pub(super) const COLUMNS: [Column; 12] = [
     column("ID", "id").wide(),
 ];
 
-const CANDIDATES: [Column; 8] = [
+const CANDIDATES: [Column; 9] = [
     column("VIA", "via"),
     column("VERDICT", "verdict"),
     column("TIER", "tier"),
@@ -231,12 +232,14 @@ const CANDIDATES: [Column; 8] = [
     column("RTT US", "rtt_us"),
     column("LOAD", "load").wide(),
     column("LINK", "link"),
+    column("BETTER FOR MS", "better_for_ms").wide(),
     column("REASONS", "reasons"),
 ];
 
-const SIGHTINGS: [Column; 9] = [
+const SIGHTINGS: [Column; 10] = [
     column("VIA", "via"),
     column("REPORTER", "reporter"),
+    column("SENDS HERE", "active"),
     column("GEN", "generation"),
     column("DRIFT", "drift"),
     column("OUT", "lost_out"),
@@ -246,12 +249,21 @@ const SIGHTINGS: [Column; 9] = [
     column("AGE MS", "age_ms"),
 ];
 
+const SWITCHES: [Column; 6] = [
+    column("REPORTER", "reporter"),
+    column("FROM", "from"),
+    column("TO", "to"),
+    column("CAUSE", "cause"),
+    column("GEN", "generation"),
+    column("AGE MS", "age_ms"),
+];
+
 const DAMPING: [Column; 6] = [
     column("VIA", "via"),
     column("PENALTY", "penalty"),
     column("WAITS FROM", "suppress"),
     column("FREE AT", "reuse"),
-    column("FREE IN MS", "reusable_in_ms"),
+    column("WAITS YET MS", "damped_for_ms"),
     column("PROBATION", "on_probation"),
 ];
 
@@ -282,9 +294,10 @@ mod tests {
 
     #[test]
     fn an_explanation_reads_as_a_story() {
-        let sighting = json!({"reporter": "a", "generation": 4, "drift": "failure", "lost_out": 20, "lost_in": 0, "window": 20, "rtt_us": null, "age_ms": 120});
+        let sighting = json!({"reporter": "a", "active": false, "generation": 4, "drift": "failure", "lost_out": 20, "lost_in": 0, "window": 20, "rtt_us": null, "age_ms": 120});
         let explained = json!({
-            "source": "a", "target": "b", "policy": null, "wanted": true, "signer": "SHA256:x", "epoch": 1,
+            "source": "a", "target": "b", "policy": null, "wanted": true, "signer": "SHA256:x", "epoch": 1, "hold_ms": 30_000,
+            "switches": [{"reporter": "a", "from": "direct", "to": "r1", "cause": "path_down", "generation": 3, "age_ms": 900}],
             "decision": {
                 "generation": 4, "action": "replace", "priority": 7, "reasons": ["direct_down", "rh_healthy_low_latency"],
                 "path": {"kind": "relay", "hops": ["a", "r1", "b"]},
@@ -305,6 +318,7 @@ mod tests {
                path      a r1 b (relay)\n  \
                standbys  a r2 b (relay)\n  \
                reasons   direct_down rh_healthy_low_latency\n  \
+               hold      30 s better before a path that works is left\n  \
                applied   4 -\n  \
                signer    SHA256:x, epoch 1\n\
              \n\
@@ -314,8 +328,12 @@ mod tests {
              direct  refused  stale   total  -       down  direct_down\n\
              \n\
              what the ends report\n\
-             VIA     REPORTER  GEN  DRIFT    OUT  IN  OF  RTT US  AGE MS\n\
-             direct  a         4    failure  20   0   20  -       120\n"
+             VIA     REPORTER  SENDS HERE  GEN  DRIFT    OUT  IN  OF  RTT US  AGE MS\n\
+             direct  a         no          4    failure  20   0   20  -       120\n\
+             \n\
+             moves that the ends made by themselves, the last of each\n\
+             REPORTER  FROM    TO  CAUSE      GEN  AGE MS\n\
+             a         direct  r1  path_down  3    900\n"
         );
     }
 

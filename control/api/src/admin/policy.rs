@@ -132,15 +132,26 @@ pub struct Flaw {
     pub place: Option<usize>,
     /// Of the policy, as it is written.
     pub member: Option<&'static str>,
-    pub failure: Failure,
+    /// Boxed, as errors travel far and seldom.
+    pub failure: Box<Failure>,
+}
+
+impl Flaw {
+    fn of_list(failure: Failure) -> Self {
+        Self {
+            place: None,
+            member: None,
+            failure: Box::new(failure),
+        }
+    }
 }
 
 /// Whether these policies could be stored, as far as they themselves tell: for who has the file and can say which line it is.
 pub fn check(policies: &Value) -> Result<(), Flaw> {
-    let policies: Vec<Policy> = serde_json::from_value(policies.clone()).map_err(|error| Flaw {
-        place: None,
-        member: None,
-        failure: Failure::new(Code::InvalidRequest, "these are no policies").because(error.to_string()),
+    let policies: Vec<Policy> = serde_json::from_value(policies.clone()).map_err(|error| {
+        let failure = Failure::new(Code::InvalidRequest, "these are no policies");
+
+        Flaw::of_list(failure.because(error.to_string()))
     })?;
 
     parsed(ClusterId::from_bytes([0; 16]), &policies).map(drop)
@@ -148,7 +159,7 @@ pub fn check(policies: &Value) -> Result<(), Flaw> {
 
 /// The policies as they would be stored; the first that cannot be is refused by its place and name.
 fn rows(cluster: ClusterId, input: &Policies) -> Result<Vec<PolicyRow>, Failure> {
-    parsed(cluster, &input.policies).map_err(|flaw| flaw.failure)
+    parsed(cluster, &input.policies).map_err(|flaw| *flaw.failure)
 }
 
 fn parsed(cluster: ClusterId, policies: &[Policy]) -> Result<Vec<PolicyRow>, Flaw> {
@@ -158,26 +169,25 @@ fn parsed(cluster: ClusterId, policies: &[Policy]) -> Result<Vec<PolicyRow>, Fla
             format!("{} policies are too many", policies.len()),
         );
 
-        return Err(Flaw {
-            place: None,
-            member: None,
-            failure: failure
+        return Err(Flaw::of_list(
+            failure
                 .because(format!("a cluster has at most {POLICIES}"))
                 .fixed_by("select more nodes with each policy: a selector may name several labels, or '*'"),
-        });
+        ));
     }
     let mut names = BTreeSet::new();
     let mut rows = Vec::new();
     for (place, policy) in (1..).zip(policies) {
-        let flaw = |(member, failure): (&'static str, Failure)| Flaw {
+        let flaw = |member, failure: Failure| Flaw {
             place: Some(place),
             member: Some(member),
-            failure,
+            failure: Box::new(failure),
         };
-        let of_policy = |(member, failure): (&'static str, Failure)| {
-            let failure = failure.within(format!("policy {place} ({:?})", policy.name));
-
-            flaw((member, failure))
+        let of_policy = |(member, failure): (&'static str, Box<Failure>)| {
+            flaw(
+                member,
+                failure.within(format!("policy {place} ({:?})", policy.name)),
+            )
         };
         let row = row(cluster, policy).map_err(of_policy)?;
         if !names.insert(row.name.clone()) {
@@ -186,12 +196,12 @@ fn parsed(cluster: ClusterId, policies: &[Policy]) -> Result<Vec<PolicyRow>, Fla
                 format!("policy {place} has the name of another: {:?}", policy.name),
             );
 
-            return Err(flaw((
+            return Err(flaw(
                 "name",
                 failure
                     .because("a policy is known by its name")
                     .fixed_by("give each policy a name of its own"),
-            )));
+            ));
         }
         rows.push(row);
     }
@@ -200,8 +210,8 @@ fn parsed(cluster: ClusterId, policies: &[Policy]) -> Result<Vec<PolicyRow>, Fla
 }
 
 /// The member that cannot be used, and why.
-fn row(cluster: ClusterId, policy: &Policy) -> Result<PolicyRow, (&'static str, Failure)> {
-    let of = |member| move |failure| (member, failure);
+fn row(cluster: ClusterId, policy: &Policy) -> Result<PolicyRow, (&'static str, Box<Failure>)> {
+    let of = |member| move |failure| (member, Box::new(failure));
 
     Ok(PolicyRow {
         cluster,

@@ -1,4 +1,5 @@
 use protocol::document::routes::Path;
+use protocol::wire::Drift;
 
 use super::*;
 

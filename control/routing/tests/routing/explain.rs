@@ -1,9 +1,13 @@
 //! What an operator is shown.
 
-use control_routing::explain::{Explanation, Words, explain};
-use protocol::id::NodeId;
+use std::time::Duration;
 
-use crate::world::{World, member, node, relay};
+use control_routing::explain::{Explanation, Words, explain};
+use protocol::document::routes::Path;
+use protocol::id::NodeId;
+use protocol::wire::{Report, Switch, SwitchCause};
+
+use crate::world::{World, member, node, relay, route};
 
 #[test]
 fn an_explanation_names_path_evidence_and_what_was_refused() {
@@ -43,6 +47,32 @@ fn an_explanation_names_path_evidence_and_what_was_refused() {
     );
     assert_eq!(told.leases.len(), 2);
     assert!(told.leases.iter().all(|lease| lease.state == "active"));
+}
+
+#[test]
+fn what_an_end_did_by_itself_is_told_with_its_cause_and_its_age() {
+    let mut world = settled();
+    let report = Report {
+        switches: vec![Switch {
+            route: route(node(1), node(2)),
+            generation: 1,
+            from: Path::Direct,
+            to: world.row(node(1), node(2)).standbys[0],
+            cause: SwitchCause::PathLossy,
+            age_ms: 700,
+        }],
+        ..world.truth(node(1))
+    };
+    world.take(node(1), &report);
+    world.advance(Duration::from_secs(2));
+    let told = explained(&world, node(2), node(1)).expect("known");
+
+    let [switch] = &told.switches[..] else {
+        panic!("{:?}", told.switches)
+    };
+    assert_eq!((switch.reporter.as_str(), switch.from.as_str()), ("n1", "direct"));
+    assert_eq!((switch.cause, switch.age_ms), ("path_lossy", 2_700));
+    assert_ne!(switch.to, "direct");
 }
 
 #[test]
