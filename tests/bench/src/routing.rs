@@ -133,8 +133,9 @@ fn findings(name: &str, samples: &[f64], floors: &[f64], words: String) -> Resul
     })
 }
 
+/// To a hundredth.
 fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
 const RELAYS: u32 = 50;
