@@ -8,7 +8,7 @@ use control_core::node::{self, NodeRow, Tenure};
 use control_core::store::{StoreError, View};
 use control_core::{cluster, liveness};
 use control_routing::lease::TableVersion;
-use control_routing::observations::Observations;
+use control_routing::observations::{Observations, Stats};
 use control_routing::suspicion::Suspicion;
 use control_routing::trend::Trends;
 use protocol::document::config::LeftOut;
@@ -344,6 +344,13 @@ impl Live {
         let known = self.clusters.get(&cluster)?.nodes.get(&node)?;
 
         Some(&known.poll)
+    }
+
+    /// What reports brought that was not believed, since the start, in all clusters.
+    pub fn stats(&self) -> Stats {
+        let all = self.clusters.values().map(|life| life.observations.stats());
+
+        all.fold(Stats::default(), Stats::plus)
     }
 
     pub fn of(&self, cluster: ClusterId) -> Option<&ClusterLife> {

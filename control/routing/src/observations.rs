@@ -42,6 +42,18 @@ pub struct Stats {
     pub surplus: u64,
 }
 
+impl Stats {
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            reports: self.reports + other.reports,
+            foreign: self.foreign + other.foreign,
+            malformed: self.malformed + other.malformed,
+            surplus: self.surplus + other.surplus,
+        }
+    }
+}
+
 /// What a report says that was not known, as far as decisions can differ for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {

@@ -8,6 +8,7 @@ use control_api::view::{ClusterStatus, JournalView, StatusView};
 use control_core::doorkeeper::Full;
 use control_core::finding::{self, FindingKind, FindingState, Severity};
 use control_core::node::NodeState;
+use control_routing::observations::Stats;
 use control_store::engine::CommitFailed;
 use protocol::envelope::Kind;
 use protocol::error::Code;
@@ -42,6 +43,19 @@ pub(crate) fn begin() {
     metrics::counter!("gabion_controller_rate_limited_total").increment(0);
     metrics::counter!("gabion_controller_decisions_total").increment(0);
     metrics::counter!("gabion_controller_journal_missed_total").absolute(0);
+    reported(Stats::default());
+}
+
+/// Rows of reports that were not believed.
+fn reported(stats: Stats) {
+    let fates = [
+        ("foreign", stats.foreign),
+        ("malformed", stats.malformed),
+        ("surplus", stats.surplus),
+    ];
+    for (why, rows) in fates {
+        metrics::counter!("gabion_controller_report_rows_refused_total", "why" => why).absolute(rows);
+    }
 }
 
 /// Counts a commit that did not come about.
@@ -80,6 +94,8 @@ pub(crate) async fn measure(admin: &Admin) {
         }
         Err(error) => tracing::warn!(%error, "the findings cannot be counted"),
     }
+    let stats = board.live().stats();
+    reported(stats);
     fleet(admin).await;
 }
 

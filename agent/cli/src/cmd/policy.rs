@@ -146,7 +146,12 @@ async fn show(name: &str, session: &Session) -> Outcome {
 }
 
 fn read(path: &Path) -> Result<Vec<Policy>, Failure> {
-    let refuse = |why: String| Failure::usage(format!("{} holds no policies", path.display())).because(why);
+    let refuse = |why: String| {
+        Failure::usage(format!("{} cannot be read as policies", path.display()))
+            .because(why)
+            .affecting("nothing was changed")
+            .fixed_by("gabion policy list -o json    (gives the form)")
+    };
     let text = match path == Path::new("-") {
         true => {
             let mut text = String::new();
@@ -223,7 +228,7 @@ const COLUMNS: [Column; 5] = [
     column("CADENCE", "cadence"),
 ];
 
-const SHIFTS: [Column; 7] = [
+const SHIFTS: [Column; 9] = [
     column("SOURCE", "source"),
     column("TARGET", "target"),
     column("CHANGE", "change"),
@@ -231,6 +236,8 @@ const SHIFTS: [Column; 7] = [
     column("TO", "to"),
     column("STANDBYS", "standbys_before"),
     column("AFTER", "standbys_after"),
+    column("PRIORITY", "priority_before").wide(),
+    column("PRIORITY AFTER", "priority_after").wide(),
 ];
 
 #[cfg(test)]

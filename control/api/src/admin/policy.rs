@@ -120,6 +120,8 @@ fn shift_view(fleet: &Fleet, shift: &Shift) -> Value {
         "change": shift.kind.name(),
         "from": path(&shift.before),
         "to": path(&shift.after),
+        "priority_before": shift.before.as_ref().map(|course| course.priority),
+        "priority_after": shift.after.as_ref().map(|course| course.priority),
         "standbys_before": standbys(&shift.before),
         "standbys_after": standbys(&shift.after),
     })

@@ -55,6 +55,19 @@ fn a_report_without_an_answer_measures_nothing() {
 }
 
 #[test]
+fn what_a_node_says_of_routes_between_others_is_counted_and_no_more() {
+    let (mut desk, cluster, a, b) = pair(25);
+    desk.probed(cluster, a, answered(cluster, a, b));
+    assert_eq!(desk.live.stats().foreign, 0, "its own route");
+    let mut others = answered(cluster, a, b);
+    others.route = RouteId::between(cluster, b, NodeId::from_bytes([9; 16]));
+    desk.probed(cluster, a, others);
+
+    assert_eq!(desk.live.stats().foreign, 1);
+    assert_eq!(desk.route()["state"], "healthy");
+}
+
+#[test]
 fn what_silent_and_revoked_nodes_said_is_forgotten() {
     let (mut desk, cluster, a, b) = pair(23);
     desk.links(cluster, &[(a, b), (b, a)]);

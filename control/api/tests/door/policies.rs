@@ -25,6 +25,17 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
         "{route}"
     );
     assert_eq!((shown.2, shown.3), (&json!("removed"), &json!("direct")));
+    let everybody = json!({ "policies": [{ "name": "p", "source": "*", "target": "*", "priority": 7 }] });
+    let retuned = desk.read(Action::PolicyPlan, everybody)["routes"][0].clone();
+    assert_eq!(
+        (
+            &retuned["change"],
+            &retuned["priority_before"],
+            &retuned["priority_after"]
+        ),
+        (&json!("retuned"), &json!(100), &json!(7)),
+        "{retuned}"
+    );
     assert_eq!(
         desk.read(Action::PolicyList, json!({})),
         json!([]),

@@ -22,6 +22,7 @@ async fn every_series_is_there_from_the_start_and_the_gauges_say_how_things_stan
         r#"gabion_controller_queue_full_total{queue="own"} 0"#,
         r#"gabion_controller_commit_failures_total{reason="store_full"} 0"#,
         r#"gabion_controller_refused_documents_total{kind="routes"} 0"#,
+        r#"gabion_controller_report_rows_refused_total{why="foreign"} 0"#,
         "gabion_controller_rate_limited_total 0",
         "gabion_controller_read_only 0",
         "gabion_controller_store_full 0",
