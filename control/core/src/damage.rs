@@ -4,7 +4,7 @@ use protocol::id::{ClusterId, NodeId};
 
 use crate::desk::Desk;
 use crate::finding::{self, Finding, FindingKind, FindingState, Severity};
-use crate::store::{StoreError, UnreadableRow};
+use crate::store::{StoreError, Table, UnreadableRow};
 
 /// Raises a finding for each row of `cluster` that cannot be read now, and closes those of rows that can be read again
 /// or are gone.
@@ -13,11 +13,13 @@ pub fn watch(
     cluster: ClusterId,
     unreadable: &[UnreadableRow],
 ) -> Result<(), StoreError> {
+    let known = finding::scan(desk.tx)?;
     let found: Vec<Finding> = unreadable
         .iter()
+        .chain(&known.unreadable)
         .map(|row| damaged(cluster, &name(row)))
         .collect();
-    for known in finding::list(desk.tx)? {
+    for known in known.rows {
         let is_ours = known.kind == FindingKind::ROW_UNREADABLE && known.cluster == Some(cluster);
         let is_over = !found.iter().any(|finding| finding.subject == known.subject);
         if is_ours && is_over && known.state != FindingState::Resolved {
@@ -47,7 +49,11 @@ fn damaged(cluster: ClusterId, row: &str) -> Finding {
 
 /// The table, and what its key has behind the cluster: an id where it is one.
 fn name(row: &UnreadableRow) -> String {
-    let key = row.key.get(CLUSTER..).unwrap_or_default();
+    let is_of_cluster = row.table != Table::Findings;
+    let key = row
+        .key
+        .get(if is_of_cluster { CLUSTER } else { 0 }..)
+        .unwrap_or_default();
     let named = match <[u8; 16]>::try_from(key) {
         // The text of an id says nothing of its kind.
         Ok(id) => NodeId::from_bytes(id).to_string(),

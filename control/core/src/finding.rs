@@ -15,7 +15,7 @@ use protocol::time::Wall;
 use crate::audit::{Action, Target};
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
-use crate::store::{Row, Rows, RowsMut, StoreError, Table, View};
+use crate::store::{Row, Rows, RowsMut, Scanned, StoreError, Table, View};
 
 /// What was noticed. Its fingerprint is over kind, cluster and subject: the same thing is one finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Row for FindingRow {
 /// become worse. Returns whether anything changed.
 pub fn raise(desk: &mut Desk<'_>, finding: Finding) -> Result<bool, StoreError> {
     let fingerprint = finding.fingerprint();
-    let known: Option<FindingRow> = desk.tx.get(fingerprint.as_bytes())?;
+    let known = known(desk, &finding)?;
     let stands = |row: &FindingRow| row.state != FindingState::Resolved && row.severity <= finding.severity;
     if known.as_ref().is_some_and(stands) {
         return Ok(false);
@@ -188,7 +188,7 @@ pub fn raise(desk: &mut Desk<'_>, finding: Finding) -> Result<bool, StoreError> 
 
 /// Raises a finding, or tells an open one anew that has grown: in its place, and without a further record.
 pub fn raise_or_retell(desk: &mut Desk<'_>, finding: Finding) -> Result<(), StoreError> {
-    let known: Option<FindingRow> = desk.tx.get(finding.fingerprint().as_bytes())?;
+    let known = known(desk, &finding)?;
     match known.filter(|row| row.state == FindingState::Open && row.severity <= finding.severity) {
         Some(row) => desk.tx.put(&FindingRow {
             text: finding.text,
@@ -226,8 +226,7 @@ pub fn resolve(desk: &mut Desk<'_>, fingerprint: &Digest) -> Result<FindingRow, 
 
 /// Closes it because what it told of is over. One that was never raised, or is closed already, is left alone.
 pub fn clear(desk: &mut Desk<'_>, finding: &Finding) -> Result<(), StoreError> {
-    let known: Option<FindingRow> = desk.tx.get(finding.fingerprint().as_bytes())?;
-    let Some(mut row) = known.filter(|row| row.state != FindingState::Resolved) else {
+    let Some(mut row) = known(desk, finding)?.filter(|row| row.state != FindingState::Resolved) else {
         return Ok(());
     };
     row.state = FindingState::Resolved;
@@ -241,9 +240,20 @@ pub fn clear(desk: &mut Desk<'_>, finding: &Finding) -> Result<(), StoreError> {
     )
 }
 
-/// Every finding, resolved ones included.
+/// What is recorded of a finding. A record that cannot be read counts as none, and is written anew when it is raised: it must
+/// not stand in the way of what it would be told beside.
+fn known(desk: &Desk<'_>, finding: &Finding) -> Result<Option<FindingRow>, StoreError> {
+    desk.tx.get_readable(finding.fingerprint().as_bytes())
+}
+
+/// Every finding that can be read, resolved ones included.
 pub fn list(view: &dyn View) -> Result<Vec<FindingRow>, StoreError> {
-    view.scan(&[])
+    Ok(scan(view)?.rows)
+}
+
+/// Every finding, and those that cannot be read.
+pub fn scan(view: &dyn View) -> Result<Scanned<FindingRow>, StoreError> {
+    view.scan_readable(&[])
 }
 
 /// The finding of a fingerprint.
