@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use control_core::settings::SettingsRow;
 use control_core::store::{StoreError, Table, Tx, View};
+use protocol::cbor;
 use protocol::id::{ClusterId, NodeId};
 
 use crate::fleet::Fleet;
@@ -123,6 +125,17 @@ impl Tracked<'_> {
         }
     }
 
+    fn note_settings(&mut self, key: &[u8], before: Option<&[u8]>, after: &[u8]) {
+        let row = |bytes: &[u8]| cbor::decode::<SettingsRow>(bytes).ok();
+        let is_same = before
+            .and_then(row)
+            .zip(row(after))
+            .is_some_and(|(before, after)| before.publishes_as(&after));
+        if !is_same {
+            self.note(Table::Settings, key);
+        }
+    }
+
     fn note(&mut self, table: Table, key: &[u8]) {
         let Some(cluster) = key.first_chunk::<16>().map(|bytes| ClusterId::from_bytes(*bytes)) else {
             return;
@@ -186,7 +199,12 @@ impl Tx for Tracked<'_> {
             let before = self.tx.get_bytes(table, key)?;
             self.note_node(key, before.as_deref(), Some(&value));
         }
-        self.note(table, key);
+        if table == Table::Settings {
+            let before = self.tx.get_bytes(table, key)?;
+            self.note_settings(key, before.as_deref(), &value);
+        } else {
+            self.note(table, key);
+        }
         self.tx.put_bytes(table, key, value)
     }
 

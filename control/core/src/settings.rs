@@ -45,6 +45,18 @@ pub struct SettingsRow {
     pub went_back: u64,
 }
 
+impl SettingsRow {
+    /// Whether configs are the same under both: how many went back is in none.
+    pub fn publishes_as(&self, other: &Self) -> bool {
+        let counted = Self {
+            went_back: other.went_back,
+            ..self.clone()
+        };
+
+        counted == *other
+    }
+}
+
 impl Row for SettingsRow {
     const TABLE: Table = Table::Settings;
 
@@ -63,6 +75,19 @@ pub struct Reversal {
     pub at: Wall,
     /// [`SettingsRow::acknowledged`] when it was told.
     #[n(2)]
+    pub acknowledged: u64,
+    /// Where it was counted last.
+    #[n(3)]
+    pub counted: Option<Counted>,
+}
+
+/// Where a node counts among those that went back: once for settings, and once more when it was offered them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Counted {
+    #[n(0)]
+    pub settings: Digest,
+    #[n(1)]
     pub acknowledged: u64,
 }
 
@@ -198,17 +223,23 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
         return Ok(());
     }
     let acknowledged = known.as_ref().map_or(0, |known| known.acknowledged);
-    let is_counted = row.reverted.is_some_and(|earlier| {
-        earlier.report.settings == report.settings && earlier.acknowledged == acknowledged
-    });
-    if let Some(known) = known.as_mut().filter(|_| !is_counted) {
+    let mut counted = row.reverted.and_then(|earlier| earlier.counted);
+    let place = Counted {
+        settings: report.settings,
+        acknowledged,
+    };
+    // The newest alone: who names older ones in turn would count each time.
+    let counts = counted != Some(place) && is_newest(desk.tx, known.as_ref())?;
+    if let Some(known) = known.as_mut().filter(|_| counts) {
         known.went_back += 1;
         desk.tx.put(known)?;
+        counted = Some(place);
     }
     row.reverted = Some(Reversal {
         report,
         at: change.at,
         acknowledged,
+        counted,
     });
     desk.tx.put(&row)?;
     let finding = finding(&row, &report, known.as_ref());
@@ -222,6 +253,16 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     finding::raise_or_retell(desk, finding)?;
 
     Ok(())
+}
+
+/// Whether none were published first after these.
+fn is_newest(view: &dyn View, known: Option<&SettingsRow>) -> Result<bool, StoreError> {
+    let Some(known) = known else {
+        return Ok(false);
+    };
+    let all = view.scan_readable::<SettingsRow>(known.cluster.as_bytes())?.rows;
+
+    Ok(all.iter().all(|other| other.noted_at <= known.noted_at))
 }
 
 /// An operator has acknowledged a finding: if it is about settings, nodes may have them again.

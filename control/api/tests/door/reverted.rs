@@ -211,6 +211,42 @@ fn what_a_node_says_that_it_went_back_from_is_compiled_for_it_alone() {
     }
 }
 
+#[test]
+fn a_node_that_says_one_thing_and_another_in_turn_counts_once() {
+    let mut desk = Controller::new(46);
+    let cluster = desk.create_cluster();
+    let (a, _) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    desk.serve_at(ALIVE);
+    let first: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+    desk.pass(1);
+    let report = desk.mislead(a, &first);
+    let made_up = Reverted {
+        settings: Digest::of(&[7]),
+        ..report
+    };
+    let older = Reverted {
+        settings: first.settings.expect("named"),
+        ..report
+    };
+    // Its first heartbeat says more than that.
+    desk.revert(cluster, a, report);
+    for (number, said) in [made_up, report, older, report, made_up, report]
+        .into_iter()
+        .enumerate()
+    {
+        desk.revert(cluster, a, said);
+        let alone = Touched {
+            settings: [(cluster, a)].into(),
+            ..Touched::default()
+        };
+        assert_eq!(desk.touched, alone, "{number}");
+        desk.document::<SyntheticConfig>(a, Kind::SyntheticConfig);
+    }
+
+    let findings = desk.read(Action::FindingList, json!({})).to_string();
+    assert!(!findings.contains("2 nodes"), "{findings}");
+}
+
 impl Controller {
     /// Publishes an address where nobody answers, and returns what `node` says after it has gone back to `first`.
     fn mislead(&mut self, node: NodeId, first: &SyntheticConfig) -> Reverted {
