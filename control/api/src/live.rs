@@ -248,7 +248,9 @@ impl Live {
             have: poll.have.clone(),
         };
         known.table = table;
-        let unstored = table.filter(|table| known.acknowledged != Some(*table));
+        // What a relay had before tells nothing of what it has been given since: a relay that polls with one and the other in
+        // turn would have its leases looked through each time.
+        let unstored = table.filter(|table| known.acknowledged < Some(*table));
         match unstored {
             Some(_) => self.unacknowledged.insert(key),
             None => self.unacknowledged.remove(&key),
@@ -298,8 +300,8 @@ impl Live {
             } => {
                 let key = (*cluster, *relay);
                 let known = self.node(key);
-                known.acknowledged = Some(*table);
-                if known.table == Some(*table) {
+                known.acknowledged = known.acknowledged.max(Some(*table));
+                if known.table <= known.acknowledged {
                     self.unacknowledged.remove(&key);
                 }
             }

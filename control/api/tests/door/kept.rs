@@ -127,6 +127,37 @@ fn a_row_of_a_node_or_a_policy_that_is_damaged_changes_nothing_in_force() {
 }
 
 #[test]
+fn a_finding_that_cannot_be_read_holds_up_nothing_and_is_one_itself() {
+    let mut desk = Controller::new(26);
+    let cluster = desk.create_cluster();
+    let (bad, good) = (desk.join("web-1", &["member"]), desk.join("web-2", &["member"]));
+    desk.spoil(Table::Nodes, &[cluster.as_bytes(), bad.as_bytes()]);
+    desk.publish(&mut Touched::everything());
+    let told = desk.read(Action::FindingList, json!({}))[0]["subject"].clone();
+    let rows = control_core::store::View::scan_bytes(&desk.tx, Table::Findings, &[], None, 9).expect("reads");
+    let [(key, _)] = &rows[..] else { panic!("{rows:?}") };
+    let (raised, unrelated) = (key.clone(), [9_u8; 32]);
+    desk.spoil(Table::Findings, &[&raised]);
+    desk.spoil(Table::Findings, &[&unrelated]);
+    desk.reopen(2);
+
+    assert!(
+        desk.publications[&cluster].documents.contains_key(&good),
+        "others get their documents"
+    );
+    let findings = desk.read(Action::FindingList, json!({}));
+    let subjects: Vec<&Value> = findings
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|found| &found["subject"])
+        .collect();
+    assert!(subjects.contains(&&told), "it is raised anew: {subjects:?}");
+    let named = json!(format!("Findings {}", "09".repeat(32)));
+    assert!(subjects.contains(&&named), "{subjects:?}");
+}
+
+#[test]
 fn an_unreadable_route_or_lease_holds_up_no_other() {
     let mut desk = Controller::new(16);
     let cluster = desk.create_cluster();
@@ -228,6 +259,54 @@ fn an_acknowledgement_that_was_not_stored_is_offered_until_it_is() {
 
     assert!(desk.live.unstored(now).is_empty());
     assert_eq!(desk.live.handle_poll(&publication, relay, &has, now), None);
+    let in_force = has.have.iter().find(|have| have.kind == Kind::LeaseTable);
+    let documents = &publication.documents[&relay];
+    let table = documents
+        .iter()
+        .find(|document| document.kind == Kind::LeaseTable);
+    let (version, hash) = *table
+        .and_then(|table| table.earlier.last())
+        .expect("it had one before");
+    let older = poll(vec![Have {
+        version,
+        hash,
+        ..*in_force.expect("a table")
+    }]);
+    assert_eq!(
+        desk.live.handle_poll(&publication, relay, &older, now),
+        None,
+        "what it had before is no news"
+    );
+    let table = publication.table(
+        relay,
+        &has.have
+            .iter()
+            .find(|have| have.kind == Kind::LeaseTable)
+            .copied()
+            .unwrap(),
+    );
+    let older = Have {
+        version: table.unwrap().version - 1,
+        hash: publication.documents[&relay]
+            .iter()
+            .find(|document| document.kind == Kind::LeaseTable)
+            .unwrap()
+            .earlier
+            .last()
+            .unwrap()
+            .1,
+        ..*has
+            .have
+            .iter()
+            .find(|have| have.kind == Kind::LeaseTable)
+            .unwrap()
+    };
+    assert_eq!(
+        desk.live
+            .handle_poll(&publication, relay, &poll(vec![older]), now),
+        None,
+        "what it had before is no news"
+    );
     let lease = desk.read(Action::LeaseList, json!({}));
     assert_eq!(lease[0]["state"], "active", "{lease}");
 }
