@@ -1,5 +1,6 @@
 //! Findings about observers that are not believed alone.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use control_core::desk::Desk;
@@ -19,7 +20,9 @@ pub fn note(desk: &mut Desk<'_>, cluster: ClusterId, suspects: &[Suspect]) -> Re
             finding::clear(desk, &about(cluster, row.subject, String::new()))?;
         }
     }
-    for suspect in suspects {
+    let mut told_of: Vec<&Suspect> = suspects.iter().collect();
+    told_of.sort_by_key(|suspect| Reverse(&suspect.circle));
+    for suspect in told_of.into_iter().take(TOLD) {
         let text = told(desk, cluster, suspect);
         finding::raise(desk, about(cluster, subject(&suspect.circle), text))?;
     }
@@ -36,6 +39,10 @@ fn about(cluster: ClusterId, subject: String, text: String) -> Finding {
         text,
     }
 }
+
+/// Suspects that are told of at once, the widest circles first: where a controller's own host is sick everybody is suspect, and
+/// thousands of findings would fit no commit and help nobody.
+const TOLD: usize = 64;
 
 /// Stays the same however the fleet is renamed.
 fn subject(circle: &Circle) -> String {

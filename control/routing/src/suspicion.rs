@@ -17,7 +17,7 @@ use crate::evidence::Ends;
 use crate::member::Member;
 use crate::observations::Observations;
 use crate::policy::Wanted;
-use crate::tally::{Sum, Tallies};
+use crate::tally::{Sum, Tallies, Tally};
 
 /// Whose reports are looked at together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,36 +95,29 @@ impl Suspicion {
     /// Looks at what is counted already.
     pub fn among(tallies: &Tallies, members: &BTreeMap<NodeId, Member>) -> Self {
         let mut all = Sum::default();
-        let mut by_site: BTreeMap<&str, Sum> = BTreeMap::new();
+        let mut everybody = Vec::new();
+        let mut by_site: BTreeMap<&str, (Sum, Vec<NodeId>)> = BTreeMap::new();
+        let mut doubts = Doubts {
+            tallies,
+            members,
+            suspicion: Self::default(),
+        };
         for (observer, tally) in tallies.iter() {
+            doubts.look(Circle::Observer(observer), tally.sum, &[observer]);
             all.add(tally.sum);
+            everybody.push(observer);
             if let Some(site) = label(members, observer) {
-                by_site.entry(site).or_default().add(tally.sum);
+                let (sum, observers) = by_site.entry(site).or_default();
+                sum.add(tally.sum);
+                observers.push(observer);
             }
         }
-        let single = tallies
-            .iter()
-            .map(|(observer, tally)| (Circle::Observer(observer), tally.sum));
-        let sites = by_site
-            .into_iter()
-            .map(|(site, sum)| (Circle::Site(site.to_owned()), sum));
-        let doubtful = single
-            .chain(sites)
-            .chain([(Circle::Cluster, all)])
-            .filter(|(_, sum)| is_much(*sum))
-            .map(|(circle, sum)| Suspect {
-                count: Count::of(sum, &sites_blamed(&circle, tallies, members)),
-                circle,
-            });
-        let doubtful: Vec<Suspect> = doubtful.filter(|suspect| suspect.count.is_doubtful()).collect();
-
-        Self {
-            observers: observers(&doubtful, tallies, members),
-            suspects: doubtful
-                .into_iter()
-                .filter(|suspect| suspect.count.is_suspect())
-                .collect(),
+        for (site, (sum, observers)) in by_site {
+            doubts.look(Circle::Site(site.to_owned()), sum, &observers);
         }
+        doubts.look(Circle::Cluster, all, &everybody);
+
+        doubts.suspicion
     }
 
     /// As a case has it: whether all improvement is frozen, and which of its ends are doubted.
@@ -173,42 +166,38 @@ const fn is_much(sum: Sum) -> bool {
     sum.paths >= PATHS && 100 * sum.bad >= PERCENT * sum.paths && 2 * sum.well >= sum.bad
 }
 
-/// The sites of the far ends of what a circle calls down.
-fn sites_blamed(circle: &Circle, tallies: &Tallies, members: &BTreeMap<NodeId, Member>) -> BTreeSet<String> {
-    let is_within = |observer: NodeId| is_within(circle, observer, members);
-    let blamed: BTreeSet<NodeId> = tallies
-        .iter()
-        .filter(|(observer, _)| is_within(*observer))
-        .flat_map(|(_, tally)| tally.blamed())
-        .collect();
-    let site = |node: NodeId| label(members, node).map_or_else(|| node.to_string(), str::to_owned);
-
-    blamed.into_iter().map(site).collect()
+/// Whom to doubt, as one circle after the other is looked at. Each costs what its observers blame: when a site is lost, nearly
+/// everybody is looked at closely.
+struct Doubts<'a> {
+    tallies: &'a Tallies,
+    members: &'a BTreeMap<NodeId, Member>,
+    suspicion: Suspicion,
 }
 
-fn observers(
-    doubtful: &[Suspect],
-    tallies: &Tallies,
-    members: &BTreeMap<NodeId, Member>,
-) -> BTreeSet<NodeId> {
-    let is_doubted = |observer: &NodeId| {
-        doubtful
+impl Doubts<'_> {
+    fn look(&mut self, circle: Circle, sum: Sum, observers: &[NodeId]) {
+        if !is_much(sum) {
+            return;
+        }
+        let count = Count::of(sum, &self.sites_blamed(observers));
+        if !count.is_doubtful() {
+            return;
+        }
+        self.suspicion.observers.extend(observers);
+        if count.is_suspect() {
+            self.suspicion.suspects.push(Suspect { circle, count });
+        }
+    }
+
+    /// The sites of the far ends of what these observers call down.
+    fn sites_blamed(&self, observers: &[NodeId]) -> BTreeSet<String> {
+        let tallies = observers
             .iter()
-            .any(|suspect| is_within(&suspect.circle, *observer, members))
-    };
+            .filter_map(|observer| self.tallies.find(*observer));
+        let blamed: BTreeSet<NodeId> = tallies.flat_map(Tally::blamed).collect();
+        let site = |node: NodeId| label(self.members, node).map_or_else(|| node.to_string(), str::to_owned);
 
-    tallies
-        .iter()
-        .map(|(observer, _)| observer)
-        .filter(is_doubted)
-        .collect()
-}
-
-fn is_within(circle: &Circle, observer: NodeId, members: &BTreeMap<NodeId, Member>) -> bool {
-    match circle {
-        Circle::Observer(node) => *node == observer,
-        Circle::Site(site) => label(members, observer) == Some(site),
-        Circle::Cluster => true,
+        blamed.into_iter().map(site).collect()
     }
 }
 

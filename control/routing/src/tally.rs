@@ -68,6 +68,10 @@ impl Tallies {
         }
     }
 
+    pub(crate) fn find(&self, observer: NodeId) -> Option<&Tally> {
+        self.observers.get(&observer)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Tally)> {
         self.observers.iter().map(|(observer, tally)| (*observer, tally))
     }
