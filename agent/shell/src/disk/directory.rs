@@ -5,20 +5,33 @@ use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use agent_core::control::{FileName, Payload, WriteFailed};
 use rustix::fs::FlockOperation;
+use tokio::sync::oneshot;
 
 use super::replace::{FILE_MODE, InDirectory, TEMPORARY, replace};
 use super::{DiskRefused, StateDisk};
 use crate::parts::Pending;
 
-/// A directory of mode 0700 whose files have mode 0600.
+/// A directory of mode 0700 whose files have mode 0600. One thread writes, in the order in which it is asked.
 #[derive(Debug)]
 pub struct DirectoryDisk {
     path: PathBuf,
+    /// None once it is told to end.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
     /// Held as long as the agent runs; the kernel gives it back when the process ends, however it does.
     _lock: File,
+}
+
+/// What is to be written, and who waits for it.
+#[derive(Debug)]
+struct Job {
+    files: Vec<(FileName, Payload)>,
+    done: oneshot::Sender<Result<(), WriteFailed>>,
 }
 
 impl DirectoryDisk {
@@ -36,10 +49,41 @@ impl DirectoryDisk {
             }
         }
 
+        let (jobs, due) = mpsc::channel();
+        let directory = path.to_owned();
+        let writer = std::thread::Builder::new()
+            .name("disk".to_owned())
+            .spawn(move || write_all(&directory, &due))
+            .map_err(|source| refused(path, source))?;
+
         Ok(Self {
             path: path.to_owned(),
+            jobs: Some(jobs),
+            writer: Some(writer),
             _lock: lock,
         })
+    }
+}
+
+impl Drop for DirectoryDisk {
+    /// Lets what was begun be written before another process may have the directory.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn write_all(directory: &Path, due: &mpsc::Receiver<Job>) {
+    for Job { files, done } in due {
+        let mut steps = InDirectory::new(directory);
+        let written = files
+            .iter()
+            .try_for_each(|(name, payload)| replace(&mut steps, name.name(), payload.as_bytes()))
+            .map_err(|error| failure(&error));
+        // Nobody waits any more if the agent is ending.
+        let _ = done.send(written);
     }
 }
 
@@ -61,16 +105,13 @@ impl StateDisk for DirectoryDisk {
     }
 
     fn write(&self, files: Vec<(FileName, Payload)>) -> Pending<Result<(), WriteFailed>> {
-        let path = self.path.clone();
-        let write = tokio::task::spawn_blocking(move || {
-            let mut steps = InDirectory::new(&path);
-            files
-                .iter()
-                .try_for_each(|(name, payload)| replace(&mut steps, name.name(), payload.as_bytes()))
-                .map_err(|error| failure(&error))
-        });
+        let (done, written) = oneshot::channel();
+        if let Some(jobs) = &self.jobs {
+            // A writer that is gone drops the other end of `written`.
+            let _ = jobs.send(Job { files, done });
+        }
 
-        Box::pin(async { write.await.unwrap_or(Err(WriteFailed::Io)) })
+        Box::pin(async { written.await.unwrap_or(Err(WriteFailed::Io)) })
     }
 }
 
