@@ -21,7 +21,7 @@ use crate::parts::Pending;
 pub struct DirectoryDisk {
     path: PathBuf,
     /// None once it is told to end.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::SyncSender<Job>>,
     writer: Option<JoinHandle<()>>,
     /// Held as long as the agent runs; the kernel gives it back when the process ends, however it does.
     _lock: File,
@@ -49,7 +49,7 @@ impl DirectoryDisk {
             }
         }
 
-        let (jobs, due) = mpsc::channel();
+        let (jobs, due) = mpsc::sync_channel(JOBS);
         let directory = path.to_owned();
         let writer = std::thread::Builder::new()
             .name("disk".to_owned())
@@ -107,8 +107,8 @@ impl StateDisk for DirectoryDisk {
     fn write(&self, files: Vec<(FileName, Payload)>) -> Pending<Result<(), WriteFailed>> {
         let (done, written) = oneshot::channel();
         if let Some(jobs) = &self.jobs {
-            // A writer that is gone drops the other end of `written`.
-            let _ = jobs.send(Job { files, done });
+            // What is not taken, as the writer is gone or stands, drops the other end of `written`.
+            let _ = jobs.try_send(Job { files, done });
         }
 
         Box::pin(async { written.await.unwrap_or(Err(WriteFailed::Io)) })
@@ -206,6 +206,9 @@ const LOCK: &str = "lock";
 const DIRECTORY_MODE: u32 = 0o700;
 /// The permission bits of group and others.
 const OTHERS: u32 = 0o077;
+
+/// Writes that wait: an agent asks for the next one when the last is done, and for a few more while it ends.
+const JOBS: usize = 16;
 
 #[cfg(test)]
 mod tests {
