@@ -59,14 +59,13 @@ impl Fleet {
             .into_iter()
             .map(|policy| (policy.key(), policy))
             .collect();
-        for row in &scanned.unreadable {
-            let known = last.policies.get(&row.key);
-            policies.extend(known.map(|policy| (row.key.clone(), policy.clone())));
-            if known.is_none() {
-                // This fails, and says why.
-                view.scan::<PolicyRow>(cluster.as_bytes())?;
-            }
+        let known = |row: &UnreadableRow| last.policies.get_key_value(&row.key);
+        if !scanned.unreadable.iter().all(|row| known(row).is_some()) {
+            // This fails, and says why.
+            view.scan::<PolicyRow>(cluster.as_bytes())?;
         }
+        let kept = scanned.unreadable.iter().filter_map(known);
+        policies.extend(kept.map(|(key, policy)| (key.clone(), policy.clone())));
         let list: Vec<PolicyRow> = policies.values().cloned().collect();
         let mut fleet = Self::under(&list, view, cluster, &last.members)?;
         fleet.unreadable.extend(scanned.unreadable);
@@ -156,9 +155,14 @@ impl Fleet {
 
 /// The node whose row it is.
 pub(crate) fn node_of(row: &UnreadableRow) -> Option<NodeId> {
-    let id = row.key.get(16..).filter(|_| row.table == Table::Nodes)?;
+    let id = last_id(&row.key).filter(|_| row.table == Table::Nodes)?;
 
-    id.try_into().ok().map(NodeId::from_bytes)
+    Some(NodeId::from_bytes(id))
+}
+
+/// The id that ends a key after that of the cluster.
+pub(crate) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
+    key.get(16..)?.try_into().ok()
 }
 
 fn member(row: NodeRow) -> Member {

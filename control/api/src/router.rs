@@ -26,7 +26,7 @@ use protocol::cbor;
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
 use protocol::time::{Boot, Now};
 
-use crate::fleet::{self, Fleet};
+use crate::fleet::{self, Fleet, last_id};
 use crate::live::Evidence;
 use crate::routing;
 
@@ -348,11 +348,6 @@ impl Router {
         let decided = self.fleet.routes.of_node(node).map(|row| row.route);
         self.due.extend(wanted.chain(decided));
     }
-}
-
-/// The id that ends a key after that of the cluster.
-fn last_id(key: &[u8]) -> Option<[u8; 16]> {
-    key.get(16..)?.try_into().ok()
 }
 
 /// So long after the last sign of it a suspicion is over, as far as findings go.

@@ -49,11 +49,10 @@ fn damaged(cluster: ClusterId, row: &str) -> Finding {
 
 /// The table, and what its key has behind the cluster: an id where it is one.
 fn name(row: &UnreadableRow) -> String {
-    let is_of_cluster = row.table != Table::Findings;
-    let key = row
-        .key
-        .get(if is_of_cluster { CLUSTER } else { 0 }..)
-        .unwrap_or_default();
+    let key = match row.table == Table::Findings {
+        true => row.key.as_slice(),
+        false => row.key.get(CLUSTER..).unwrap_or_default(),
+    };
     let named = match <[u8; 16]>::try_from(key) {
         // The text of an id says nothing of its kind.
         Ok(id) => NodeId::from_bytes(id).to_string(),

@@ -242,7 +242,7 @@ pub fn clear(desk: &mut Desk<'_>, finding: &Finding) -> Result<(), StoreError> {
 
 /// What is recorded of a finding. A record that cannot be read counts as none, and is written anew when it is raised: it must
 /// not stand in the way of what it would be told beside.
-fn known(desk: &Desk<'_>, finding: &Finding) -> Result<Option<FindingRow>, StoreError> {
+pub(crate) fn known(desk: &Desk<'_>, finding: &Finding) -> Result<Option<FindingRow>, StoreError> {
     desk.tx.get_readable(finding.fingerprint().as_bytes())
 }
 

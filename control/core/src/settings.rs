@@ -48,12 +48,17 @@ pub struct SettingsRow {
 impl SettingsRow {
     /// Whether configs are the same under both: how many went back is in none.
     pub fn publishes_as(&self, other: &Self) -> bool {
-        let counted = Self {
-            went_back: other.went_back,
-            ..self.clone()
-        };
+        let Self {
+            cluster,
+            digest,
+            settings,
+            noted_at,
+            acknowledged,
+            went_back: _,
+        } = self;
+        let place = (cluster, digest) == (&other.cluster, &other.digest);
 
-        counted == *other
+        place && (settings, noted_at, acknowledged) == (&other.settings, &other.noted_at, &other.acknowledged)
     }
 }
 
@@ -243,9 +248,7 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
     });
     desk.tx.put(&row)?;
     let finding = finding(&row, &report, known.as_ref());
-    let last = desk
-        .tx
-        .get_readable::<FindingRow>(finding.fingerprint().as_bytes())?;
+    let last = finding::known(desk, &finding)?;
     if last.is_some_and(|last| last.state == FindingState::Acknowledged) {
         // It was offered again, and it has happened again.
         finding::clear(desk, &finding)?;

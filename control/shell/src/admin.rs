@@ -44,16 +44,15 @@ impl Admin {
         operator: Option<OperatorId>,
         input: Value,
     ) -> Result<Value, Failure> {
-        self.answer_to(name, (operator, None), input).await
+        self.answer_to(named(name)?, (operator, None), input).await
     }
 
     async fn answer_to(
         &self,
-        name: &str,
+        action: Action,
         (operator, uid): (Option<OperatorId>, Option<Uid>),
         input: Value,
     ) -> Result<Value, Failure> {
-        let action = named(name)?;
         match action.effect() {
             Effect::Read => read(self, operator, action, input),
             Effect::Write => {
@@ -65,7 +64,10 @@ impl Admin {
             }
             Effect::Maintain => Err(Failure::new(
                 Code::InvalidRequest,
-                format!("{name} is answered with a file, over the admin socket alone"),
+                format!(
+                    "{} is answered with a file, over the admin socket alone",
+                    action.name()
+                ),
             )),
         }
     }
@@ -89,7 +91,7 @@ impl Admin {
             return self.read_aside(action, operator, input).await;
         }
 
-        self.answer_to(name, (operator, Some(uid)), input).await
+        self.answer_to(action, (operator, Some(uid)), input).await
     }
 
     /// Reads on a thread of its own: a question may be about every route of a fleet, and nodes are answered meanwhile.

@@ -1,5 +1,6 @@
 use control_routing::lease::LeaseRequest;
 use control_routing::member::MemberState;
+use control_routing::policy::WantedRoute;
 use protocol::id::ClusterId;
 use protocol::key::SealKey;
 use protocol::node::{Labels, NodeRole};
@@ -64,19 +65,8 @@ fn a_relay_that_goes_has_all_that_it_carries_decided_in_one_pass() {
         .collect();
     for (number, route) in carried.iter().enumerate() {
         let wanted = router.fleet.wanted.find(*route).expect("wanted").clone();
-        let request = LeaseRequest {
-            cluster: CLUSTER,
-            route: wanted.route,
-            low: wanted.low,
-            high: wanted.high,
-            relay: relay(),
-            previous: None,
-        };
         let id = LeaseId::from_bytes((number as u128).to_be_bytes());
-        let lease = RelayLease::grant(&request, None, id, Wall(0));
-        router
-            .handle_row(Book::Leases, &lease.key(), Some(&cbor::encode(&lease)))
-            .expect("readable");
+        take_lease(&mut router, &wanted, id);
     }
     assert_eq!(router.pass(Evidence::default(), at(0)).decided, 500, "new leases");
     let as_it_is = router.fleet.members[&relay()].clone();
@@ -146,18 +136,7 @@ fn a_node_that_cannot_be_read_at_the_start_keeps_what_is_decided_for_it() {
     let mut router = settled();
     let node = *router.fleet.members.keys().next_back().expect("many");
     let wanted = router.fleet.wanted.of_node(node).next().expect("many").clone();
-    let request = LeaseRequest {
-        cluster: CLUSTER,
-        route: wanted.route,
-        low: wanted.low,
-        high: wanted.high,
-        relay: relay(),
-        previous: None,
-    };
-    let lease = RelayLease::grant(&request, None, LeaseId::from_bytes([1; 16]), Wall(0));
-    router
-        .handle_row(Book::Leases, &lease.key(), Some(&cbor::encode(&lease)))
-        .expect("readable");
+    take_lease(&mut router, &wanted, LeaseId::from_bytes([1; 16]));
     let key = [*CLUSTER.as_bytes(), *relay().as_bytes()].concat();
     let mut fleet = router.fleet.clone();
     fleet.members.remove(&relay());
@@ -181,6 +160,22 @@ fn a_node_that_cannot_be_read_at_the_start_keeps_what_is_decided_for_it() {
         1,
         "it can be read"
     );
+}
+
+/// The relay is leased for a route.
+fn take_lease(router: &mut Router, wanted: &WantedRoute, id: LeaseId) {
+    let request = LeaseRequest {
+        cluster: CLUSTER,
+        route: wanted.route,
+        low: wanted.low,
+        high: wanted.high,
+        relay: relay(),
+        previous: None,
+    };
+    let lease = RelayLease::grant(&request, None, id, Wall(0));
+    router
+        .handle_row(Book::Leases, &lease.key(), Some(&cbor::encode(&lease)))
+        .expect("readable");
 }
 
 fn due(route: RouteId) -> Evidence {

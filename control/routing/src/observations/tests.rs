@@ -176,17 +176,7 @@ fn what_a_silent_reporter_said_goes_without_its_help() {
 #[test]
 fn a_node_that_is_forgotten_leaves_nothing() {
     let mut seen = Observations::default();
-    let link = LinkObservation {
-        peer: node(2),
-        connected: true,
-        rtt_us: Some(1),
-        reached: None,
-    };
-    let report = Report {
-        links: vec![link],
-        ..Report::default()
-    };
-    seen.handle_report(CLUSTER, node(1), &report, Boot(0));
+    take_link(&mut seen, 1, 2);
     take(&mut seen, 2, vec![row(2, 1, Path::Direct, 10)], 0);
     seen.forget(node(2));
 
@@ -197,8 +187,15 @@ fn a_node_that_is_forgotten_leaves_nothing() {
 #[test]
 fn a_node_that_never_spoke_is_forgotten_like_any_other() {
     let mut seen = Observations::default();
+    take_link(&mut seen, 1, 2);
+    seen.forget(node(2));
+
+    assert_eq!(seen.link(node(1), node(2)), None);
+}
+
+fn take_link(seen: &mut Observations, source: u8, peer: u8) {
     let link = LinkObservation {
-        peer: node(2),
+        peer: node(peer),
         connected: true,
         rtt_us: Some(1),
         reached: None,
@@ -207,10 +204,7 @@ fn a_node_that_never_spoke_is_forgotten_like_any_other() {
         links: vec![link],
         ..Report::default()
     };
-    seen.handle_report(CLUSTER, node(1), &report, Boot(0));
-    seen.forget(node(2));
-
-    assert_eq!(seen.link(node(1), node(2)), None);
+    seen.handle_report(CLUSTER, node(source), &report, Boot(0));
 }
 
 fn take(seen: &mut Observations, source: u8, paths: Vec<PathObservation>, at: u64) -> News {
