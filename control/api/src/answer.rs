@@ -19,6 +19,7 @@ use crate::admin;
 use crate::doubt;
 use crate::failure::Failure;
 use crate::journal::{self, Retention};
+use crate::publish::Press;
 use crate::request::{Caller, Reply, Request};
 use crate::routing;
 use crate::touched::{Touched, Tracked};
@@ -45,6 +46,8 @@ pub struct Call<'a> {
     pub signer: &'a dyn Signer,
     pub now: Now,
     pub rng: &'a mut dyn rand::CryptoRng,
+    /// What was published last is at hand there.
+    pub press: &'a Press,
     pub touched: &'a mut Touched,
 }
 
@@ -56,6 +59,7 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
         signer,
         now,
         rng,
+        press,
         touched,
     } = call;
     let (actor, uid) = (caller.actor(tx)?, caller.uid());
@@ -72,15 +76,18 @@ pub fn answer(call: Call<'_>, caller: &Caller, request: &Request) -> Result<Repl
         actor,
         uid,
     };
-    let mut routed = Touched::default();
+    let mut has_beacon = false;
     let reply = match caller {
         Caller::Joiner(joiner) => of_joiner(&mut desk, joiner, request),
         Caller::Node(node) => of_node(&mut desk, node, request),
         Caller::Local { operator, .. } => of_operator(&mut desk, bench, *operator, request),
-        Caller::Controller => of_controller(&mut desk, bench, request, &mut routed),
+        Caller::Controller => {
+            has_beacon = matches!(request, Request::Tick);
+            of_controller(&mut desk, bench, press, request)
+        }
     }?;
+    noted.beacon = has_beacon;
     touched.absorb(noted);
-    touched.absorb(routed);
 
     Ok(reply)
 }
@@ -223,8 +230,8 @@ fn of_operator(
 fn of_controller(
     desk: &mut Desk<'_>,
     bench: &Bench,
+    press: &Press,
     request: &Request,
-    touched: &mut Touched,
 ) -> Result<Reply, Failure> {
     match request {
         Request::Heard { changes } => {
@@ -239,17 +246,17 @@ fn of_controller(
             relay,
             table,
         } => {
-            routing::acknowledge(desk.tx, *cluster, *relay, *table)?;
+            let carried = press.carried_by(*cluster, *relay);
+            let carried = carried.map(|leases| leases.map(|lease| lease.lease).collect());
+            routing::acknowledge(desk.tx, (*cluster, *relay), *table, carried)?;
         }
         Request::Confirm { cluster, reached } => {
             for (node, address) in reached {
-                if node::confirm(desk.tx, *cluster, *node, *address)? {
-                    touched.members.insert(*cluster);
-                }
+                node::confirm(desk.tx, *cluster, *node, *address)?;
             }
         }
         Request::Decide { cluster, outcomes } => {
-            let written = routing::apply(desk, *cluster, outcomes, touched)?;
+            let written = routing::apply(desk, *cluster, outcomes)?;
             journal::keep(desk, bench, *cluster, &written)?;
         }
         Request::Doubt { cluster, suspects } => doubt::note(desk, *cluster, suspects)?,
@@ -259,10 +266,7 @@ fn of_controller(
             endpoints,
         } => serve(desk, *controller, *key, endpoints)?,
         Request::Behind(row) => behind::mark(desk, row)?,
-        Request::Tick => {
-            tick(desk, bench)?;
-            touched.beacon = true;
-        }
+        Request::Tick => tick(desk, bench)?,
         Request::Join(_)
         | Request::Renew(_)
         | Request::Leave

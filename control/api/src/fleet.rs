@@ -47,12 +47,13 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Nodes and policies that cannot be read are what they were when they could be read last, if that is known.
+    /// Nodes and policies that cannot be read are what they were when they could be read last, if that is known. The policies
+    /// come beside it, by their keys.
     pub(crate) fn read_after(
         view: &dyn View,
         cluster: ClusterId,
         last: &LastGood,
-    ) -> Result<(Self, LastGood), StoreError> {
+    ) -> Result<(Self, BTreeMap<Vec<u8>, PolicyRow>), StoreError> {
         let scanned = view.scan_readable::<PolicyRow>(cluster.as_bytes())?;
         let mut policies: BTreeMap<Vec<u8>, PolicyRow> = scanned
             .rows
@@ -69,12 +70,8 @@ impl Fleet {
         let list: Vec<PolicyRow> = policies.values().cloned().collect();
         let mut fleet = Self::under(&list, view, cluster, &last.members)?;
         fleet.unreadable.extend(scanned.unreadable);
-        let last = LastGood {
-            members: fleet.members.clone(),
-            policies,
-        };
 
-        Ok((fleet, last))
+        Ok((fleet, policies))
     }
 
     /// For what no policy has a say in: which nodes are in force, and what relays carry for them.

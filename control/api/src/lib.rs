@@ -6,6 +6,7 @@
 pub mod action;
 pub mod admin;
 pub mod answer;
+pub mod books;
 pub mod doubt;
 pub mod failure;
 pub mod fleet;

@@ -146,7 +146,8 @@ impl Live {
         outcome
     }
 
-    fn restore_node(&mut self, row: &NodeRow, now: Now) {
+    /// Takes over what is stored of one node.
+    pub fn restore_node(&mut self, row: &NodeRow, now: Now) {
         let key = (row.cluster, row.id);
         if row.tenure == Tenure::Revoked {
             let was_known = self.liveness.get(row.cluster, row.id).is_some();

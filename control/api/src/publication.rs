@@ -14,7 +14,6 @@ use protocol::merkle::{Entry, Tree};
 use protocol::net::Address;
 use protocol::wire::{Have, Poll, PollReply};
 
-use crate::fleet::LastGood;
 use crate::live;
 
 /// A document as it leaves the controller.
@@ -74,8 +73,6 @@ pub struct Publication {
     pub revocations: Arc<SignedDocument>,
     pub documents: BTreeMap<NodeId, Vec<Arc<SignedDocument>>>,
     pub tree: Tree,
-    /// What it was compiled from, as far as a damaged row must not change it.
-    pub last_good: Arc<LastGood>,
 }
 
 impl Publication {

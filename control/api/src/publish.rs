@@ -14,7 +14,7 @@ use control_core::desk::Desk;
 use control_core::finding::{self, Finding, FindingKind, Severity};
 use control_core::signer::Signer;
 use control_core::store::Tx;
-use control_core::{behind, cluster, damage};
+use control_core::{behind, cluster};
 use protocol::id::ClusterId;
 use protocol::time::Now;
 
@@ -23,8 +23,12 @@ use crate::failure::Failure;
 use crate::publication::Publication;
 use crate::touched::Touched;
 
+mod press;
+mod records;
 mod work;
 
+use press::Kept;
+pub use press::Press;
 use work::Work;
 
 /// What every cluster shows.
@@ -59,7 +63,8 @@ pub struct Published {
     pub owed: Touched,
 }
 
-/// Makes the publications that follow `before`, given what was touched since.
+/// Makes the publications that follow those of the press, given what was touched since. The caller gives them to the press
+/// once the transactions are committed; if these come to nothing, the press must [forget](Press::forget).
 ///
 /// A cluster that fails keeps the documents that it shows, raises a finding, and holds up no other; it is tried again
 /// when a beacon is due. Until then the documents stand under new beacons, so that relays stay fresh, unless what its
@@ -68,10 +73,11 @@ pub struct Published {
 pub fn publish(
     pen: &mut Pen<'_>,
     transactions: &mut dyn Transactions,
-    before: &Publications,
+    press: &mut Press,
     touched: &Touched,
     place: Place,
 ) -> Result<Published, Failure> {
+    let before = press.publications.clone();
     let (mut clusters, mut is_behind) = (Vec::new(), false);
     transactions.within(&mut |tx| {
         clusters = cluster::ids(tx)?;
@@ -86,6 +92,9 @@ pub fn publish(
         if touched.leaves_alone(id) && (standing.is_some() || has_failed) {
             publications.extend(standing.map(|standing| (id, standing.clone())));
             owed.overdue.extend(has_failed.then_some(id));
+            // Whoever publishes next catches up with them.
+            owed.rows
+                .extend(touched.rows.get(&id).map(|rows| (id, rows.clone())));
             continue;
         }
         let task = Task {
@@ -95,14 +104,16 @@ pub fn publish(
             place: (!is_behind).then_some(place),
             withdraws: false,
         };
-        match task.carry_out(pen, transactions) {
+        let kept = press.of(id);
+        match task.carry_out(pen, transactions, kept) {
             Ok(publication) => {
                 publications.insert(id, Arc::new(publication));
             }
             Err(failure) => {
+                kept.forget();
                 owed.overdue.insert(id);
                 alarm(pen, transactions, id, &failure);
-                let kept = task.prolong(pen, transactions);
+                let kept = task.prolong(pen, transactions, kept);
                 publications.extend(kept.or_else(|| standing.cloned()).map(|kept| (id, kept)));
             }
         }
@@ -125,7 +136,12 @@ struct Task<'a> {
 impl Task<'_> {
     /// Pins what stands with a new beacon, beside bundle and revocations as they are now, and without what was withdrawn:
     /// a beacon makes whatever it pins fresh.
-    fn prolong(&self, pen: &mut Pen<'_>, transactions: &mut dyn Transactions) -> Option<Arc<Publication>> {
+    fn prolong(
+        &self,
+        pen: &mut Pen<'_>,
+        transactions: &mut dyn Transactions,
+        kept: &mut Kept,
+    ) -> Option<Arc<Publication>> {
         self.standing.and(self.place)?;
         let trust = Touched::trust_of(self.cluster);
         let task = Task {
@@ -133,7 +149,7 @@ impl Task<'_> {
             withdraws: true,
             ..*self
         };
-        let prolonged = task.carry_out(pen, transactions);
+        let prolonged = task.carry_out(pen, transactions, kept);
         if let Err(failure) = &prolonged {
             tracing::warn!(cluster = ?self.cluster, code = failure.code.text(), "no new beacon either");
         }
@@ -145,18 +161,17 @@ impl Task<'_> {
         &self,
         pen: &mut Pen<'_>,
         transactions: &mut dyn Transactions,
+        kept: &mut Kept,
     ) -> Result<Publication, Failure> {
         let bench = pen.bench;
         let mut work = None;
         at_desk(pen, transactions, &mut |desk| {
-            let mut new = Work::of(desk, bench, self.cluster, self.standing, self.touched)?;
+            let mut new = Work::of(desk, bench, self, kept)?;
             if self.touched.is_whole(self.cluster) {
                 finding::clear(desk, &trouble(self.cluster, ""))?;
-                damage::watch(desk, self.cluster, new.unreadable())?;
-                new.note_settings(desk)?;
             }
             if self.withdraws {
-                new.withdraw(desk, bench)?;
+                new.withdraw(desk, bench, &kept.last_good)?;
             }
             work = Some(new);
 
@@ -164,7 +179,7 @@ impl Task<'_> {
         })?;
         let mut work = work.expect("made by the transaction that succeeded");
         while work.has_more() {
-            at_desk(pen, transactions, &mut |desk| work.step(desk))?;
+            at_desk(pen, transactions, &mut |desk| work.step(desk, kept))?;
         }
         let mut publication = None;
         at_desk(pen, transactions, &mut |desk| {

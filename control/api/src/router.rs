@@ -13,33 +13,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_core::store::{Row, Rows, StoreError, Table, View};
+use control_core::store::{StoreError, View};
 use control_routing::decide::{self, Outcome};
-use control_routing::lease::RelayLease;
 use control_routing::member::Member;
-use control_routing::policy::{PolicyRow, Wanted};
-use control_routing::route::RouteRow;
 use control_routing::suspicion::{Circle, Suspect, Suspicion};
 use control_routing::tally::Tallies;
 use control_routing::trend::{Trend, Trends};
-use protocol::cbor;
-use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
+use protocol::id::{ClusterId, NodeId, RouteId};
 use protocol::time::{Boot, Now};
 
-use crate::fleet::{self, Fleet, last_id};
+use crate::books::{Book, Books, Change, ChangedNode};
+use crate::fleet::{Fleet, LastGood};
 use crate::live::Evidence;
 use crate::routing;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Router {
-    fleet: Fleet,
-    /// By their keys.
-    policies: BTreeMap<Vec<u8>, PolicyRow>,
-    /// Nodes whose rows could not be read when this began: what is decided for them stays.
-    unknown: BTreeSet<NodeId>,
-    /// Whether nodes or policies have changed since the wanted routes were selected.
-    reselects: bool,
+    books: Books,
     trends: Trends,
     due: BTreeSet<RouteId>,
     /// What was counted of the reports, for the routes that are wanted.
@@ -49,29 +40,6 @@ pub struct Router {
     /// Who was suspect within [`QUIET`], and when last: what comes and goes is told once.
     suspects: BTreeMap<Circle, (Suspect, Boot)>,
     sweep: Sweep,
-}
-
-/// What a router keeps, each under the cluster's id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Book {
-    Nodes,
-    Policies,
-    Routes,
-    Leases,
-}
-
-impl Book {
-    pub const ALL: [Self; 4] = [Self::Nodes, Self::Policies, Self::Routes, Self::Leases];
-
-    /// The table that its rows stand in.
-    pub const fn table(self) -> Table {
-        match self {
-            Self::Nodes => Table::Nodes,
-            Self::Policies => Table::Policies,
-            Self::Routes => Table::Routes,
-            Self::Leases => Table::Leases,
-        }
-    }
 }
 
 /// How far the turn through all routes has come.
@@ -98,27 +66,17 @@ pub struct Passed {
 }
 
 impl Router {
-    /// Reads the cluster. Leaves out single rows that cannot be read, but no policy: without one, every pair that it
-    /// selects would go.
+    /// Reads the cluster: see [`Books::read`].
     pub fn read(view: &dyn View, cluster: ClusterId, trends: Trends) -> Result<Self, StoreError> {
-        let policies = view.scan::<PolicyRow>(cluster.as_bytes())?;
+        let books = Books::read(view, cluster, &LastGood::default())?;
 
-        Ok(Self::of(Fleet::read(view, cluster)?, policies, trends))
+        Ok(Self::of(books, trends))
     }
 
     /// Of a cluster as it is.
-    pub fn of(fleet: Fleet, policies: Vec<PolicyRow>, trends: Trends) -> Self {
-        let policies = policies.into_iter().map(|policy| (policy.key(), policy));
-        let unknown = fleet.unreadable.iter().filter_map(fleet::node_of).collect();
-
+    pub fn of(books: Books, trends: Trends) -> Self {
         Self {
-            fleet: Fleet {
-                unreadable: Vec::new(),
-                ..fleet
-            },
-            policies: policies.collect(),
-            unknown,
-            reselects: false,
+            books,
             trends,
             due: BTreeSet::new(),
             tallies: Tallies::default(),
@@ -129,61 +87,49 @@ impl Router {
     }
 
     pub fn fleet(&self) -> &Fleet {
-        &self.fleet
+        self.books.fleet()
     }
 
-    /// Takes over one row as the store has it now; none if it is gone. Of routes and leases, what cannot be read counts as
-    /// gone; a node or a policy stays what it was. A policy that never could be read is an error: then nothing can be decided
-    /// until it is mended and everything is read anew.
+    /// Takes over one row as the store has it now; none if it is gone: see [`Books::handle_row`].
     pub fn handle_row(&mut self, book: Book, key: &[u8], row: Option<&[u8]>) -> Result<(), StoreError> {
-        match book {
-            Book::Nodes => {
-                if let Some(node) = last_id(key).map(NodeId::from_bytes) {
-                    match row.map(Fleet::member_of) {
-                        Some(None) => self.handle_damaged_node(node),
-                        Some(member @ Some(_)) => self.handle_node(node, member),
-                        None => self.handle_node(node, None),
-                    }
-                }
-            }
-            Book::Policies => {
-                let policy = row.map(cbor::decode).transpose();
-                if policy.is_err() && self.policies.contains_key(key) {
-                    return Ok(());
-                }
-                let policy = policy.map_err(|source| StoreError::Corrupt {
-                    table: book.table(),
-                    source,
-                })?;
-                self.handle_policy(key, policy);
-            }
-            Book::Routes => {
-                if let Some(route) = last_id(key).map(RouteId::from_bytes) {
-                    self.handle_route(route, row.and_then(|row| cbor::decode(row).ok()));
-                }
-            }
-            Book::Leases => {
-                if let Some(lease) = last_id(key).map(LeaseId::from_bytes) {
-                    self.handle_lease(lease, row.and_then(|row| cbor::decode(row).ok()));
-                }
-            }
+        if let Some(change) = self.books.handle_row(book, key, row)? {
+            self.handle_change(change);
         }
 
         Ok(())
     }
 
+    fn handle_change(&mut self, change: Change) {
+        match change {
+            Change::Node(changed) => self.handle_node(&changed),
+            Change::Route { route, before: _ } => {
+                self.due.insert(route);
+            }
+            Change::Lease { lease, before } => {
+                let now = self.books.fleet().leases.find(lease).map(|lease| lease.route);
+                self.due
+                    .extend(before.map(|lease| lease.route).into_iter().chain(now));
+            }
+            // What it selects is found when the next pass selects.
+            Change::Policy => {}
+        }
+    }
+
     /// Decides what is due and the next slice of the rest.
     pub fn pass(&mut self, evidence: Evidence, now: Now) -> Passed {
-        if std::mem::take(&mut self.reselects) {
-            self.reselect();
+        for turned in self.books.reselect() {
+            self.tallies.recount(turned.low);
+            self.tallies.recount(turned.high);
+            self.due.insert(turned.route);
         }
         self.due.extend(evidence.due.routes);
         for node in evidence.due.nodes {
             self.due_of(node);
         }
         let observations = &evidence.observations;
-        self.tallies.update(observations, &self.fleet.wanted, now.boot);
-        let suspicion = Suspicion::among(&self.tallies, &self.fleet.members);
+        self.tallies
+            .update(observations, &self.books.fleet().wanted, now.boot);
+        let suspicion = Suspicion::among(&self.tallies, &self.books.fleet().members);
         let doubted = std::mem::replace(&mut self.doubted, suspicion.observers().clone());
         let turned: Vec<NodeId> = doubted.symmetric_difference(&self.doubted).copied().collect();
         turned.into_iter().for_each(|node| self.due_of(node));
@@ -196,7 +142,10 @@ impl Router {
         let stays = self.unknown_ends();
         routes.retain(|route| !stays.contains(route));
         let decided = routes.len();
-        let snapshot = self.fleet.snapshot(observations, &suspicion, &self.trends);
+        let snapshot = self
+            .books
+            .fleet()
+            .snapshot(observations, &suspicion, &self.trends);
         let outcomes = decide::decide_some(&snapshot, routes, now);
         let trends: Vec<(RouteId, Arc<Trend>)> = outcomes
             .iter()
@@ -219,9 +168,19 @@ impl Router {
         }
     }
 
+    /// Takes back what a pass decided of these routes, since it could not be stored: they are due again, and `before` is what the
+    /// next pass goes on from.
+    pub fn take_back(&mut self, unstored: &BTreeSet<RouteId>, before: &Trends) {
+        for route in unstored {
+            self.trends.set(*route, Arc::new(before.of(*route).clone()));
+        }
+        self.due.extend(unstored);
+    }
+
     /// The routes whose turn it is. A small fleet is looked at whole each time.
     fn next_slice(&mut self, now: Boot) -> BTreeSet<RouteId> {
-        let total = self.fleet.wanted.len().max(self.fleet.routes.len());
+        let fleet = self.books.fleet();
+        let total = fleet.wanted.len().max(fleet.routes.len());
         let last = self.sweep.at.replace(now);
         let Some(last) = last.filter(|_| total > WHOLE) else {
             self.sweep.after = None;
@@ -248,104 +207,40 @@ impl Router {
     }
 
     fn routes_after(&self, after: Option<RouteId>, limit: usize) -> BTreeSet<RouteId> {
-        decide::routes_after(
-            &self.fleet.wanted,
-            &self.fleet.routes,
-            &self.fleet.leases,
-            after,
-            limit,
-        )
+        let fleet = self.books.fleet();
+
+        decide::routes_after(&fleet.wanted, &fleet.routes, &fleet.leases, after, limit)
     }
 
-    fn handle_damaged_node(&mut self, node: NodeId) {
-        if !self.fleet.members.contains_key(&node) {
-            self.unknown.insert(node);
-        }
-    }
-
-    /// What an unreadable row of a node must not end: the routes that are decided for it, and what it carries.
+    /// What a node whose row cannot be read must not end: the routes that are decided for it, and what it carries.
     fn unknown_ends(&self) -> BTreeSet<RouteId> {
-        let of = |node: &NodeId| {
-            let decided = self.fleet.routes.of_node(*node).map(|row| row.route);
+        let fleet = self.books.fleet();
+        let of = |node: NodeId| {
+            let decided = fleet.routes.of_node(node).map(|row| row.route);
 
-            decided.chain(self.fleet.leases.carried_by(*node).map(|lease| lease.route))
+            decided.chain(fleet.leases.carried_by(node).map(|lease| lease.route))
         };
 
-        self.unknown.iter().flat_map(of).collect()
+        self.books.unknown().flat_map(of).collect()
     }
 
-    fn handle_node(&mut self, node: NodeId, member: Option<Member>) {
-        if self.unknown.remove(&node) {
-            self.due_of(node);
-            let carried = self.fleet.leases.carried_by(node);
+    fn handle_node(&mut self, changed: &ChangedNode) {
+        let fleet = self.books.fleet();
+        let before = changed.before.as_ref().and_then(Member::selected_by);
+        let after = fleet.members.get(&changed.node).and_then(Member::selected_by);
+        if changed.was_unknown || changed.repooled {
+            let carried = fleet.leases.carried_by(changed.node);
             self.due.extend(carried.map(|lease| lease.route));
         }
-        let before = self.fleet.members.get(&node);
-        let ends = |member: Option<&Member>| {
-            member
-                .filter(|member| member.can_end_routes())
-                .map(|member| member.labels.clone())
-        };
-        if ends(before) != ends(member.as_ref()) {
-            self.reselects = true;
-            self.due_of(node);
+        if changed.was_unknown || before != after {
+            self.due_of(changed.node);
         }
-        if self.fleet.relays.put(node, member.as_ref()) {
-            let carried = self.fleet.leases.carried_by(node);
-            self.due.extend(carried.map(|lease| lease.route));
-        }
-        match member {
-            Some(member) => self.fleet.members.insert(node, member),
-            None => self.fleet.members.remove(&node),
-        };
-    }
-
-    fn handle_policy(&mut self, key: &[u8], policy: Option<PolicyRow>) {
-        match policy {
-            Some(policy) => self.policies.insert(key.to_vec(), policy),
-            None => self.policies.remove(key),
-        };
-        self.reselects = true;
-    }
-
-    fn handle_route(&mut self, route: RouteId, row: Option<RouteRow>) {
-        match row {
-            Some(row) => self.fleet.routes.put(row),
-            None => drop(self.fleet.routes.remove(route)),
-        }
-        self.due.insert(route);
-    }
-
-    fn handle_lease(&mut self, lease: LeaseId, row: Option<RelayLease>) {
-        let before = self.fleet.leases.find(lease).map(|lease| lease.route);
-        self.due.extend(before);
-        match row {
-            Some(row) => {
-                self.due.insert(row.route);
-                self.fleet.leases.put(row);
-            }
-            None => drop(self.fleet.leases.remove(lease)),
-        }
-    }
-
-    /// Selects the wanted routes anew; those that come, go or change are due.
-    fn reselect(&mut self) {
-        let policies: Vec<PolicyRow> = self.policies.values().cloned().collect();
-        let wanted = Wanted::select(self.fleet.cluster, &policies, &self.fleet.members);
-        let before = std::mem::replace(&mut self.fleet.wanted, wanted);
-        self.tallies = Tallies::default();
-        let wanted = &self.fleet.wanted;
-        let news = wanted
-            .iter()
-            .filter(|route| before.find(route.route) != Some(route));
-        let gone = before.iter().filter(|route| wanted.find(route.route).is_none());
-        self.due.extend(news.chain(gone).map(|wanted| wanted.route));
     }
 
     /// Every route that ends at a node.
     fn due_of(&mut self, node: NodeId) {
-        let wanted = self.fleet.wanted.of_node(node).map(|wanted| wanted.route);
-        let decided = self.fleet.routes.of_node(node).map(|row| row.route);
+        let wanted = self.books.fleet().wanted.of_node(node).map(|wanted| wanted.route);
+        let decided = self.books.fleet().routes.of_node(node).map(|row| row.route);
         self.due.extend(wanted.chain(decided));
     }
 }

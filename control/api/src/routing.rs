@@ -8,7 +8,6 @@ use control_routing::route::RouteRow;
 use protocol::id::{ClusterId, LeaseId, NodeId};
 
 use crate::failure::Failure;
-use crate::touched::Touched;
 
 /// Cuts what a pass decided into requests that each fit one commit: decisions do not hang on one another.
 pub fn batches(outcomes: Vec<Outcome>) -> Vec<Vec<Outcome>> {
@@ -40,7 +39,6 @@ pub fn apply<'o>(
     desk: &mut Desk<'_>,
     cluster: ClusterId,
     outcomes: &'o [Outcome],
-    touched: &mut Touched,
 ) -> Result<Vec<&'o Outcome>, Failure> {
     let mut written = Vec::new();
     for outcome in outcomes {
@@ -50,19 +48,18 @@ pub fn apply<'o>(
             }
             desk.tx.put(row)?;
             written.push(outcome);
-            touched.routes.extend([(cluster, row.low), (cluster, row.high)]);
         }
         for request in &outcome.requests {
             let known = request.previous.map(|id| find(desk, cluster, id)).transpose()?;
             let previous = known.flatten();
             let fresh = LeaseId::random(desk.rng);
             let lease = RelayLease::grant(request, previous.as_ref(), fresh, desk.now.wall);
-            put(desk, &lease, touched)?;
+            desk.tx.put(&lease)?;
         }
         for id in &outcome.withdrawals {
             if let Some(mut lease) = find(desk, cluster, *id)?.filter(RelayLease::is_live) {
                 lease.withdraw(desk.now.wall);
-                put(desk, &lease, touched)?;
+                desk.tx.put(&lease)?;
             }
         }
     }
@@ -75,14 +72,24 @@ fn find(desk: &Desk<'_>, cluster: ClusterId, lease: LeaseId) -> Result<Option<Re
     desk.tx.get_readable(&RelayLease::key_of(cluster, lease))
 }
 
-/// Notes which grants a relay has shown to know.
+/// Notes which grants a relay has shown to know. `carried` are those in its newest table; if nobody knows them, all of the
+/// cluster are looked through.
 pub fn acknowledge(
     tx: &mut dyn Tx,
-    cluster: ClusterId,
-    relay: NodeId,
+    (cluster, relay): (ClusterId, NodeId),
     table: TableVersion,
+    carried: Option<Vec<LeaseId>>,
 ) -> Result<(), StoreError> {
-    for mut lease in tx.scan_readable::<RelayLease>(cluster.as_bytes())?.rows {
+    let leases: Vec<RelayLease> = match carried {
+        Some(carried) => {
+            let keys = carried.iter().map(|lease| RelayLease::key_of(cluster, *lease));
+            let found: Result<Vec<_>, _> = keys.map(|key| tx.get_readable::<RelayLease>(&key)).collect();
+
+            found?.into_iter().flatten().collect()
+        }
+        None => tx.scan_readable::<RelayLease>(cluster.as_bytes())?.rows,
+    };
+    for mut lease in leases {
         let offered = lease.relay == relay && lease.state == LeaseState::Offered;
         if offered && lease.acknowledge(table) {
             tx.put(&lease)?;
@@ -103,16 +110,6 @@ fn follows(desk: &Desk<'_>, row: &RouteRow) -> Result<bool, StoreError> {
     let generation = known.map_or(0, |known| known.generation);
 
     Ok(row.generation == generation || row.generation == generation + 1)
-}
-
-fn put(desk: &mut Desk<'_>, lease: &RelayLease, touched: &mut Touched) -> Result<(), StoreError> {
-    desk.tx.put(lease)?;
-    touched.relays.insert((lease.cluster, lease.relay));
-    touched
-        .configs
-        .extend([(lease.cluster, lease.low), (lease.cluster, lease.high)]);
-
-    Ok(())
 }
 
 /// Rows of one request, a tenth of what an engine's commit may hold: the documents that follow are in the same group.

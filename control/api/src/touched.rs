@@ -1,27 +1,25 @@
 //! What a request wrote, seen from what is compiled from it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control_core::settings::SettingsRow;
 use control_core::store::{StoreError, Table, Tx, View};
+use control_routing::lease::RelayLease;
 use protocol::cbor;
-use protocol::id::{ClusterId, NodeId};
+use protocol::id::ClusterId;
 
+use crate::books::{Book, Written};
 use crate::fleet::Fleet;
 
 /// What has to be looked at again before the next publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// Clusters in which nodes, policies or controllers changed: every config may differ.
+    /// Clusters in which policies, settings or controllers changed: every config may differ.
     pub members: BTreeSet<ClusterId>,
-    /// Nodes whose routes changed.
-    pub routes: BTreeSet<(ClusterId, NodeId)>,
-    /// Nodes whose leases changed, and with them perhaps the relays they know.
-    pub configs: BTreeSet<(ClusterId, NodeId)>,
-    /// Nodes that went back to earlier settings: their own configs, and nobody else's.
-    pub settings: BTreeSet<(ClusterId, NodeId)>,
-    /// Relays whose lease table changed.
-    pub relays: BTreeSet<(ClusterId, NodeId)>,
+    /// Clusters in which nodes, routes or leases changed in what documents say.
+    pub records: BTreeSet<ClusterId>,
+    /// The rows of nodes, routes and leases that were written, whatever documents say of them.
+    pub rows: BTreeMap<ClusterId, Written>,
     /// Clusters whose bundle or revocations changed.
     pub trust: BTreeSet<ClusterId>,
     /// Clusters whose last publication failed: all of them is due, the next time that anything is.
@@ -50,10 +48,10 @@ impl Touched {
 
     pub fn absorb(&mut self, other: Self) {
         self.members.extend(other.members);
-        self.routes.extend(other.routes);
-        self.configs.extend(other.configs);
-        self.settings.extend(other.settings);
-        self.relays.extend(other.relays);
+        self.records.extend(other.records);
+        for (cluster, mut written) in other.rows {
+            self.rows.entry(cluster).or_default().append(&mut written);
+        }
         self.trust.extend(other.trust);
         self.overdue.extend(other.overdue);
         self.beacon |= other.beacon;
@@ -64,14 +62,12 @@ impl Touched {
     pub fn leaves_alone(&self, cluster: ClusterId) -> bool {
         let touched = self.members.contains(&cluster) || self.trust.contains(&cluster);
 
-        !(self.all || self.beacon || touched || self.has_nodes(cluster))
+        !(self.all || self.beacon || touched || self.has_news(cluster))
     }
 
-    /// Whether single nodes of `cluster` are touched.
-    pub fn has_nodes(&self, cluster: ClusterId) -> bool {
-        let of = |set: &BTreeSet<(ClusterId, NodeId)>| set.iter().any(|(touched, _)| *touched == cluster);
-
-        of(&self.routes) || of(&self.configs) || of(&self.settings) || of(&self.relays)
+    /// Whether documents of single nodes of `cluster` may differ.
+    pub fn has_news(&self, cluster: ClusterId) -> bool {
+        self.records.contains(&cluster)
     }
 
     /// Whether every document of `cluster` may differ.
@@ -83,46 +79,54 @@ impl Touched {
     pub fn is_empty(&self) -> bool {
         let Self {
             members,
-            routes,
-            configs,
-            settings,
-            relays,
+            records,
+            rows: _,
             trust,
             overdue: _,
             beacon,
             all,
         } = self;
-        let configs = configs.is_empty() && settings.is_empty();
-        let nodes = configs && routes.is_empty() && relays.is_empty();
 
-        members.is_empty() && nodes && trust.is_empty() && !beacon && !all
+        members.is_empty() && records.is_empty() && trust.is_empty() && !beacon && !all
     }
 }
 
-/// A transaction that notes which clusters' members and trust its writes concern. A node's row is looked into: what no
-/// document contains is worth no publication. Routes and leases are noted by
-/// who writes them, since their rows name the nodes.
+/// A transaction that notes what its writes concern. Rows of nodes, leases and settings are looked into: what no document
+/// contains is worth no publication.
 pub struct Tracked<'a> {
     pub tx: &'a mut dyn Tx,
     pub touched: &'a mut Touched,
 }
 
 impl Tracked<'_> {
-    fn note_node(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
-        let member = |bytes: Option<&[u8]>| bytes.and_then(Fleet::member_of);
-        let Some(cluster) = key.first_chunk::<16>().map(|bytes| ClusterId::from_bytes(*bytes)) else {
+    /// Notes a row of a book as it was and as it will be.
+    fn note_row(&mut self, book: Book, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+        let Some(cluster) = cluster_of(key) else {
             return;
         };
-        match member(before).zip(member(after)) {
-            Some((before, after)) if before.publishes_as(&after) => {
-                if before.reverted != after.reverted {
-                    self.touched.settings.insert((cluster, after.node));
-                }
+        let is_published = match book {
+            Book::Nodes => {
+                let member = |bytes: Option<&[u8]>| bytes.and_then(Fleet::member_of);
+                let pair = member(before).zip(member(after));
+
+                pair.is_none_or(|(before, after)| {
+                    !before.publishes_as(&after) || before.reverted != after.reverted
+                })
             }
-            Some(_) | None => {
-                self.touched.members.insert(cluster);
+            Book::Leases => {
+                let lease =
+                    |bytes: Option<&[u8]>| bytes.and_then(|bytes| cbor::decode::<RelayLease>(bytes).ok());
+                let pair = lease(before).zip(lease(after));
+
+                pair.is_none_or(|(before, after)| !before.publishes_as(&after))
             }
+            Book::Routes | Book::Policies => true,
+        };
+        if is_published {
+            self.touched.records.insert(cluster);
         }
+        let written = self.touched.rows.entry(cluster).or_default();
+        written.insert((book, key.to_vec()));
     }
 
     fn note_settings(&mut self, key: &[u8], before: Option<&[u8]>, after: &[u8]) {
@@ -137,7 +141,7 @@ impl Tracked<'_> {
     }
 
     fn note(&mut self, table: Table, key: &[u8]) {
-        let Some(cluster) = key.first_chunk::<16>().map(|bytes| ClusterId::from_bytes(*bytes)) else {
+        let Some(cluster) = cluster_of(key) else {
             return;
         };
         match table {
@@ -195,25 +199,33 @@ impl View for Tracked<'_> {
 
 impl Tx for Tracked<'_> {
     fn put_bytes(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> Result<(), StoreError> {
-        if table == Table::Nodes {
-            let before = self.tx.get_bytes(table, key)?;
-            self.note_node(key, before.as_deref(), Some(&value));
+        match Book::of(table) {
+            Some(book) => {
+                let before = self.tx.get_bytes(table, key)?;
+                self.note_row(book, key, before.as_deref(), Some(&value));
+            }
+            None if table == Table::Settings => {
+                let before = self.tx.get_bytes(table, key)?;
+                self.note_settings(key, before.as_deref(), &value);
+            }
+            None => {}
         }
-        if table == Table::Settings {
-            let before = self.tx.get_bytes(table, key)?;
-            self.note_settings(key, before.as_deref(), &value);
-        } else {
+        if table != Table::Settings {
             self.note(table, key);
         }
         self.tx.put_bytes(table, key, value)
     }
 
     fn delete_bytes(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
-        if table == Table::Nodes {
+        if let Some(book) = Book::of(table) {
             let before = self.tx.get_bytes(table, key)?;
-            self.note_node(key, before.as_deref(), None);
+            self.note_row(book, key, before.as_deref(), None);
         }
         self.note(table, key);
         self.tx.delete_bytes(table, key)
     }
+}
+
+fn cluster_of(key: &[u8]) -> Option<ClusterId> {
+    key.first_chunk::<16>().map(|bytes| ClusterId::from_bytes(*bytes))
 }

@@ -28,7 +28,7 @@ use control_api::failure::Failure;
 use control_api::fleet::Fleet;
 use control_api::journal::Retention;
 use control_api::live::Live;
-use control_api::publish::{self, Pen, Place, Publications, Transactions};
+use control_api::publish::{self, Pen, Place, Press, Publications, Transactions};
 use control_api::request::{Caller, Reply, Request};
 use control_api::routing;
 use control_api::touched::Touched;
@@ -320,6 +320,7 @@ struct Controller {
     rng: StdRng,
     live: Live,
     publications: Publications,
+    press: Press,
     cluster: Option<ClusterId>,
     term: u64,
     origins: Origins,
@@ -364,6 +365,7 @@ impl Controller {
             rng,
             live: Live::new(Addresses::AlsoLoopback),
             publications: Publications::new(),
+            press: Press::default(),
             cluster: None,
             term: 1,
             origins: Origins::default(),
@@ -377,6 +379,7 @@ impl Controller {
     fn reopen(&mut self, term: u64) {
         self.term = term;
         self.publications = Publications::new();
+        self.press = Press::default();
         self.origins = Origins::open(&self.tx).expect("reads");
         self.publish(&mut Touched::everything());
     }
@@ -397,6 +400,7 @@ impl Controller {
             signer: &self.world.vault,
             now: self.world.now,
             rng: &mut self.rng,
+            press: &self.press,
             touched: &mut touched,
         };
         let answered = answer::answer(call, caller, request);
@@ -429,7 +433,8 @@ impl Controller {
         };
         touched.absorb(std::mem::take(&mut self.owed));
         let mut layers = Layers(&mut self.tx);
-        let published = publish::publish(&mut pen, &mut layers, &self.publications, touched, place);
+        self.press.publications.clone_from(&self.publications);
+        let published = publish::publish(&mut pen, &mut layers, &mut self.press, touched, place);
         let published = published.expect("publishes");
         self.publications = published.publications;
         self.owed = published.owed;

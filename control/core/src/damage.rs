@@ -1,5 +1,7 @@
 //! Rows that cannot be read: each is a finding of its own, and spoils nothing else.
 
+use std::collections::BTreeSet;
+
 use protocol::id::{ClusterId, NodeId};
 
 use crate::desk::Desk;
@@ -11,7 +13,7 @@ use crate::store::{StoreError, Table, UnreadableRow};
 pub fn watch(
     desk: &mut Desk<'_>,
     cluster: ClusterId,
-    unreadable: &[UnreadableRow],
+    unreadable: &BTreeSet<UnreadableRow>,
 ) -> Result<(), StoreError> {
     let known = finding::scan(desk.tx)?;
     let found: Vec<Finding> = unreadable

@@ -145,7 +145,7 @@ impl SettingsBook {
 
     /// Keeps the present settings for a time when they are those of before, and those that `reversals` name.
     pub fn note<'a>(
-        &self,
+        &mut self,
         desk: &mut Desk<'_>,
         cluster: ClusterId,
         reversals: impl Iterator<Item = &'a Reversal>,
@@ -153,26 +153,30 @@ impl SettingsBook {
         if self.rows.contains_key(&self.digest) {
             return Ok(());
         }
-        desk.tx.put(&SettingsRow {
+        let named = |reversal: &'a Reversal| [Some(reversal.report.settings), reversal.report.restored];
+        let named: BTreeSet<Digest> = reversals.flat_map(named).flatten().collect();
+        let mut unnamed: Vec<(Wall, Digest)> = self
+            .rows
+            .values()
+            .filter(|row| !named.contains(&row.digest))
+            .map(|row| (row.noted_at, row.digest))
+            .collect();
+        unnamed.sort_unstable();
+        let surplus = unnamed.len().saturating_sub(KEPT);
+        for (_, digest) in unnamed.into_iter().take(surplus) {
+            desk.tx.delete::<SettingsRow>(&key(cluster, &digest))?;
+            self.rows.remove(&digest);
+        }
+        let row = SettingsRow {
             cluster,
             digest: self.digest,
             settings: self.current.clone(),
             noted_at: desk.now.wall,
             acknowledged: 0,
             went_back: 0,
-        })?;
-        let named = |reversal: &'a Reversal| [Some(reversal.report.settings), reversal.report.restored];
-        let named: BTreeSet<Digest> = reversals.flat_map(named).flatten().collect();
-        let mut unnamed: Vec<&SettingsRow> = self
-            .rows
-            .values()
-            .filter(|row| !named.contains(&row.digest))
-            .collect();
-        unnamed.sort_by_key(|row| (row.noted_at, row.digest));
-        let surplus = unnamed.len().saturating_sub(KEPT);
-        for row in unnamed.into_iter().take(surplus) {
-            desk.tx.delete::<SettingsRow>(&row.key())?;
-        }
+        };
+        desk.tx.put(&row)?;
+        self.rows.insert(row.digest, row);
 
         Ok(())
     }

@@ -145,6 +145,13 @@ impl RelayLease {
         }
     }
 
+    /// Whether every document says the same of both: what the relay has shown to know is in none.
+    pub fn publishes_as(&self, other: &Self) -> bool {
+        let place = (self.route, self.relay) == (other.route, other.relay);
+
+        place && self.row() == other.row() && self.is_live() == other.is_live()
+    }
+
     /// The key of a lease within [`Table::Leases`].
     pub fn key_of(cluster: ClusterId, lease: LeaseId) -> Vec<u8> {
         [*cluster.as_bytes(), *lease.as_bytes()].concat()

@@ -35,6 +35,7 @@ pub mod reservation;
 mod retire;
 pub mod route;
 pub mod score;
+pub mod selection;
 pub mod suspicion;
 pub mod tally;
 pub mod trend;

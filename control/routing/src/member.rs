@@ -31,6 +31,11 @@ impl Member {
     pub fn can_end_routes(&self) -> bool {
         self.has(NodeRole::Member) && self.state.is_in_force()
     }
+
+    /// The labels by which policies select it; none if no route may end here.
+    pub fn selected_by(&self) -> Option<&Labels> {
+        self.can_end_routes().then_some(&self.labels)
+    }
 }
 
 impl Member {

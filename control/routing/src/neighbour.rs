@@ -19,11 +19,7 @@ pub fn neighbours(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<NodeId> {
     let Some(member) = in_force(input.members, node) else {
         return BTreeSet::new();
     };
-    let ends = input
-        .wanted
-        .of_node(node)
-        .map(|route| if route.low == node { route.high } else { route.low });
-    let mut neighbours: BTreeSet<NodeId> = ends.collect();
+    let mut neighbours: BTreeSet<NodeId> = ends_of(input, node).collect();
     neighbours.extend(relays_of(input, member));
     if input.relays.find(node).is_some() && is_small(input) {
         neighbours.extend(input.members.keys());
@@ -36,16 +32,32 @@ pub fn neighbours(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<NodeId> {
 
 /// For every node with an unconfirmed address, the few that may learn it: a liar must not aim a fleet at a victim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Learners(BTreeMap<NodeId, BTreeSet<NodeId>>);
+pub struct Learners(BTreeMap<NodeId, BTreeSet<Rank>>);
+
+/// Where a node stands among those that may learn an address; the lowest do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// Whether it can reach a confirmed address. Those who cannot come first: of an address that is of IPv6 alone to them,
+    /// nobody else would tell.
+    is_reached: bool,
+    hash: u64,
+    node: NodeId,
+}
+
+impl Rank {
+    fn of(input: &Snapshot<'_>, node: NodeId, learner: NodeId) -> Self {
+        Self {
+            is_reached: !is_cut_off(input, node, learner),
+            hash: rendezvous::rank(node.as_bytes(), learner.as_bytes()),
+            node: learner,
+        }
+    }
+}
 
 impl Learners {
-    /// Picks up to [`LEARNERS`] neighbours of each such node, the same ones as long as they are neighbours. Those who can
-    /// reach no confirmed address come first: of an address that is of IPv6 alone to them, nobody else would tell.
+    /// Picks up to [`LEARNERS`] neighbours of each such node, the same ones as long as they are neighbours.
     pub fn of(input: &Snapshot<'_>) -> Self {
-        let unconfirmed = input
-            .members
-            .values()
-            .filter(|member| member.endpoints.iter().any(|endpoint| !endpoint.confirmed));
+        let unconfirmed = input.members.values().filter(|member| is_unconfirmed(member));
         let learners = unconfirmed.map(|member| (member.node, learners_of(input, member.node)));
 
         Self(learners.collect())
@@ -55,31 +67,86 @@ impl Learners {
     pub fn admit(&self, node: NodeId, learner: NodeId) -> bool {
         self.0
             .get(&node)
-            .is_some_and(|learners| learners.contains(&learner))
+            .is_some_and(|learners| learners.iter().any(|rank| rank.node == learner))
+    }
+
+    /// Takes over that the nodes of `moved` came, went or changed, or who their neighbours are, where none of them is a relay
+    /// that has changed itself. Returns who learns other addresses than before.
+    pub fn update(&mut self, input: &Snapshot<'_>, moved: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let ends = moved.iter().flat_map(|node| ends_of(input, *node));
+        let concerned: BTreeSet<NodeId> = ends.chain(moved.iter().copied()).collect();
+        let relays = input.relays.iter().map(|relay| relay.node);
+        let stale: Vec<NodeId> = relays
+            .filter(|relay| input.members.get(relay).is_some_and(is_unconfirmed))
+            .filter(|relay| !self.stand(input, *relay, moved))
+            .collect();
+        let concerned = concerned
+            .into_iter()
+            .filter(|node| input.relays.find(*node).is_none())
+            .chain(stale);
+        let mut turned = BTreeSet::new();
+        for node in concerned {
+            let is_open = input.members.get(&node).is_some_and(is_unconfirmed);
+            let after = is_open.then(|| learners_of(input, node));
+            let before = match after.clone() {
+                Some(learners) => self.0.insert(node, learners),
+                None => self.0.remove(&node),
+            };
+            let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+            let nodes =
+                |ranks: &BTreeSet<Rank>| -> BTreeSet<NodeId> { ranks.iter().map(|rank| rank.node).collect() };
+            turned.extend(nodes(&before).symmetric_difference(&nodes(&after)));
+        }
+
+        turned
+    }
+
+    /// Whether the learners of a relay stay the same although others moved: everybody could be one, and only those that moved
+    /// are looked at.
+    fn stand(&self, input: &Snapshot<'_>, relay: NodeId, moved: &BTreeSet<NodeId>) -> bool {
+        let Some(learners) = self.0.get(&relay) else {
+            return false;
+        };
+        let last = learners.last().filter(|_| learners.len() == LEARNERS);
+
+        moved.iter().all(|node| {
+            let rank = Rank::of(input, relay, *node);
+            let learns = || neighbours(input, *node).contains(&relay);
+            match learners.iter().any(|known| known.node == *node) {
+                true => learners.contains(&rank) && learns(),
+                false => last.is_some_and(|last| rank > *last) || !learns(),
+            }
+        })
     }
 }
 
-fn learners_of(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<NodeId> {
+fn is_unconfirmed(member: &Member) -> bool {
+    member.endpoints.iter().any(|endpoint| !endpoint.confirmed)
+}
+
+fn learners_of(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<Rank> {
     let could: BTreeSet<NodeId> = match input.relays.find(node) {
         Some(_) => input.members.keys().copied().collect(),
         None => neighbours(input, node),
     };
-    let mut ranked: Vec<(bool, u64, NodeId)> = could
+    let ranked: BTreeSet<Rank> = could
         .into_iter()
-        .map(|other| {
-            let rank = rendezvous::rank(node.as_bytes(), other.as_bytes());
-
-            (!is_cut_off(input, node, other), rank, other)
-        })
+        .map(|other| Rank::of(input, node, other))
         .collect();
-    ranked.sort_unstable();
 
     ranked
         .into_iter()
-        .map(|(_, _, other)| other)
-        .filter(|other| neighbours(input, *other).contains(&node))
+        .filter(|rank| neighbours(input, rank.node).contains(&node))
         .take(LEARNERS)
         .collect()
+}
+
+/// The far ends of a node's routes.
+fn ends_of(input: &Snapshot<'_>, node: NodeId) -> impl Iterator<Item = NodeId> {
+    input
+        .wanted
+        .of_node(node)
+        .map(move |route| if route.low == node { route.high } else { route.low })
 }
 
 /// Whether `other` speaks the version of IP of an unconfirmed address of `node`, and of no confirmed one.

@@ -4,6 +4,7 @@
 //! [`FULL_MESH`] nodes it joins every pair; beyond that each node takes the next one on each of [`RINGS`] rings of
 //! hashes, which bounds the routes of a node and changes few of them when a node comes or goes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
@@ -153,13 +154,7 @@ impl Wanted {
     /// Applies the policies to the members; with no policy at all, the default one joins everybody.
     pub fn select(cluster: ClusterId, policies: &[PolicyRow], members: &BTreeMap<NodeId, Member>) -> Self {
         let mut wanted = Self::default();
-        let mut ranked: Vec<&PolicyRow> = policies.iter().collect();
-        ranked.sort_by(|one, other| {
-            other
-                .priority
-                .cmp(&one.priority)
-                .then_with(|| one.name.cmp(&other.name))
-        });
+        let ranked = ranked(policies);
         for policy in &ranked {
             let term = Term {
                 priority: policy.priority,
@@ -228,6 +223,37 @@ impl Wanted {
         self.left_out
     }
 
+    /// Adds or replaces a route. False, and nothing is added, if an end has no room for another.
+    pub(crate) fn insert(&mut self, route: WantedRoute) -> bool {
+        let is_full = |end| {
+            self.by_node
+                .get(&end)
+                .is_some_and(|routes| routes.len() >= ROUTES)
+        };
+        if !self.routes.contains_key(&route.route) && (is_full(route.low) || is_full(route.high)) {
+            return false;
+        }
+        self.by_node.entry(route.low).or_default().insert(route.route);
+        self.by_node.entry(route.high).or_default().insert(route.route);
+        self.routes.insert(route.route, route);
+
+        true
+    }
+
+    pub(crate) fn remove(&mut self, route: RouteId) -> Option<WantedRoute> {
+        let removed = self.routes.remove(&route)?;
+        for end in [removed.low, removed.high] {
+            if let Entry::Occupied(mut routes) = self.by_node.entry(end) {
+                routes.get_mut().remove(&route);
+                if routes.get().is_empty() {
+                    routes.remove();
+                }
+            }
+        }
+
+        Some(removed)
+    }
+
     /// Adds the pairs of one policy; what a more important one has claimed stays with it.
     fn join(
         &mut self,
@@ -238,16 +264,10 @@ impl Wanted {
     ) {
         for (low, high) in pairs(sources, targets) {
             let route = RouteId::between(cluster, low, high);
-            let is_full = |end| {
-                self.by_node
-                    .get(&end)
-                    .is_some_and(|routes| routes.len() >= ROUTES)
-            };
-            if !self.routes.contains_key(&route) && (is_full(low) || is_full(high)) {
-                self.left_out += 1;
+            if self.routes.contains_key(&route) {
                 continue;
             }
-            self.routes.entry(route).or_insert_with(|| WantedRoute {
+            let has_room = self.insert(WantedRoute {
                 route,
                 low,
                 high,
@@ -255,17 +275,29 @@ impl Wanted {
                 cadence: term.cadence,
                 policy: term.policy.cloned(),
             });
-            self.by_node.entry(low).or_default().insert(route);
-            self.by_node.entry(high).or_default().insert(route);
+            self.left_out += usize::from(!has_room);
         }
     }
 }
 
+/// The most important first.
+pub(crate) fn ranked(policies: &[PolicyRow]) -> Vec<&PolicyRow> {
+    let mut ranked: Vec<&PolicyRow> = policies.iter().collect();
+    ranked.sort_by(|one, other| {
+        other
+            .priority
+            .cmp(&one.priority)
+            .then_with(|| one.name.cmp(&other.name))
+    });
+
+    ranked
+}
+
 /// What a policy gives to each of its routes.
 #[derive(Clone, Copy)]
-struct Term<'a> {
-    priority: u8,
-    cadence: Cadence,
+pub(crate) struct Term<'a> {
+    pub(crate) priority: u8,
+    pub(crate) cadence: Cadence,
     policy: Option<&'a Name>,
 }
 
@@ -310,11 +342,12 @@ fn ring_pairs(from: &BTreeSet<NodeId>, to: &BTreeSet<NodeId>) -> BTreeSet<(NodeI
     pairs
 }
 
-fn place(ring: u8, node: NodeId) -> u64 {
+/// Where a node stands on a ring.
+pub(crate) fn place(ring: u8, node: NodeId) -> u64 {
     rendezvous::rank(&[ring; 16], node.as_bytes())
 }
 
-fn ordered((one, other): (NodeId, NodeId)) -> Option<(NodeId, NodeId)> {
+pub(crate) fn ordered((one, other): (NodeId, NodeId)) -> Option<(NodeId, NodeId)> {
     (one != other).then(|| (one.min(other), one.max(other)))
 }
 
@@ -326,7 +359,7 @@ pub const RINGS: u8 = 8;
 pub const ROUTES: usize = 1_024;
 /// Priority of a route that no policy ranks.
 pub const DEFAULT_PRIORITY: u8 = 100;
-const DEFAULT: Term<'static> = Term {
+pub(crate) const DEFAULT: Term<'static> = Term {
     priority: DEFAULT_PRIORITY,
     cadence: Cadence::Auto,
     policy: None,

@@ -179,27 +179,32 @@ pub struct RouteBook {
 }
 
 impl RouteBook {
-    /// Adds or replaces.
-    pub fn put(&mut self, row: RouteRow) {
-        self.by_node.entry(row.low).or_default().insert(row.route);
-        self.by_node.entry(row.high).or_default().insert(row.route);
+    /// Adds or replaces. Returns what it took the place of.
+    pub fn put(&mut self, row: RouteRow) -> Option<RouteRow> {
+        let (route, ends) = (row.route, [row.low, row.high]);
         if let Some(relay) = relay_of(&row) {
             *self.carried.entry(relay).or_default() += 1;
         }
-        let replaced = self.rows.insert(row.route, row);
+        let replaced = self.rows.insert(route, row);
         self.uncount(replaced.as_ref());
+        let before = replaced.as_ref().map(|replaced| [replaced.low, replaced.high]);
+        if before != Some(ends) {
+            before
+                .into_iter()
+                .flatten()
+                .for_each(|end| self.unlink(end, route));
+            for end in ends {
+                self.by_node.entry(end).or_default().insert(route);
+            }
+        }
+
+        replaced
     }
 
     pub fn remove(&mut self, route: RouteId) -> Option<RouteRow> {
         let removed = self.rows.remove(&route)?;
-        for end in [removed.low, removed.high] {
-            if let Entry::Occupied(mut routes) = self.by_node.entry(end) {
-                routes.get_mut().remove(&route);
-                if routes.get().is_empty() {
-                    routes.remove();
-                }
-            }
-        }
+        self.unlink(removed.low, route);
+        self.unlink(removed.high, route);
         self.uncount(Some(&removed));
 
         Some(removed)
@@ -241,6 +246,15 @@ impl RouteBook {
         self.carried.get(&relay).copied().unwrap_or(0)
     }
 
+    fn unlink(&mut self, end: NodeId, route: RouteId) {
+        if let Entry::Occupied(mut routes) = self.by_node.entry(end) {
+            routes.get_mut().remove(&route);
+            if routes.get().is_empty() {
+                routes.remove();
+            }
+        }
+    }
+
     fn uncount(&mut self, row: Option<&RouteRow>) {
         let Some(relay) = row.and_then(relay_of) else {
             return;
@@ -257,7 +271,9 @@ impl RouteBook {
 impl FromIterator<RouteRow> for RouteBook {
     fn from_iter<I: IntoIterator<Item = RouteRow>>(rows: I) -> Self {
         let mut book = Self::default();
-        rows.into_iter().for_each(|row| book.put(row));
+        for row in rows {
+            book.put(row);
+        }
 
         book
     }

@@ -10,7 +10,8 @@ use protocol::time::Boot;
 use crate::observations::{FRESH, Observations, PathSeen};
 use crate::policy::Wanted;
 
-/// The counts of every observer. They hold for one set of wanted routes, and for copies of one store of observations.
+/// The counts of every observer. They hold for copies of one store of observations, and for one set of wanted routes: where
+/// these change, their ends are to be [counted again](Tallies::recount).
 #[derive(Clone, Debug, Default)]
 pub struct Tallies {
     observers: BTreeMap<NodeId, Tally>,
@@ -65,6 +66,13 @@ impl Tallies {
                     tally.hear(*blamer, far, observations, now);
                 }
             }
+        }
+    }
+
+    /// Has an observer counted again: the wanted routes that end there are others.
+    pub fn recount(&mut self, observer: NodeId) {
+        if let Some(tally) = self.observers.get_mut(&observer) {
+            tally.version = STALE;
         }
     }
 
@@ -196,6 +204,8 @@ impl Sum {
 /// Of one route: its path and its standbys, and one that it has just left.
 const PATHS_OF_ROUTE: usize = STANDBYS + 2;
 const NEVER: Boot = Boot(u64::MAX);
+/// A version of reports that nobody has.
+const STALE: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests;

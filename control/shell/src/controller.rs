@@ -12,6 +12,7 @@ use control_api::answer::Bench;
 use control_api::failure::Failure;
 use control_api::journal::Retention;
 use control_api::live::Live;
+use control_api::publish::Press;
 use control_api::witness::Origins;
 use control_core::behind;
 use control_core::doorkeeper::Limits;
@@ -182,7 +183,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         rng,
         clock: parts.clock.clone(),
         board: board.clone(),
-        publications: BTreeMap::new(),
+        press: Press::default(),
         backlog: Backlog::default(),
         spent: false,
     };

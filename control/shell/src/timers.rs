@@ -4,18 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control_api::books::Book;
 use control_api::failure::Failure;
 use control_api::journal;
 use control_api::request::{Caller, Request};
-use control_api::router::{Book, Router};
+use control_api::router::Router;
 use control_api::routing;
 use control_core::behind;
 use control_core::cluster;
-use control_core::store::StoreError;
+use control_core::node::NodeRow;
+use control_core::store::{StoreError, Table};
 use control_routing::decide::Outcome;
 use control_routing::suspicion::{Circle, Suspect};
 use control_routing::trend::Trends;
-use control_store::{Revision, Snapshot};
+use control_store::Snapshot;
+use protocol::cbor;
 use protocol::id::{ClusterId, RouteId};
 use protocol::key::VerifyKey;
 use protocol::time::Now;
@@ -81,19 +84,28 @@ pub(crate) async fn presence(service: Service) {
     }
 }
 
-/// Lets presence age, and takes over what is stored of every node if anything was stored since: every row is decoded for
-/// that.
-fn age(service: &Service, restored: &mut Option<Revision>) {
+/// Lets presence age, and takes over what was stored of nodes since `restored`.
+fn age(service: &Service, restored: &mut Option<Snapshot>) {
     let (snapshot, now) = (service.board.snapshot(), service.clock.now());
+    let Some(before) = restored else {
+        let mut live = service.board.live();
+        live.prune(now.boot);
+        match live.restore(&snapshot, now) {
+            Ok(()) => *restored = Some(snapshot),
+            Err(error) => tracing::error!(%error, "the nodes cannot be read"),
+        }
+        return;
+    };
+    let changed = snapshot.changes_since(before, Table::Nodes, &[]);
+    // What cannot be read is told of by the publication.
+    let rows = changed
+        .iter()
+        .filter_map(|(_, row)| cbor::decode::<NodeRow>(row.as_deref()?).ok());
+    let rows: Vec<NodeRow> = rows.collect();
+    *restored = Some(snapshot);
     let mut live = service.board.live();
     live.prune(now.boot);
-    if *restored == Some(snapshot.revision()) {
-        return;
-    }
-    match live.restore(&snapshot, now) {
-        Ok(()) => *restored = Some(snapshot.revision()),
-        Err(error) => tracing::error!(%error, "the nodes cannot be read"),
-    }
+    rows.iter().for_each(|row| live.restore_node(row, now));
 }
 
 async fn store(service: &Service) -> Result<(), Failure> {
@@ -310,11 +322,11 @@ async fn decide(
             life.recall(recalled);
         }
         life.handle_pass(&passed, &unstored);
+        kept.router.take_back(&unstored, &life.trends);
     }
     kept.doubt(service, cluster, &passed.suspects).await;
 
-    // What was not stored is due again, and the next pass finds that by looking at everything.
-    unstored.is_empty().then_some(kept)
+    Some(kept)
 }
 
 /// Has what a pass decided stored. Returns the routes of which that failed.

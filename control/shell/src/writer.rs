@@ -12,7 +12,7 @@ use agent_shell::clock::Clock;
 use control_api::answer::{self, Bench, Call};
 use control_api::failure::Failure;
 use control_api::pace::Pace;
-use control_api::publish::{self, Pen, Place, Publications, Published, Transactions};
+use control_api::publish::{self, Pen, Place, Press, Published, Transactions};
 use control_api::request::{Caller, Reply, Request};
 use control_api::touched::Touched;
 use control_api::witness;
@@ -74,7 +74,7 @@ pub struct Writer<E: Engine> {
     pub rng: StdRng,
     pub clock: Arc<dyn Clock>,
     pub board: Arc<Board>,
-    pub publications: Publications,
+    pub press: Press,
     pub backlog: Backlog,
     /// Whether the engine takes nothing more: after a failed sync nobody knows what the disk holds, and without
     /// the term somebody else leads. The process must start anew.
@@ -124,6 +124,7 @@ impl<E: Engine> Writer<E> {
                 signer,
                 now,
                 rng,
+                press: &self.press,
                 // Everything is published next.
                 touched: &mut Touched::default(),
             })
@@ -192,16 +193,24 @@ impl<E: Engine> Writer<E> {
         let mut touched = std::mem::take(&mut self.backlog.touched);
         let mut answered = Vec::with_capacity(jobs.len());
         for job in jobs {
-            answered.push(decide(&mut open.0, &mut pen, behind.as_ref(), job, &mut touched));
+            let standing = Standing {
+                behind: behind.as_ref(),
+                press: &self.press,
+            };
+            answered.push(decide(&mut open.0, &mut pen, standing, job, &mut touched));
         }
         let is_due = !touched.is_empty() && self.backlog.pace.wait(now.boot).is_zero();
         let published = (is_due && (opening || behind.is_none())).then(|| {
             self.backlog.pace.note(now.boot);
-            publish::publish(&mut pen, &mut open, &self.publications, &touched, place)
+            let press = &mut self.press;
+            publish::publish(&mut pen, &mut open, press, &touched, place)
         });
         // A start shows what stood in a store that is behind, and keeps nothing of what that took.
         let committed = match opening && behind.is_some() {
-            true => Ok(()),
+            true => {
+                self.press.forget();
+                Ok(())
+            }
             false => open.0.commit().map(|_| ()),
         };
         journal::tell(&self.store.snapshot(), told);
@@ -231,6 +240,7 @@ impl<E: Engine> Writer<E> {
             // A part may be durable all the same: what it touched is still to be published.
             self.backlog.touched = touched;
             self.backlog.failed = true;
+            self.press.forget();
             let failure = commit_failure(&failed);
             for answer in answered {
                 // A refusal too may rest on what was not kept.
@@ -249,7 +259,7 @@ impl<E: Engine> Writer<E> {
             Some(Ok(Published { publications, owed })) => {
                 overdue.clone_from(&owed.overdue);
                 self.backlog.touched = owed;
-                self.publications = publications.clone();
+                self.press.publications.clone_from(&publications);
                 self.board.show(publications, &touched);
                 Ok(())
             }
@@ -287,11 +297,18 @@ impl<E: Engine> Writer<E> {
     }
 }
 
+/// What a request is decided beside.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    behind: Option<&'a BehindRow>,
+    press: &'a Press,
+}
+
 /// Decides one request on a layer of its own, and notes what it touched.
 fn decide<E: Engine>(
     group: &mut control_store::Group<'_, E>,
     pen: &mut Pen<'_>,
-    behind: Option<&BehindRow>,
+    Standing { behind, press }: Standing<'_>,
     job: Job,
     touched: &mut Touched,
 ) -> Answered {
@@ -305,6 +322,7 @@ fn decide<E: Engine>(
             signer: pen.signer,
             now,
             rng: &mut *pen.rng,
+            press,
             touched: &mut of_job,
         };
         answer::answer(call, &job.caller, &job.request)

@@ -3,8 +3,10 @@
 mod floor;
 mod world;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use control_api::books::Books;
 use control_api::live::{Due, Evidence};
 use control_api::router::{Passed, Router};
 use control_routing::trend::Trends;
@@ -32,7 +34,7 @@ fn redecide() -> Result<Findings, NotMeasured> {
         relays: RELAYS,
     };
     let mut world = World::of(size);
-    let mut router = Router::of(world.fleet.clone(), Vec::new(), Trends::default());
+    let mut router = Router::of(Books::of(world.fleet.clone(), BTreeMap::new()), Trends::default());
     let (mut samples, mut floors, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     let mut decisions = 0;
     router.pass(evidence(&world, Vec::new()), NOW);
@@ -75,7 +77,7 @@ fn recompute() -> Result<Findings, NotMeasured> {
         };
         let world = World::of(size);
         let routes = world.fleet.wanted.len();
-        let router = Router::of(world.fleet.clone(), Vec::new(), Trends::default());
+        let router = Router::of(Books::of(world.fleet.clone(), BTreeMap::new()), Trends::default());
         let flat = Flat::of(routes, RELAYS as usize + 1);
         let (mut samples, mut floors) = (Vec::new(), Vec::new());
         for _ in 0..(if nodes > 10_000 { 3 } else { SAMPLES }) {

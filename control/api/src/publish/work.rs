@@ -7,33 +7,31 @@ use control_core::authority::{self, OpenAuthority};
 use control_core::desk::Desk;
 use control_core::publish::{self as kernel, BeaconInput, PublishedDocument};
 use control_core::settings::SettingsBook;
-use control_core::store::{RowsMut, UnreadableRow};
-use control_core::{issuing, node};
+use control_core::store::RowsMut;
+use control_core::{damage, issuing, node};
 use control_routing::compile;
 use control_routing::lease::{RelayLease, TableVersion};
-use control_routing::neighbour::Learners;
-use control_routing::policy::FULL_MESH;
+use control_routing::member::Member;
 use protocol::document::config::Settings;
 use protocol::envelope::{self, Document, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::merkle::{Leaf, Tree};
 use protocol::node::NodeRole;
 
+use super::press::Kept;
+use super::records::Records;
 use crate::answer::Bench;
+use crate::books::Books;
 use crate::failure::Failure;
 use crate::fleet::{Fleet, LastGood};
-use crate::live::ClusterLife;
 use crate::publication::{Publication, SignedDocument};
-use crate::publish::Place;
+use crate::publish::{Place, Task};
 use crate::touched::Touched;
 
 pub(super) struct Work<'a> {
     cluster: ClusterId,
     authority: OpenAuthority,
     before: Option<&'a Publication>,
-    last_good: Arc<LastGood>,
-    /// What documents are compiled from; none when a beacon alone is due.
-    records: Option<Records>,
     /// What is to be compiled yet, node after node.
     due: VecDeque<(NodeId, Due)>,
     /// Whether bundle and revocations are to be compiled too.
@@ -44,14 +42,6 @@ pub(super) struct Work<'a> {
     written: usize,
 }
 
-struct Records {
-    fleet: Fleet,
-    settings: SettingsBook,
-    learners: Learners,
-    /// Documents are compiled from records alone.
-    nothing: ClusterLife,
-}
-
 /// Which documents of one node are to be compiled.
 #[derive(Clone, Copy)]
 struct Due {
@@ -60,91 +50,133 @@ struct Due {
     table: bool,
 }
 
+impl Due {
+    const ALL: Self = Self {
+        config: true,
+        routes: true,
+        table: true,
+    };
+}
+
 impl<'a> Work<'a> {
     pub(super) fn of(
-        desk: &Desk<'_>,
+        desk: &mut Desk<'_>,
         bench: &Bench,
-        cluster: ClusterId,
-        before: Option<&'a Publication>,
-        touched: &Touched,
+        task: &Task<'a>,
+        kept: &mut Kept,
     ) -> Result<Self, Failure> {
+        let Task {
+            cluster,
+            standing,
+            touched,
+            ..
+        } = *task;
         let authority = authority::open(desk.tx, desk.signer, cluster)?;
         // Another epoch signs everything anew.
-        let mut last_good = before.map(|before| before.last_good.clone()).unwrap_or_default();
-        let before = before.filter(|before| before.rank.epoch == authority.epoch);
-        let is_whole = before.is_none() || touched.is_whole(cluster);
-        let records = match is_whole || touched.has_nodes(cluster) {
-            true => {
-                let (records, read) = Records::read(desk, bench, cluster, &last_good)?;
-                last_good = Arc::new(read);
-
-                Some(records)
-            }
-            false => None,
-        };
+        let before = standing.filter(|standing| standing.rank.epoch == authority.epoch);
         let mut work = Self {
             cluster,
             authority,
             before,
-            last_good,
-            records,
             due: VecDeque::new(),
-            shared: is_whole || touched.trust.contains(&cluster),
+            shared: touched.trust.contains(&cluster),
             documents: before.map(|before| before.documents.clone()).unwrap_or_default(),
             tree: before.map(|before| before.tree.clone()).unwrap_or_default(),
             written: 0,
         };
-        work.plan(is_whole, touched);
+        let is_known = before.is_some() && kept.records.is_some();
+        if touched.is_whole(cluster) || before.is_none() || (touched.has_news(cluster) && !is_known) {
+            work.shared = true;
+            work.read(desk, bench, kept)?;
+        } else if let Some(records) = &mut kept.records {
+            work.catch_up(desk, touched, records)?;
+        }
 
         Ok(work)
     }
 
-    /// Lists what is to be compiled, and takes the documents of nodes that have none any more out of the tree. A node
-    /// whose row cannot be read keeps its leaf.
-    fn plan(&mut self, is_whole: bool, touched: &Touched) {
-        let Some(Records { fleet, .. }) = &self.records else {
-            return;
-        };
-        let of = |set: &BTreeSet<(ClusterId, NodeId)>| -> BTreeSet<NodeId> {
-            let of_cluster = set.iter().filter(|(cluster, _)| *cluster == self.cluster);
-
-            of_cluster.map(|(_, node)| *node).collect()
-        };
-        let (configs, settings) = (of(&touched.configs), of(&touched.settings));
-        let (routes, tables) = (of(&touched.routes), of(&touched.relays));
-        let is_large = fleet.members.len() > FULL_MESH;
-        let mut gone = Vec::new();
-        for (id, member) in &fleet.members {
-            let due = Due {
-                // In a small cluster everybody knows every relay, leased or not.
-                config: is_whole || settings.contains(id) || (is_large && configs.contains(id)),
-                routes: is_whole || routes.contains(id),
-                table: member.has(NodeRole::Relay) && (is_whole || tables.contains(id)),
-            };
-            if !member.state.is_in_force() {
-                gone.push(*id);
-            } else if due.config || due.routes || due.table {
-                self.due.push_back((*id, due));
-            }
+    /// Begins with everything that the store has.
+    fn read(&mut self, desk: &mut Desk<'_>, bench: &Bench, kept: &mut Kept) -> Result<(), Failure> {
+        kept.forget();
+        let Records { books, settings, .. } =
+            kept.records
+                .insert(Records::read(desk, bench, self.cluster, &kept.last_good)?);
+        damage::watch(desk, self.cluster, books.unreadable())?;
+        let members = books.fleet().members.values();
+        let reversals = members.filter_map(|member| member.reverted.as_ref());
+        // For nodes that will go back to them.
+        settings.note(desk, self.cluster, reversals)?;
+        for (id, member) in &books.fleet().members {
+            self.plan(*id, Some(member), Due::ALL);
         }
-        for id in gone {
-            self.documents.remove(&id);
-            self.tree.remove(id);
+
+        Ok(())
+    }
+
+    /// Begins with what was written since the last publication.
+    fn catch_up(
+        &mut self,
+        desk: &mut Desk<'_>,
+        touched: &Touched,
+        records: &mut Records,
+    ) -> Result<(), Failure> {
+        let Some(written) = touched.rows.get(&self.cluster) else {
+            return Ok(());
+        };
+        let damaged = records.books.unreadable().clone();
+        let concerned = records.catch_up(desk.tx, written)?;
+        if *records.books.unreadable() != damaged {
+            damage::watch(desk, self.cluster, records.books.unreadable())?;
+        }
+        let members = &records.fleet().members;
+        let mut nodes: BTreeSet<NodeId> = concerned.configs.union(&concerned.routes).copied().collect();
+        nodes.extend(&concerned.tables);
+        if concerned.everybody {
+            nodes.extend(members.keys());
+        }
+        for node in nodes {
+            let due = Due {
+                config: concerned.everybody || concerned.configs.contains(&node),
+                routes: concerned.routes.contains(&node),
+                table: concerned.tables.contains(&node),
+            };
+            self.plan(node, members.get(&node), due);
+        }
+
+        Ok(())
+    }
+
+    /// Has documents of a node compiled, or takes those of one that has none any more out of the tree. A node whose row
+    /// cannot be read keeps its leaf.
+    fn plan(&mut self, node: NodeId, member: Option<&Member>, due: Due) {
+        match member {
+            Some(member) if !member.state.is_in_force() => {
+                self.documents.remove(&node);
+                self.tree.remove(node);
+            }
+            Some(member) => {
+                let table = due.table && member.has(NodeRole::Relay);
+                self.due.push_back((node, Due { table, ..due }));
+            }
+            None => {}
         }
     }
 
     /// Takes back what is withdrawn although nothing else can be published: the documents of nodes that are not in force
     /// any more, and the rows for them in the lease tables of relays.
-    pub(super) fn withdraw(&mut self, desk: &mut Desk<'_>, bench: &Bench) -> Result<(), Failure> {
+    pub(super) fn withdraw(
+        &mut self,
+        desk: &mut Desk<'_>,
+        bench: &Bench,
+        last_good: &LastGood,
+    ) -> Result<(), Failure> {
         let no_settings = SettingsBook::of_nobody(Settings {
             controllers: Vec::new(),
             transport: bench.transport,
         });
-        let records = Records::of(
-            Fleet::without_policies(desk.tx, self.cluster, &self.last_good)?,
-            no_settings,
-        );
-        let fleet = &records.fleet;
+        let fleet = Fleet::without_policies(desk.tx, self.cluster, last_good)?;
+        let mut records = Records::of(Books::of(fleet, BTreeMap::new()), no_settings);
+        let fleet = records.fleet();
         let is_over = |id: &NodeId| {
             let member = fleet.members.get(id);
 
@@ -164,33 +196,12 @@ impl<'a> Work<'a> {
             self.documents.remove(&id);
             self.tree.remove(id);
         }
-        self.records = Some(records);
         for relay in relays {
-            self.lease_table(desk, relay)?;
+            self.lease_table(desk, &mut records, relay)?;
             self.plant(relay);
         }
 
         Ok(())
-    }
-
-    /// Keeps the settings that are published, for nodes that will go back to them.
-    pub(super) fn note_settings(&self, desk: &mut Desk<'_>) -> Result<(), Failure> {
-        if let Some(Records { fleet, settings, .. }) = &self.records {
-            let reversals = fleet
-                .members
-                .values()
-                .filter_map(|member| member.reverted.as_ref());
-            settings.note(desk, self.cluster, reversals)?;
-        }
-
-        Ok(())
-    }
-
-    /// Rows that were left out, if the records were read.
-    pub(super) fn unreadable(&self) -> &[UnreadableRow] {
-        let records = self.records.as_ref();
-
-        records.map_or(&[], |records| records.fleet.unreadable.as_slice())
     }
 
     pub(super) fn has_more(&self) -> bool {
@@ -198,19 +209,23 @@ impl<'a> Work<'a> {
     }
 
     /// Compiles for as many nodes as one transaction may write for.
-    pub(super) fn step(&mut self, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    pub(super) fn step(&mut self, desk: &mut Desk<'_>, kept: &mut Kept) -> Result<(), Failure> {
         self.written = 0;
+        let Some(records) = &mut kept.records else {
+            self.due.clear();
+            return Ok(());
+        };
         while self.written < STEP_ROWS
             && let Some((id, due)) = self.due.pop_front()
         {
             if due.config {
-                self.config(desk, id)?;
+                self.config(desk, records, id)?;
             }
             if due.routes {
-                self.routes(desk, id)?;
+                self.routes(desk, records, id)?;
             }
             if due.table {
-                self.lease_table(desk, id)?;
+                self.lease_table(desk, records, id)?;
             }
             self.plant(id);
         }
@@ -218,15 +233,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn config(&mut self, desk: &mut Desk<'_>, id: NodeId) -> Result<(), Failure> {
-        let Some(records) = &self.records else {
-            return Ok(());
-        };
-        let input = records.fleet.snapshot(
-            &records.nothing.observations,
-            &records.nothing.suspicion,
-            &records.nothing.trends,
-        );
+    fn config(&mut self, desk: &mut Desk<'_>, records: &Records, id: NodeId) -> Result<(), Failure> {
+        let input = records.snapshot();
         let reversal = input.members.get(&id).and_then(|member| member.reverted.as_ref());
         let settings = records.settings.of(reversal);
         match compile::config(&input, &records.learners, id, &settings) {
@@ -235,10 +243,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn routes(&mut self, desk: &mut Desk<'_>, id: NodeId) -> Result<(), Failure> {
-        let Some(Records { fleet, .. }) = &self.records else {
-            return Ok(());
-        };
+    fn routes(&mut self, desk: &mut Desk<'_>, records: &Records, id: NodeId) -> Result<(), Failure> {
+        let fleet = records.fleet();
         let compiled = compile::routes(id, &fleet.routes, &fleet.leases);
         if !compiled.left_out.is_empty() {
             tracing::warn!(node = ?id, routes = ?compiled.left_out, "route records that make no sense were left out");
@@ -247,18 +253,12 @@ impl<'a> Work<'a> {
         self.put(desk, id, &compiled.document).map(|_| ())
     }
 
-    fn lease_table(&mut self, desk: &mut Desk<'_>, id: NodeId) -> Result<(), Failure> {
-        let Some(Records { fleet, nothing, .. }) = &self.records else {
-            return Ok(());
-        };
-        let body = match compile::lease_table(
-            &fleet.snapshot(&nothing.observations, &nothing.suspicion, &nothing.trends),
-            id,
-        ) {
+    fn lease_table(&mut self, desk: &mut Desk<'_>, records: &mut Records, id: NodeId) -> Result<(), Failure> {
+        let body = match compile::lease_table(&records.snapshot(), id) {
             Ok(body) => body,
             Err(error) => return skip(id, &error),
         };
-        let rows: Vec<RelayLease> = fleet.leases.carried_by(id).copied().collect();
+        let rows: Vec<RelayLease> = records.fleet().leases.carried_by(id).copied().collect();
         let row = self.put(desk, id, &body)?;
         let carried = TableVersion {
             epoch: row.epoch,
@@ -270,9 +270,7 @@ impl<'a> Work<'a> {
             if lease.carried_by != before {
                 desk.tx.put(&lease)?;
                 self.written += 1;
-                self.records
-                    .iter_mut()
-                    .for_each(|records| records.fleet.leases.put(lease));
+                records.books.put_lease(lease);
             }
         }
 
@@ -337,7 +335,6 @@ impl<'a> Work<'a> {
             revocations,
             documents: std::mem::take(&mut self.documents),
             tree: std::mem::take(&mut self.tree),
-            last_good: self.last_good.clone(),
         })
     }
 
@@ -370,38 +367,6 @@ impl<'a> Work<'a> {
         let at_hand = known.filter(|known| known.hash == row.hash).cloned();
 
         Ok(at_hand.unwrap_or_else(|| Arc::new(sign(&self.authority, known, &row, body))))
-    }
-}
-
-impl Records {
-    fn read(
-        desk: &Desk<'_>,
-        bench: &Bench,
-        cluster: ClusterId,
-        last: &LastGood,
-    ) -> Result<(Self, LastGood), Failure> {
-        let settings = Settings {
-            controllers: issuing::controllers(desk.tx, cluster)?,
-            transport: bench.transport,
-        };
-        let settings = SettingsBook::read(desk.tx, cluster, settings)?;
-
-        let (fleet, read) = Fleet::read_after(desk.tx, cluster, last)?;
-
-        Ok((Self::of(fleet, settings), read))
-    }
-
-    fn of(fleet: Fleet, settings: SettingsBook) -> Self {
-        let nothing = ClusterLife::default();
-        let learners =
-            Learners::of(&fleet.snapshot(&nothing.observations, &nothing.suspicion, &nothing.trends));
-
-        Self {
-            fleet,
-            settings,
-            learners,
-            nothing,
-        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use control_api::books::Book;
 use control_api::fleet::Fleet;
 use control_api::request::{Caller, Request};
-use control_api::router::{Book, Passed, Router};
+use control_api::router::{Passed, Router};
 use control_core::store::View;
 use protocol::id::{ClusterId, NodeId};
 

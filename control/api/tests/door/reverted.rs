@@ -1,5 +1,6 @@
 //! Settings that led a node to no controller: it is kept from them until an operator has seen that.
 
+use control_api::books::Book;
 use protocol::wire::Reverted;
 
 use super::*;
@@ -202,7 +203,8 @@ fn what_a_node_says_that_it_went_back_from_is_compiled_for_it_alone() {
         };
         desk.revert(cluster, a, made_up);
         let alone = Touched {
-            settings: [(cluster, a)].into(),
+            records: [cluster].into(),
+            rows: [(cluster, [row_of(cluster, a)].into())].into(),
             ..Touched::default()
         };
         assert_eq!(desk.touched, alone, "{number}");
@@ -236,7 +238,8 @@ fn a_node_that_says_one_thing_and_another_in_turn_counts_once() {
     {
         desk.revert(cluster, a, said);
         let alone = Touched {
-            settings: [(cluster, a)].into(),
+            records: [cluster].into(),
+            rows: [(cluster, [row_of(cluster, a)].into())].into(),
             ..Touched::default()
         };
         assert_eq!(desk.touched, alone, "{number}");
@@ -245,6 +248,10 @@ fn a_node_that_says_one_thing_and_another_in_turn_counts_once() {
 
     let findings = desk.read(Action::FindingList, json!({})).to_string();
     assert!(!findings.contains("2 nodes"), "{findings}");
+}
+
+fn row_of(cluster: ClusterId, node: NodeId) -> (Book, Vec<u8>) {
+    (Book::Nodes, [*cluster.as_bytes(), *node.as_bytes()].concat())
 }
 
 impl Controller {

@@ -69,7 +69,7 @@ fn settings_that_no_node_names_go_in_time_and_others_stay() {
     let held = [reversal(2, Some(1), 0)];
     for which in 1..=100 {
         world.now.wall = Wall(u64::from(which) * 1_000);
-        let book = book(&world, which);
+        let mut book = book(&world, which);
         world
             .desk(Actor::Controller, |desk| book.note(desk, CLUSTER, held.iter()))
             .unwrap();
@@ -99,7 +99,7 @@ fn a_node_that_is_kept_on_earlier_settings_gets_out_of_no_limit() {
         let (earlier, present) = (limited(1, earlier), limited(2, present));
         let mut world = World::new(1);
         for published in [&earlier, &present] {
-            let book = SettingsBook::read(&world.tx, CLUSTER, published.clone()).unwrap();
+            let mut book = SettingsBook::read(&world.tx, CLUSTER, published.clone()).unwrap();
             let noted = world.desk(Actor::Controller, |desk| {
                 book.note(desk, CLUSTER, std::iter::empty())
             });
@@ -136,7 +136,7 @@ fn a_node_that_is_kept_on_earlier_settings_gets_out_of_no_limit() {
 fn noted(which: &[u8]) -> World {
     let mut world = World::new(1);
     for which in which {
-        let book = book(&world, *which);
+        let mut book = book(&world, *which);
         world
             .desk(Actor::Controller, |desk| {
                 book.note(desk, CLUSTER, std::iter::empty())

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use protocol::document::routes::Path;
+use protocol::document::routes::{Cadence, Path};
 use protocol::id::{ClusterId, LeaseId};
 use protocol::key::SealKey;
 use protocol::node::{Labels, NodeRole};
@@ -9,6 +9,7 @@ use protocol::wire::{Drift, PathObservation, Report};
 
 use super::*;
 use crate::member::{Member, MemberState};
+use crate::policy::WantedRoute;
 
 proptest! {
     /// Whoever says what of whom, is pruned or forgotten, and however much time passes between.
@@ -16,7 +17,7 @@ proptest! {
     fn what_is_kept_from_pass_to_pass_is_what_a_walk_through_everything_counts(
         steps in prop::collection::vec((0_u8..12, 1..=NODES, 1..=NODES, 0_u8..8, 0_u8..5, 0_u64..6_000), 1..120)
     ) {
-        let (mut seen, wanted) = (Observations::default(), wanted());
+        let (mut seen, mut wanted) = (Observations::default(), wanted());
         let (mut kept, mut now) = (Tallies::default(), Boot(1_000));
         for (step, from, to, relay, state, pause) in steps {
             now = now.after(Duration::from_millis(pause));
@@ -24,6 +25,7 @@ proptest! {
                 0 => seen.forget(node(from)),
                 1 => now = now.after(FRESH),
                 2 => seen.handle_timeout(now),
+                3 => turn(&mut wanted, &mut kept, (from, to)),
                 _ => say(&mut seen, (from, to), relay, (state, AGES[usize::from(step) % AGES.len()]), now),
             }
             // Not after each: several reports may be in one pass.
@@ -119,6 +121,28 @@ fn walk(seen: &Observations, wanted: &Wanted, now: Boot) -> Counts {
     seen.reporters()
         .map(|observer| (observer, count(observer)))
         .collect()
+}
+
+/// The route of two nodes is wanted from now on, or is not.
+fn turn(wanted: &mut Wanted, kept: &mut Tallies, (one, other): (u8, u8)) {
+    if one == other {
+        return;
+    }
+    let (low, high) = (node(one.min(other)), node(one.max(other)));
+    let route = RouteId::between(CLUSTER, low, high);
+    if wanted.remove(route).is_none() {
+        let came = wanted.insert(WantedRoute {
+            route,
+            low,
+            high,
+            priority: 1,
+            cadence: Cadence::Auto,
+            policy: None,
+        });
+        assert!(came);
+    }
+    kept.recount(low);
+    kept.recount(high);
 }
 
 /// One end says of one path how it is: well, missing a probe, silent, or at fault.

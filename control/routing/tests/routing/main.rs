@@ -10,5 +10,6 @@ mod herd;
 mod journal;
 mod policy;
 mod properties;
+mod selection;
 mod suspicion;
 mod world;

@@ -1,0 +1,434 @@
+use std::collections::BTreeMap;
+
+use control_core::node::{NodeRow, Presence, Tenure};
+use control_core::settings::Reversal;
+use control_core::store::{Row, Rows, RowsMut, Table, Tx};
+use control_core::testing::MemoryTx;
+use control_routing::compile;
+use control_routing::lease::LeaseState;
+use control_routing::route::RouteRow;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use protocol::cbor;
+use protocol::document::authority::Serial;
+use protocol::document::config::{Candidate, CandidateKind, Transport};
+use protocol::document::routes::{Action, Cadence, Path};
+
+use protocol::envelope::Kind;
+use protocol::id::{LeaseId, RequestId, RouteId};
+use protocol::key::{Digest, SealSecret, SigningKey};
+use protocol::net::Address;
+use protocol::node::Labels;
+use protocol::time::Wall;
+use protocol::wire::{Have, Reverted};
+
+use super::*;
+use crate::books::Book;
+
+/// A row that somebody writes.
+#[derive(Clone, Debug)]
+enum Step {
+    Node {
+        node: Index,
+        as_it_is: NodeIs,
+    },
+    Gone {
+        node: Index,
+    },
+    Reverted {
+        node: Index,
+        byte: u8,
+    },
+    /// A lease of the pair over a relay, in one of its states, or gone.
+    Lease {
+        pair: [Index; 2],
+        relay: Index,
+        state: Option<LeaseState>,
+        generation: u32,
+    },
+    /// A decision for the pair, over a relay's lease or direct, or gone.
+    Route {
+        pair: [Index; 2],
+        relay: Option<Index>,
+        is_gone: bool,
+        priority: u8,
+    },
+    /// A row that nobody can read.
+    Damage {
+        node: Index,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct NodeIs {
+    tenure: Tenure,
+    presence: Presence,
+    is_relay: bool,
+    port: u16,
+    is_confirmed: bool,
+    is_ipv6: bool,
+    site: u8,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_kept_up_row_by_row_is_what_is_read_anew_and_whoever_is_concerned_is_named(
+        nodes in prop_oneof![58_usize..70, 66_usize..72],
+        relays in prop_oneof![0_usize..4, 17_usize..20],
+        batches in vec(vec(step(), 1..4), 1..8),
+    ) {
+        let mut tx = MemoryTx::default();
+        for number in 0..nodes {
+            let as_it_is = NodeIs { is_relay: number < relays, is_confirmed: number % 5 != 0, ..PLAIN };
+            tx.put(&node_row(id(number), as_it_is)).expect("memory");
+        }
+        let mut records = read(&tx, &LastGood::default());
+        for batch in batches {
+            let before = documents(&read(&tx, &records.books.clone().into_last_good()));
+            let written: Written = batch.iter().flat_map(|step| take(&mut tx, step, nodes, relays)).collect();
+            let last = records.books.clone().into_last_good();
+            let concerned = records.catch_up(&tx, &written).expect("reads");
+            let anew = read(&tx, &last);
+            prop_assert_eq!(records.fleet(), anew.fleet());
+            prop_assert_eq!(records.books.unreadable(), anew.books.unreadable());
+            prop_assert_eq!(&records.learners, &anew.learners);
+            let after = documents(&anew);
+            for node in before.keys().chain(after.keys()).filter(|node| anew.fleet().members.contains_key(node)) {
+                let (before, after) = (of(&before, *node), of(&after, *node));
+                let differ = |kind: usize| after[kind].is_some() && before[kind] != after[kind];
+                prop_assert!(!differ(0) || concerned.everybody || concerned.configs.contains(node), "config of {:?}", node);
+                prop_assert!(!differ(1) || concerned.routes.contains(node), "routes of {:?}", node);
+                prop_assert!(!differ(2) || concerned.tables.contains(node), "table of {:?}", node);
+            }
+        }
+    }
+}
+
+/// That the property is about something: what one node changes in a large cluster concerns few.
+#[test]
+fn what_one_node_changes_in_a_large_cluster_concerns_its_neighbours_alone() {
+    let mut tx = MemoryTx::default();
+    for number in 0..300 {
+        let as_it_is = NodeIs {
+            is_relay: number < 3,
+            ..PLAIN
+        };
+        tx.put(&node_row(id(number), as_it_is)).expect("memory");
+    }
+    let mut records = read(&tx, &LastGood::default());
+    let moved = node_row(id(200), NodeIs { port: 9, ..PLAIN });
+    tx.put(&moved).expect("memory");
+    let written = Written::from([(Book::Nodes, key(id(200)))]);
+    let concerned = records.catch_up(&tx, &written).expect("reads");
+    assert!(!concerned.everybody);
+    assert!(
+        (8..=40).contains(&concerned.configs.len()),
+        "{}",
+        concerned.configs.len()
+    );
+
+    let joined = node_row(id(300), PLAIN);
+    tx.put(&joined).expect("memory");
+    let written = Written::from([(Book::Nodes, key(id(300)))]);
+    let concerned = records.catch_up(&tx, &written).expect("reads");
+    assert!(!concerned.everybody);
+    assert!(
+        (8..=60).contains(&concerned.configs.len()),
+        "{}",
+        concerned.configs.len()
+    );
+    assert!(concerned.routes.contains(&id(300)), "it has no documents yet");
+}
+
+type Documents = BTreeMap<NodeId, [Option<Vec<u8>>; 3]>;
+
+/// Config, routes and lease table of every node in force.
+fn documents(records: &Records) -> Documents {
+    let input = records.snapshot();
+    let in_force = records
+        .fleet()
+        .members
+        .values()
+        .filter(|member| member.state.is_in_force());
+
+    in_force
+        .map(|member| {
+            let node = member.node;
+            let settings = records.settings.of(member.reverted.as_ref());
+            let config = compile::config(&input, &records.learners, node, &settings).ok();
+            let routes = compile::routes(node, input.routes, input.leases).document;
+            let table = compile::lease_table(&input, node).ok();
+
+            (
+                node,
+                [
+                    config.map(|config| cbor::encode(&config)),
+                    Some(cbor::encode(&routes)),
+                    table.map(|table| cbor::encode(&table)),
+                ],
+            )
+        })
+        .collect()
+}
+
+fn of(documents: &Documents, node: NodeId) -> [Option<Vec<u8>>; 3] {
+    documents.get(&node).cloned().unwrap_or_default()
+}
+
+fn read(view: &dyn View, last: &LastGood) -> Records {
+    let settings = SettingsBook::of_nobody(Settings {
+        controllers: Vec::new(),
+        transport: Transport::default(),
+    });
+
+    Records::of(Books::read(view, CLUSTER, last).expect("reads"), settings)
+}
+
+/// Writes one row, and says which.
+fn take(tx: &mut MemoryTx, step: &Step, nodes: usize, relays: usize) -> Option<(Book, Vec<u8>)> {
+    // One more than there are: somebody joins.
+    let node = |index: &Index| id(index.index(nodes + 1));
+    match step {
+        Step::Node {
+            node: index,
+            as_it_is,
+        } => {
+            tx.put(&node_row(node(index), *as_it_is)).expect("memory");
+            Some((Book::Nodes, key(node(index))))
+        }
+        Step::Gone { node: index } => {
+            tx.delete_bytes(Table::Nodes, &key(node(index))).expect("memory");
+            Some((Book::Nodes, key(node(index))))
+        }
+        Step::Reverted { node: index, byte } => {
+            let mut row: NodeRow = tx.get_readable(&key(node(index))).expect("memory")?;
+            row.reverted = Some(reversal(*byte));
+            tx.put(&row).expect("memory");
+            Some((Book::Nodes, key(node(index))))
+        }
+        Step::Damage { node: index } => {
+            tx.put_bytes(Table::Nodes, &key(node(index)), vec![0xff])
+                .expect("memory");
+            Some((Book::Nodes, key(node(index))))
+        }
+        Step::Lease {
+            pair,
+            relay,
+            state,
+            generation,
+        } => {
+            let lease = lease(
+                ends(pair, nodes)?,
+                id(relay.index(relays.max(1))),
+                *state,
+                *generation,
+            );
+            let key = lease.key();
+            match state {
+                Some(_) => tx.put(&lease).expect("memory"),
+                None => tx.delete_bytes(Table::Leases, &key).expect("memory"),
+            }
+            Some((Book::Leases, key))
+        }
+        Step::Route {
+            pair,
+            relay,
+            is_gone,
+            priority,
+        } => {
+            let (low, high) = ends(pair, nodes)?;
+            let over = relay.map(|relay| lease((low, high), id(relay.index(relays.max(1))), None, 1).path());
+            let row = route_row((low, high), over, *priority);
+            match is_gone {
+                true => tx.delete_bytes(Table::Routes, &row.key()).expect("memory"),
+                false => tx.put(&row).expect("memory"),
+            }
+            Some((Book::Routes, row.key()))
+        }
+    }
+}
+
+fn route_row((low, high): (NodeId, NodeId), over: Option<Path>, priority: u8) -> RouteRow {
+    RouteRow {
+        cluster: CLUSTER,
+        route: RouteId::between(CLUSTER, low, high),
+        low,
+        high,
+        generation: 1,
+        action: Action::Replace,
+        path: Some(over.unwrap_or(Path::Direct)),
+        standbys: Vec::new(),
+        reasons: Vec::new(),
+        priority,
+        cadence: Cadence::Auto,
+        decided_at: Wall(0),
+        considered: Vec::new(),
+        withdrawn_at: None,
+    }
+}
+
+fn ends(pair: &[Index; 2], nodes: usize) -> Option<(NodeId, NodeId)> {
+    let (one, other) = (pair[0].index(nodes), pair[1].index(nodes));
+
+    (one != other).then(|| (id(one.min(other)), id(one.max(other))))
+}
+
+/// There is one lease for each pair and relay.
+fn lease(
+    (low, high): (NodeId, NodeId),
+    relay: NodeId,
+    state: Option<LeaseState>,
+    generation: u32,
+) -> RelayLease {
+    let route = RouteId::between(CLUSTER, low, high);
+    let place = [route.as_bytes().as_slice(), relay.as_bytes()].concat();
+    let digest = Digest::of(&place);
+    let request = control_routing::lease::LeaseRequest {
+        cluster: CLUSTER,
+        route,
+        low,
+        high,
+        relay,
+        previous: None,
+    };
+    let lease = LeaseId::from_bytes(*digest.as_bytes().first_chunk().expect("long enough"));
+
+    RelayLease {
+        generation,
+        state: state.unwrap_or(LeaseState::Active),
+        ..RelayLease::grant(&request, None, lease, Wall(0))
+    }
+}
+
+fn reversal(byte: u8) -> Reversal {
+    let digest = Digest::of(&[byte]);
+
+    Reversal {
+        report: Reverted {
+            config: Have {
+                kind: Kind::SyntheticConfig,
+                epoch: 1,
+                version: 1,
+                hash: digest,
+            },
+            settings: digest,
+            restored: None,
+        },
+        at: Wall(0),
+        acknowledged: 0,
+        counted: None,
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pair = || [any::<Index>(), any::<Index>()];
+    prop_oneof![
+        4 => (any::<Index>(), node_is()).prop_map(|(node, as_it_is)| Step::Node { node, as_it_is }),
+        1 => any::<Index>().prop_map(|node| Step::Gone { node }),
+        1 => (any::<Index>(), 0_u8..3).prop_map(|(node, byte)| Step::Reverted { node, byte }),
+        1 => any::<Index>().prop_map(|node| Step::Damage { node }),
+        3 => (pair(), any::<Index>(), lease_state(), 1_u32..3)
+            .prop_map(|(pair, relay, state, generation)| Step::Lease { pair, relay, state, generation }),
+        3 => (pair(), any::<Option<Index>>(), prop::bool::weighted(0.2), 0_u8..3)
+            .prop_map(|(pair, relay, is_gone, priority)| Step::Route { pair, relay, is_gone, priority }),
+    ]
+}
+
+fn lease_state() -> impl Strategy<Value = Option<LeaseState>> {
+    prop_oneof![
+        Just(Some(LeaseState::Offered)),
+        Just(Some(LeaseState::Active)),
+        Just(Some(LeaseState::Withdrawn)),
+        Just(None),
+    ]
+}
+
+fn node_is() -> impl Strategy<Value = NodeIs> {
+    let tenure = prop_oneof![
+        4 => Just(Tenure::Enabled),
+        1 => Just(Tenure::Disabled),
+        1 => Just(Tenure::Draining),
+        1 => Just(Tenure::Revoked),
+    ];
+    let presence = prop_oneof![Just(Presence::Active), Just(Presence::Offline)];
+    let flags = (
+        prop::bool::weighted(0.1),
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+    );
+    (tenure, presence, flags, 1_u16..4, 0_u8..2).prop_map(
+        |(tenure, presence, (is_relay, is_confirmed, is_ipv6), port, site)| NodeIs {
+            tenure,
+            presence,
+            is_relay,
+            port,
+            is_confirmed,
+            is_ipv6,
+            site,
+        },
+    )
+}
+
+fn node_row(node: NodeId, as_it_is: NodeIs) -> NodeRow {
+    let host = match as_it_is.is_ipv6 {
+        true => "[2001:db8::1]",
+        false => "192.0.2.1",
+    };
+    let address = format!("{host}:{}", as_it_is.port).parse().expect("an address");
+    let mut roles = vec![NodeRole::Member];
+    roles.extend(as_it_is.is_relay.then_some(NodeRole::Relay));
+
+    NodeRow {
+        cluster: CLUSTER,
+        id: node,
+        name: format!("n{}", u128::from_be_bytes(*node.as_bytes()))
+            .parse()
+            .expect("a name"),
+        roles,
+        labels: Labels::parse([("site".to_owned(), as_it_is.site.to_string())]).expect("labels"),
+        generation: 1,
+        key: SigningKey::from_seed(&[1; 32]).verify_key(),
+        seal_key: SealSecret::from_bytes([1; 32]).seal_key(),
+        issuer: Digest::default(),
+        serial: Serial::from_bytes([0x40; 16]),
+        certificate: Vec::new().into(),
+        not_after: Wall(0),
+        renewal: None,
+        tenure: as_it_is.tenure,
+        presence: as_it_is.presence,
+        presence_since: Wall(0),
+        boot: None,
+        candidates: vec![Candidate::new(CandidateKind::Lan, address)],
+        agent_version: String::new(),
+        epoch: 0,
+        machine: None,
+        request: RequestId::from_bytes([1; 16]),
+        joined_at: Wall(0),
+        ended_at: None,
+        confirmed: as_it_is.is_confirmed.then(|| vec![Address(address)]),
+        ending: None,
+        reverted: None,
+    }
+}
+
+fn id(number: usize) -> NodeId {
+    NodeId::from_bytes((number as u128).to_be_bytes())
+}
+
+fn key(node: NodeId) -> Vec<u8> {
+    [*CLUSTER.as_bytes(), *node.as_bytes()].concat()
+}
+
+const PLAIN: NodeIs = NodeIs {
+    tenure: Tenure::Enabled,
+    presence: Presence::Active,
+    is_relay: false,
+    port: 1,
+    is_confirmed: true,
+    is_ipv6: false,
+    site: 0,
+};
+const CLUSTER: ClusterId = ClusterId::from_bytes([0xC0; 16]);
