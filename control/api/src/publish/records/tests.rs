@@ -85,6 +85,10 @@ proptest! {
             let as_it_is = NodeIs { is_relay: number < relays, is_confirmed: number % 5 != 0, ..PLAIN };
             tx.put(&node_row(id(number), as_it_is)).expect("memory");
         }
+        for number in relays..if relays > 0 { nodes - 1 } else { 0 } {
+            let pair = (id(number), id(number + 1));
+            tx.put(&lease(pair, id(number % relays), Some(LeaseState::Active), 1)).expect("memory");
+        }
         let mut records = read(&tx, &LastGood::default());
         for batch in batches {
             let before = documents(&read(&tx, &records.books.clone().into_last_good()));
