@@ -25,6 +25,9 @@ pub const STANDBYS: usize = 2;
 /// Rows of one relay's lease table; at 64 bytes a row the document stays below [`FRAME_BYTES`].
 pub const LEASE_ROWS: usize = 8_000;
 
+/// Reports of refreshes that a node keeps: the newest of each way of a route that was bad lately. One report tells them all.
+pub const REFRESHES: usize = 256;
+
 /// Keys one request may write: with room below etcd's 128 operations a transaction.
 pub const WRITE_KEYS: usize = 100;
 /// Bytes one request may write: half of etcd's 1 MiB, so that two fit a group commit.

@@ -10,7 +10,9 @@ mod report;
 
 pub use join::{Enroll, EnrollmentStatus, ExpiredRenewal, HostFacts, JoinReply, JoinRequest, Proof, Welcome};
 pub use node::{Have, Heartbeat, NodeReply, NodeRequest, Poll, PollReply, Refused, Renew, Renewed, Reverted};
-pub use report::{Carried, Drift, LinkObservation, PathObservation, Report, Switch, SwitchCause};
+pub use report::{
+    Carried, Drift, InForce, LinkObservation, PathObservation, Refresh, Report, Switch, SwitchCause,
+};
 
 use minicbor::{Decode, Encode};
 

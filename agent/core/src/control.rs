@@ -53,7 +53,7 @@ pub use config::{Config, POLL_INTERVAL, Pin, Seed};
 pub use confirm::Unconfirmed;
 pub use effect::{Adopted, ConnectionId, Door, Effect, NodeIdentity, Payload, Tag, WriteId};
 pub use event::{Event, JoinFailure, NotLeft, Refusal, RenewalFailure, SessionEnd, WelcomeRefusal, Witness};
-pub use feedback::{InForce, Refreshed, Tally, Way};
+pub use feedback::{RefreshReport, Refreshed, Tally, Way};
 pub use file::FileName;
 pub use input::{Disconnected, Lost, ServerLeaf, WriteFailed};
 pub use status::{JoinStatus, MemberStatus, Status};

@@ -11,7 +11,7 @@ use crate::candidate::{Candidate, appraise};
 use crate::damping::{self, Damping};
 use crate::decide::Snapshot;
 use crate::evidence::{Ends, LinkState};
-use crate::observations::{PathSeen, SwitchSeen};
+use crate::observations::{PathSeen, RefreshSeen, SwitchSeen};
 use crate::reservation::Reservations;
 use crate::route::{Considered, RouteRow, Verdict};
 use crate::via::Via;
@@ -38,6 +38,33 @@ pub struct Explanation {
     pub leases: Vec<LeaseView>,
     /// The last move that each end made by itself, as far as it is known.
     pub switches: Vec<SwitchView>,
+    /// The newest report of a refresh that each end told of for each path.
+    pub refreshes: Vec<RefreshView>,
+}
+
+/// What asking for a better decision brought after bad news of a path, and how often that was held back since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefreshView {
+    pub reporter: String,
+    /// `direct`, or the name of the relay.
+    pub via: String,
+    /// What was bad: `path_drift`, `unreachable` or `failure`.
+    pub trigger: &'static str,
+    /// `changed`, `unchanged`, or `suppressed` once bad news was held back under its cooldown.
+    pub outcome: &'static str,
+    /// Of the routes document, before and after.
+    pub versions: [u64; 2],
+    /// Of the decision, before and after; none without one.
+    pub generations: [Option<u64>; 2],
+    /// Of the authority, before and after.
+    pub epochs: [u64; 2],
+    /// From the answer on; none if the decision changed.
+    pub cooldown_ms: Option<u64>,
+    pub suppressed: u64,
+    /// Since the answer.
+    pub age_ms: u64,
+    /// Since the last that was suppressed.
+    pub suppressed_age_ms: Option<u64>,
 }
 
 /// A move of one end from a path to another that nobody had decided.
@@ -216,6 +243,7 @@ pub fn explain(
         candidates: desk.candidates(row),
         leases: desk.leases(),
         switches: desk.switches(),
+        refreshes: desk.refreshes(),
     })
 }
 
@@ -391,6 +419,35 @@ impl Desk<'_> {
             to: self.via(Via::from(&switch.to)),
             cause: switch.cause.name(),
             age_ms: age(self.now.boot.since(*at)) + switch.age_ms,
+        })
+        .collect()
+    }
+
+    fn refreshes(&self) -> Vec<RefreshView> {
+        let ends = [self.source, self.target].into_iter();
+        let seen = ends.flat_map(|end| {
+            let of_end = self.input.observations.refreshes(end, self.route);
+
+            of_end.map(move |seen| (end, seen))
+        });
+
+        seen.map(|(end, RefreshSeen { refresh, at })| {
+            let said = age(self.now.boot.since(*at));
+            let (before, after) = (&refresh.before, &refresh.after);
+
+            RefreshView {
+                reporter: (self.name)(end),
+                via: self.via(refresh.relay.map_or(Via::Direct, Via::Relay)),
+                trigger: refresh.trigger.name(),
+                outcome: refresh.outcome(),
+                versions: [before.version, after.version],
+                generations: [before.generation, after.generation],
+                epochs: [before.epoch, after.epoch],
+                cooldown_ms: refresh.cooldown_ms,
+                suppressed: refresh.suppressed,
+                age_ms: said.saturating_add(refresh.age_ms),
+                suppressed_age_ms: refresh.suppressed_ms.map(|since| said.saturating_add(since)),
+            }
         })
         .collect()
     }

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
-use protocol::limits::LEASE_ROWS;
+use protocol::limits::{LEASE_ROWS, REFRESHES};
 use protocol::time::Boot;
-use protocol::wire::{Carried, LinkObservation, PathObservation, Report, Switch};
+use protocol::wire::{Carried, LinkObservation, PathObservation, Refresh, Report, Switch};
 
 use crate::via::Via;
 
 pub use excerpt::{Excerpt, LinkSaid, PathSaid, Reporting};
-pub use seen::{CarriedSeen, LinkSeen, PathSeen, SwitchSeen};
+pub use seen::{CarriedSeen, LinkSeen, PathSeen, RefreshSeen, SwitchSeen};
 
 /// The evidence of one cluster. A copy shares what each source said until that source says something else.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +113,11 @@ impl Observations {
                 self.stats.foreign += 1;
             }
         }
+        for refresh in &report.refreshes {
+            if !reporter.take_refresh(*refresh, now) {
+                self.stats.foreign += 1;
+            }
+        }
 
         news
     }
@@ -193,6 +198,16 @@ impl Observations {
         self.sources.get(&source)?.runs.get(&route)?.switch.as_ref()
     }
 
+    /// The newest report of a refresh that `source` told of for each path of a route, direct first.
+    pub fn refreshes(&self, source: NodeId, route: RouteId) -> impl Iterator<Item = &RefreshSeen> {
+        let of_source = self.sources.get(&source).map(|source| &source.refreshes);
+        let of_route = of_source
+            .into_iter()
+            .flat_map(move |all| all.range((route, Via::Direct)..=(route, LAST)));
+
+        of_route.map(|(_, seen)| seen)
+    }
+
     /// Since when `source` has been reporting on a route without a pause longer than [`FRESH`]; none if it does not
     /// now.
     pub fn reporting_since(&self, source: NodeId, route: RouteId, now: Boot) -> Option<Boot> {
@@ -218,6 +233,7 @@ struct Source {
     runs: BTreeMap<RouteId, Run>,
     links: BTreeMap<NodeId, LinkSeen>,
     carried: BTreeMap<LeaseId, CarriedSeen>,
+    refreshes: BTreeMap<(RouteId, Via), RefreshSeen>,
     /// Which of all reports was its last.
     version: u64,
 }
@@ -350,10 +366,27 @@ impl Source {
         true
     }
 
+    /// False if the node has shown no such path, which would make it one of its own. Nothing is decided by it. Of more than
+    /// there is room for, the one that was told of longest ago goes.
+    fn take_refresh(&mut self, refresh: Refresh, now: Boot) -> bool {
+        let key = (refresh.route, refresh.relay.map_or(Via::Direct, Via::Relay));
+        if !self.paths.contains_key(&key) {
+            return false;
+        }
+        self.refreshes.insert(key, RefreshSeen { refresh, at: now });
+        if self.refreshes.len() > REFRESHES {
+            let oldest = self.refreshes.iter().min_by_key(|(_, seen)| seen.at);
+            let oldest = oldest.map(|(key, _)| *key);
+            oldest.and_then(|key| self.refreshes.remove(&key));
+        }
+
+        true
+    }
+
     fn is_empty(&self) -> bool {
         let has_measured = !self.paths.is_empty() || !self.links.is_empty() || !self.runs.is_empty();
 
-        !has_measured && self.carried.is_empty()
+        !has_measured && self.carried.is_empty() && self.refreshes.is_empty()
     }
 
     fn has_old(&self, now: Boot) -> bool {
@@ -362,6 +395,10 @@ impl Source {
             || self.links.values().any(|seen| is_old(seen.at));
 
         measured
+            || self
+                .refreshes
+                .values()
+                .any(|seen| now.since(seen.at) > RETAIN_REFRESHES)
             || self.runs.values().any(|run| is_old(run.last))
             || self
                 .carried
@@ -376,6 +413,8 @@ impl Source {
         self.runs.retain(|_, run| is_kept(run.last));
         self.carried
             .retain(|_, seen| now.since(seen.at) <= RETAIN_CARRIED);
+        self.refreshes
+            .retain(|_, seen| now.since(seen.at) <= RETAIN_REFRESHES);
     }
 }
 
@@ -397,6 +436,8 @@ pub const FRESH: Duration = Duration::from_secs(15);
 pub const RETAIN: Duration = Duration::from_secs(300);
 /// What a relay did is told when it did something: kept for as long as a day's silence can be told from none.
 pub const RETAIN_CARRIED: Duration = Duration::from_hours(24);
+/// What a refresh brought is told once, unless more are suppressed: kept for whoever asks an hour later.
+pub const RETAIN_REFRESHES: Duration = Duration::from_hours(1);
 /// Paths of one reporter: 2,000 routes of four paths, which is more than one report can carry.
 pub const PATH_ROWS: usize = 8_192;
 /// Links of one reporter: every node of a large cluster that one node could be connected to.

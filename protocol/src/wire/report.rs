@@ -24,6 +24,11 @@ pub struct Report {
     #[n(3)]
     #[cbor(default)]
     pub carried: Vec<Carried>,
+    /// Reports of refreshes that are new, or that more were suppressed under; see [`Refresh`].
+    #[n(4)]
+    #[cbor(default)]
+    #[cbor(decode_with = "cbor::known")]
+    pub refreshes: Vec<Refresh>,
 }
 
 /// What a relay did for one lease since its process started.
@@ -134,6 +139,63 @@ pub struct LinkObservation {
     /// Where the reporter reached the peer, if it dialled the link: a handshake has confirmed that address.
     #[n(3)]
     pub reached: Option<Address>,
+}
+
+/// The report that a refresh leaves: what the poll after bad news of one way of a route brought, and how many more bad
+/// reports were not followed by one since. The key is (reporter, route, relay), and the newest holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Refresh {
+    #[n(0)]
+    pub route: RouteId,
+    /// None for the direct path.
+    #[n(1)]
+    pub relay: Option<NodeId>,
+    /// What was bad.
+    #[n(2)]
+    pub trigger: Drift,
+    #[n(3)]
+    pub before: InForce,
+    #[n(4)]
+    pub after: InForce,
+    /// Milliseconds from the answer on in which no poll follows bad news of this way; none if the decision changed.
+    #[n(5)]
+    pub cooldown_ms: Option<u64>,
+    /// Bad reports of this way since, that no poll followed.
+    #[n(6)]
+    pub suppressed: u64,
+    /// Milliseconds from the answer to this report.
+    #[n(7)]
+    pub age_ms: u64,
+    /// Milliseconds from the last that was suppressed to this report; none if none was.
+    #[n(8)]
+    pub suppressed_ms: Option<u64>,
+}
+
+impl Refresh {
+    /// `changed`, `unchanged`, or `suppressed` once bad news was held back after an answer that changed nothing.
+    pub const fn outcome(&self) -> &'static str {
+        match (self.cooldown_ms, self.suppressed) {
+            (None, _) => "changed",
+            (Some(_), 0) => "unchanged",
+            (Some(_), _) => "suppressed",
+        }
+    }
+}
+
+/// The decision of a route that is in force at a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct InForce {
+    /// Of the authority that signed the document it stands in.
+    #[n(0)]
+    pub epoch: u64,
+    /// Of the routes document; 0 without one.
+    #[n(1)]
+    pub version: u64,
+    /// Of the decision; none if there is none.
+    #[n(2)]
+    pub generation: Option<u64>,
 }
 
 /// A local failover: the agent's own decision, told afterwards.

@@ -112,12 +112,17 @@ fn story(explained: &Value, session: &Session) -> String {
         "damping: a penalty falls by half every {} s",
         half_life.unwrap_or(0) / 1_000
     );
-    let tables: [(&str, Vec<Value>, &[Column]); 5] = [
+    let tables: [(&str, Vec<Value>, &[Column]); 6] = [
         ("what the ends report", sightings, &SIGHTINGS),
         (
             "moves that the ends made by themselves, the last of each",
             all("switches"),
             &SWITCHES,
+        ),
+        (
+            "asked for a better decision after bad news, the last of each path",
+            all("refreshes"),
+            &REFRESHES,
         ),
         (&falls, damped, &DAMPING),
         ("leases", all("leases"), &LEASES),
@@ -258,6 +263,18 @@ const SWITCHES: [Column; 6] = [
     column("AGE MS", "age_ms"),
 ];
 
+const REFRESHES: [Column; 9] = [
+    column("REPORTER", "reporter"),
+    column("VIA", "via"),
+    column("TRIGGER", "trigger"),
+    column("OUTCOME", "outcome"),
+    column("VERSIONS", "versions"),
+    column("PAUSE MS", "cooldown_ms"),
+    column("HELD BACK", "suppressed"),
+    column("AGE MS", "age_ms"),
+    column("GENERATIONS", "generations").wide(),
+];
+
 const DAMPING: [Column; 6] = [
     column("VIA", "via"),
     column("PENALTY", "penalty"),
@@ -297,6 +314,7 @@ mod tests {
         let sighting = json!({"reporter": "a", "active": false, "generation": 4, "drift": "failure", "lost_out": 20, "lost_in": 0, "window": 20, "rtt_us": null, "age_ms": 120});
         let explained = json!({
             "source": "a", "target": "b", "policy": null, "wanted": true, "signer": "SHA256:x", "epoch": 1, "hold_ms": 30_000,
+            "refreshes": [{"reporter": "a", "via": "direct", "trigger": "failure", "outcome": "suppressed", "versions": [7, 8], "generations": [4, 4], "cooldown_ms": 30_000, "suppressed": 3, "age_ms": 9_000}],
             "switches": [{"reporter": "a", "from": "direct", "to": "r1", "cause": "path_down", "generation": 3, "age_ms": 900}],
             "decision": {
                 "generation": 4, "action": "replace", "priority": 7, "reasons": ["direct_down", "rh_healthy_low_latency"],
@@ -333,7 +351,11 @@ mod tests {
              \n\
              moves that the ends made by themselves, the last of each\n\
              REPORTER  FROM    TO  CAUSE      GEN  AGE MS\n\
-             a         direct  r1  path_down  3    900\n"
+             a         direct  r1  path_down  3    900\n\
+             \n\
+             asked for a better decision after bad news, the last of each path\n\
+             REPORTER  VIA     TRIGGER  OUTCOME     VERSIONS  PAUSE MS  HELD BACK  AGE MS\n\
+             a         direct  failure  suppressed  7,8       30000     3          9000\n"
         );
     }
 

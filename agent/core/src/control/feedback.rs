@@ -3,7 +3,7 @@
 //! A report that calls a path down, or says that it goes another way than decided, is followed by one poll at once: the
 //! controller may have a better decision already. An answer that leaves the decision of that route as it was starts a
 //! cooldown for this route and relay, which doubles with every such answer. Reports go on meanwhile; the polls that are
-//! held back are counted.
+//! held back are counted. Each refresh leaves a report, and one that is suppressed counts up in the newest of its way.
 //!
 //! ```text
 //!   clear ──bad report──▶ asking ──the decision changed──▶ clear
@@ -11,12 +11,18 @@
 //!   cooling ──a healthy report, another decision, another epoch──▶ clear
 //! ```
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::id::{NodeId, RouteId};
 use protocol::time::Boot;
-use protocol::wire::{Drift, PathObservation, Report};
+use protocol::wire::{Drift, InForce, PathObservation, Refresh, Report};
+
+use kept::Kept;
+
+pub use kept::RefreshReport;
 
 /// One way of one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,24 +30,6 @@ pub struct Way {
     pub route: RouteId,
     /// None for the direct path.
     pub relay: Option<NodeId>,
-}
-
-/// The decision of a route that is in force here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InForce {
-    /// Of the authority that signed the document it stands in.
-    pub epoch: u64,
-    /// Of the routes document; 0 without one.
-    pub version: u64,
-    /// Of the decision; none if there is none.
-    pub generation: Option<u64>,
-}
-
-impl InForce {
-    /// Whether the route is decided otherwise; another version of the document may concern other routes alone.
-    fn differs(&self, other: &Self) -> bool {
-        (self.epoch, self.generation) != (other.epoch, other.generation)
-    }
 }
 
 /// What one refresh brought for one way: what was bad, the decision before and after, and how long nothing is asked.
@@ -70,6 +58,7 @@ pub(super) struct Feedback {
     cooling: BTreeMap<Way, Cooling>,
     /// What the refresh under way is about.
     asking: BTreeMap<Way, Asking>,
+    kept: Kept,
     tally: Tally,
 }
 
@@ -98,7 +87,7 @@ impl Feedback {
         now: Boot,
     ) -> bool {
         self.cooling
-            .retain(|way, cooling| !cooling.standing.differs(&standing(way.route)));
+            .retain(|way, cooling| !differs(&cooling.standing, &standing(way.route)));
         let mut asks = false;
         for row in &report.paths {
             let way = Way {
@@ -123,6 +112,7 @@ impl Feedback {
         let cooling = self.cooling.get(&way);
         if cooling.is_some_and(|cooling| now < cooling.until) {
             self.tally.suppressed += 1;
+            self.kept.handle_suppressed(way, now);
             return false;
         }
         let unchanged = cooling.map_or(0, |cooling| cooling.unchanged);
@@ -145,10 +135,10 @@ impl Feedback {
         mut jitter: impl FnMut(Duration) -> Duration,
         now: Boot,
     ) -> Vec<Refreshed> {
-        let mut brought = Vec::new();
+        let mut brought: Vec<Refreshed> = Vec::new();
         for (way, asked) in std::mem::take(&mut self.asking) {
             let after = standing(way.route);
-            let cooldown = (!asked.before.differs(&after)).then(|| jitter(cooldown(asked.unchanged)));
+            let cooldown = (!differs(&asked.before, &after)).then(|| jitter(cooldown(asked.unchanged)));
             match cooldown {
                 None => {
                     self.tally.changed += 1;
@@ -172,18 +162,37 @@ impl Feedback {
                 cooldown,
             });
         }
+        for refreshed in &brought {
+            self.kept.handle_refreshed(refreshed, now);
+        }
 
         brought
     }
 
-    /// Nobody answers the refresh any more: the next bad report asks again.
+    /// Nobody answers the refresh any more: the next bad report asks again. Whoever is asked then has heard of none before.
     pub(super) fn handle_lost(&mut self) {
         self.asking.clear();
+        self.kept.handle_lost();
+    }
+
+    /// The reports of refreshes that the next report takes along.
+    pub(super) fn take_news(&mut self, now: Boot) -> Vec<Refresh> {
+        self.kept.take_news(now)
+    }
+
+    /// The newest report of each way.
+    pub(super) fn reports(&self) -> impl Iterator<Item = &RefreshReport> {
+        self.kept.reports()
     }
 
     pub(super) fn tally(&self) -> Tally {
         self.tally
     }
+}
+
+/// Whether the route is decided otherwise; another version of the document may concern other routes alone.
+fn differs(one: &InForce, other: &InForce) -> bool {
+    (one.epoch, one.generation) != (other.epoch, other.generation)
 }
 
 fn is_healthy(row: &PathObservation) -> bool {
@@ -206,6 +215,7 @@ mod tests {
 
     use protocol::document::routes::Path;
     use protocol::id::LeaseId;
+    use protocol::limits::REFRESHES;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
@@ -287,6 +297,61 @@ mod tests {
         assert!(bench.report(5, &[(1, Drift::Failure)]));
     }
 
+    #[test]
+    fn a_suppressed_refresh_counts_up_in_the_newest_report_of_its_way_and_leaves_none_of_its_own() {
+        let mut bench = Bench::new(5);
+        bench.report(0, &[(1, Drift::Failure), (2, Drift::Unreachable)]);
+        bench.answer(0);
+        assert_eq!(bench.told(0), [(1, "unchanged", 0), (2, "unchanged", 0)]);
+        assert_eq!(bench.told(0), [], "each is told once");
+
+        bench.report(5, &[(1, Drift::Failure)]);
+        bench.report(10, &[(1, Drift::Failure)]);
+        assert_eq!(bench.told(11), [(1, "suppressed", 2)]);
+        let newest = bench.feedback.reports().next().expect("kept").row(Boot(12_000));
+        assert_eq!((newest.age_ms, newest.suppressed_ms), (12_000, Some(2_000)));
+        assert_eq!((newest.before.version, newest.after.version), (5, 5));
+        assert!(newest.cooldown_ms.is_some_and(|pause| pause >= 12_000));
+
+        bench.feedback.handle_lost();
+        assert_eq!(bench.told(12).len(), 2, "who is asked now heard of none");
+        bench.generation.set(2);
+        bench.report(13, &[(1, Drift::Failure)]);
+        bench.generation.set(3);
+        bench.answer(13);
+        assert_eq!(bench.told(13), [(1, "changed", 0)], "another one takes its place");
+    }
+
+    #[test]
+    fn a_storm_keeps_no_more_reports_than_there_is_room_for() {
+        let mut bench = Bench::new(6);
+        let mut ask = |second: u64, route: u32| {
+            let mut bytes = [7; 16];
+            bytes[..4].copy_from_slice(&route.to_be_bytes());
+            let row = PathObservation {
+                route: RouteId::from_bytes(bytes),
+                ..row(1, Drift::Failure)
+            };
+            let report = Report {
+                paths: vec![row],
+                ..Report::default()
+            };
+            let standing = bench.standing();
+            let asks = bench
+                .feedback
+                .handle_report(&report, |_| standing, Boot(second * 1_000));
+            if asks {
+                bench.answer(second);
+            }
+            bench.feedback.reports().count()
+        };
+        let most = (0..2_000).map(|route| ask(u64::from(route) / 100, route)).max();
+        assert_eq!(most, Some(REFRESHES));
+        let most = (0..2_000).map(|number| ask(21, 1_999 - number % 200)).max();
+        assert_eq!(most, Some(REFRESHES), "suppressed, all of them");
+        assert_eq!(bench.told(21).len(), REFRESHES);
+    }
+
     struct Bench {
         feedback: Feedback,
         generation: Cell<u64>,
@@ -321,6 +386,19 @@ mod tests {
 
             self.feedback
                 .handle_report(&report, |_| standing, Boot(second * 1_000))
+        }
+
+        /// By relay: what came of it, and how many were suppressed since.
+        fn told(&mut self, second: u64) -> Vec<(u8, &'static str, u64)> {
+            let news = self.feedback.take_news(Boot(second * 1_000));
+
+            news.iter()
+                .map(|row| {
+                    let relay = row.relay.expect("relayed").as_bytes()[0];
+
+                    (relay, row.outcome(), row.suppressed)
+                })
+                .collect()
         }
 
         fn answer(&mut self, second: u64) -> Vec<Refreshed> {

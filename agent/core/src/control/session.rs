@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use protocol::document::config::ControllerAddress;
 use protocol::id::ControllerId;
+use protocol::limits::REFRESHES;
 use protocol::time::{Boot, millis};
-use protocol::wire::{self, Carried, NodeRequest, Poll, Report};
+use protocol::wire::{self, Carried, NodeRequest, Poll, Refresh, Report};
 
 use super::dial::Dialler;
 use super::effect::{Door, Tag};
@@ -252,6 +253,13 @@ fn merge(older: Report, newer: Report) -> Report {
     let surplus = switches.len().saturating_sub(SWITCHES);
     switches.drain(..surplus);
 
+    let mut refreshes = newer.refreshes;
+    let way = |row: &Refresh| (row.route, row.relay);
+    let is_new = |row: &Refresh| !refreshes.iter().any(|newer| way(newer) == way(row));
+    let earlier: Vec<Refresh> = older.refreshes.into_iter().filter(is_new).collect();
+    refreshes.extend(earlier);
+    refreshes.truncate(REFRESHES);
+
     let mut carried = newer.carried;
     // What a relay did counts from its start: of two tellings the later one holds.
     let is_new = |row: &Carried| !carried.iter().any(|newer| newer.lease == row.lease);
@@ -262,6 +270,7 @@ fn merge(older: Report, newer: Report) -> Report {
     Report {
         switches,
         carried,
+        refreshes,
         ..newer
     }
 }

@@ -16,7 +16,7 @@ use super::confirm::Unconfirmed;
 use super::effect::Door;
 use super::enrol::Joiner;
 use super::event::JoinFailure;
-use super::feedback::Tally;
+use super::feedback::{RefreshReport, Tally};
 use super::member::Membership;
 use super::trouble::{Admission, LastFailure};
 
@@ -72,6 +72,8 @@ pub struct MemberStatus {
     pub last_failure: Option<LastFailure>,
     /// What polls after bad reports brought, and how many were held back.
     pub refreshes: Tally,
+    /// The newest report of each way of a route that was bad.
+    pub refresh_reports: Vec<RefreshReport>,
     /// Whether the node is giving back what it holds.
     pub leaving: bool,
     pub beacon: Option<BeaconRank>,
@@ -123,6 +125,7 @@ impl MemberStatus {
             admission: membership.admission(),
             last_failure: membership.trouble().last().cloned(),
             refreshes: membership.feedback().tally(),
+            refresh_reports: membership.feedback().reports().cloned().collect(),
             leaving: membership.is_leaving(),
             beacon: mark.map(|mark| mark.rank),
             beacon_issued_at: mark.map(|mark| mark.issued_at),

@@ -30,6 +30,9 @@ pub struct StatusRow {
     /// What polls after bad reports brought since the start; none before this host is a node.
     #[serde(default)]
     pub refreshes: Option<RefreshRow>,
+    /// The newest report of each path of a route that was bad.
+    #[serde(default)]
+    pub refresh_reports: Vec<RefreshReportRow>,
     pub controller: Option<ControllerRow>,
     pub authority: Option<Authority>,
     pub certificate_left_ms: Option<u64>,
@@ -79,6 +82,31 @@ pub struct RefreshRow {
     pub unchanged: u64,
     /// Held back by the cooldown of a route and relay.
     pub suppressed: u64,
+}
+
+/// What the newest poll after bad news of one path brought, and what was held back since; see [`protocol::wire::Refresh`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshReportRow {
+    pub route: RouteId,
+    /// None for the direct path.
+    pub relay: Option<NodeId>,
+    pub relay_name: Option<String>,
+    pub trigger: String,
+    /// `changed`, `unchanged` or `suppressed`.
+    pub outcome: String,
+    /// Of the routes document, before and after.
+    pub versions: [u64; 2],
+    /// Of the decision, before and after.
+    pub generations: [Option<u64>; 2],
+    /// Of the authority, before and after.
+    pub epochs: [u64; 2],
+    /// From the answer on; none if the decision changed.
+    pub cooldown_ms: Option<u64>,
+    pub suppressed: u64,
+    /// Since the answer.
+    pub age_ms: u64,
+    /// Since the last that was suppressed.
+    pub suppressed_age_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,11 +10,12 @@ use protocol::document::routes::{Cadence, Path};
 use protocol::frame::Mark;
 use protocol::id::NodeId;
 use protocol::time::{Boot, Now, millis};
+use protocol::wire::Refresh;
 
 use super::row::{
     Authority, BeaconRow, ControllerRow, DocumentRow, FailureRow, FlowRow, LeaseRow, LeftOutRow, LinkRow,
-    MarkRow, PathRow, ProbedPath, RefreshRow, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
-    UnconfirmedRow,
+    MarkRow, PathRow, ProbedPath, RefreshReportRow, RefreshRow, RefusedRow, RelayRow, RouteRow, SendingRow,
+    StatusRow, UnconfirmedRow,
 };
 use crate::flows::Flow;
 
@@ -83,6 +84,11 @@ impl Viewer<'_> {
                 unchanged: member.refreshes.unchanged,
                 suppressed: member.refreshes.suppressed,
             }),
+            refresh_reports: member
+                .refresh_reports
+                .iter()
+                .map(|report| self.refresh(&report.row(self.now.boot)))
+                .collect(),
             controller: Some(ControllerRow {
                 id: member.controller,
                 endpoint: member.endpoint.clone(),
@@ -111,6 +117,25 @@ impl Viewer<'_> {
                 .collect(),
             refused: refused(member),
             ..StatusRow::default()
+        }
+    }
+
+    fn refresh(&self, report: &Refresh) -> RefreshReportRow {
+        let (before, after) = (&report.before, &report.after);
+
+        RefreshReportRow {
+            route: report.route,
+            relay: report.relay,
+            relay_name: report.relay.and_then(|relay| self.name(relay)),
+            trigger: report.trigger.name().to_owned(),
+            outcome: report.outcome().to_owned(),
+            versions: [before.version, after.version],
+            generations: [before.generation, after.generation],
+            epochs: [before.epoch, after.epoch],
+            cooldown_ms: report.cooldown_ms,
+            suppressed: report.suppressed,
+            age_ms: report.age_ms,
+            suppressed_age_ms: report.suppressed_ms,
         }
     }
 

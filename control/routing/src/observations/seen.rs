@@ -1,8 +1,8 @@
-//! What one node last said of a path, of a link, of a lease that it carries, and of its own failovers.
+//! What one node last said of a path, of a link, of a lease that it carries, of its own failovers, and of its refreshes.
 
 use protocol::id::NodeId;
 use protocol::time::Boot;
-use protocol::wire::{Carried, Drift, Switch};
+use protocol::wire::{Carried, Drift, Refresh, Switch};
 
 use super::{DOWN_MISSES, FRESH};
 use crate::score::{LossClass, RttClass};
@@ -120,5 +120,12 @@ pub struct CarriedSeen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwitchSeen {
     pub switch: Switch,
+    pub at: Boot,
+}
+
+/// The newest report of a refresh that one end told of for one path of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefreshSeen {
+    pub refresh: Refresh,
     pub at: Boot,
 }

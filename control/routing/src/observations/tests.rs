@@ -1,5 +1,5 @@
 use protocol::document::routes::Path;
-use protocol::wire::Drift;
+use protocol::wire::{Drift, InForce};
 
 use super::*;
 
@@ -191,6 +191,53 @@ fn a_node_that_never_spoke_is_forgotten_like_any_other() {
     seen.forget(node(2));
 
     assert_eq!(seen.link(node(1), node(2)), None);
+}
+
+#[test]
+fn reports_of_refreshes_are_bounded_and_go_after_an_hour() {
+    let mut seen = Observations::default();
+    let at = |second: u64| Boot(second * 1_000);
+    let relays = 2 * u32::try_from(REFRESHES).expect("small");
+    for number in 0..relays {
+        let relay = wide(number);
+        let path = Path::Relay {
+            relay,
+            lease: LeaseId::from_bytes([1; 16]),
+            generation: 1,
+            budget: 1,
+        };
+        let refresh = Refresh {
+            route: route(1, 2),
+            relay: Some(relay),
+            trigger: Drift::Failure,
+            before: InForce::default(),
+            after: InForce::default(),
+            cooldown_ms: Some(15_000),
+            suppressed: 0,
+            age_ms: 0,
+            suppressed_ms: None,
+        };
+        let report = Report {
+            paths: vec![row(1, 2, path, 10)],
+            refreshes: vec![refresh; 3],
+            ..Report::default()
+        };
+        seen.handle_report(CLUSTER, node(1), &report, at(u64::from(number) / 100));
+    }
+    let kept: Vec<NodeId> = seen
+        .refreshes(node(1), route(1, 2))
+        .filter_map(|seen| seen.refresh.relay)
+        .collect();
+    assert_eq!(kept.len(), REFRESHES);
+    assert!(
+        kept.contains(&wide(relays - 1)) && !kept.contains(&wide(0)),
+        "the newest"
+    );
+
+    seen.handle_timeout(at(3_600));
+    assert_ne!(seen.refreshes(node(1), route(1, 2)).count(), 0);
+    seen.handle_timeout(at(3_700));
+    assert_eq!(seen.refreshes(node(1), route(1, 2)).count(), 0);
 }
 
 fn take_link(seen: &mut Observations, source: u8, peer: u8) {

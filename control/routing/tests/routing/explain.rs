@@ -5,7 +5,7 @@ use std::time::Duration;
 use control_routing::explain::{Explanation, Words, explain};
 use protocol::document::routes::Path;
 use protocol::id::NodeId;
-use protocol::wire::{Report, Switch, SwitchCause};
+use protocol::wire::{Drift, InForce, Refresh, Report, Switch, SwitchCause};
 
 use crate::world::{World, member, node, relay, route};
 
@@ -73,6 +73,63 @@ fn what_an_end_did_by_itself_is_told_with_its_cause_and_its_age() {
     assert_eq!((switch.reporter.as_str(), switch.from.as_str()), ("n1", "direct"));
     assert_eq!((switch.cause, switch.age_ms), ("path_lossy", 2_700));
     assert_ne!(switch.to, "direct");
+}
+
+#[test]
+fn the_newest_report_of_a_refresh_is_told_of_each_path_with_those_that_were_suppressed() {
+    let mut world = settled();
+    let unchanged = InForce {
+        epoch: 1,
+        version: 7,
+        generation: Some(1),
+    };
+    let mut told = |suppressed: u64, relay| {
+        let refresh = Refresh {
+            route: route(node(1), node(2)),
+            relay,
+            trigger: Drift::Failure,
+            before: unchanged,
+            after: InForce {
+                version: 8,
+                ..unchanged
+            },
+            cooldown_ms: Some(30_000),
+            suppressed,
+            age_ms: 700,
+            suppressed_ms: (suppressed > 0).then_some(200),
+        };
+        let report = Report {
+            refreshes: vec![refresh],
+            ..world.truth(node(1))
+        };
+        world.take(node(1), &report);
+        world.advance(Duration::from_secs(2));
+
+        explained(&world, node(2), node(1)).expect("known").refreshes
+    };
+    let first = told(0, None);
+    assert_eq!((first[0].outcome, first[0].suppressed), ("unchanged", 0));
+
+    let [newest] = &told(3, None)[..] else {
+        panic!("one for each path")
+    };
+    assert_eq!((newest.reporter.as_str(), newest.via.as_str()), ("n1", "direct"));
+    assert_eq!((newest.trigger, newest.outcome), ("failure", "suppressed"));
+    assert_eq!(
+        (newest.versions, newest.generations, newest.epochs),
+        ([7, 8], [Some(1); 2], [1, 1])
+    );
+    assert_eq!(
+        (
+            newest.cooldown_ms,
+            newest.suppressed,
+            newest.age_ms,
+            newest.suppressed_age_ms
+        ),
+        (Some(30_000), 3, 2_700, Some(2_200))
+    );
+
+    assert_eq!(told(1, Some(node(99))).len(), 1, "a path that it never told of");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How a route is decided, as far as this node has been told.
 
 use protocol::id::RouteId;
+use protocol::wire::InForce;
 
-use super::super::feedback::InForce;
 use super::Documents;
 
 impl Documents {

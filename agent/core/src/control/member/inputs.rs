@@ -372,7 +372,7 @@ impl Membership {
         self.drive(turn);
     }
 
-    pub(in crate::control) fn handle_report(&mut self, report: Report, turn: &mut Turn<'_>) {
+    pub(in crate::control) fn handle_report(&mut self, mut report: Report, turn: &mut Turn<'_>) {
         if self.session.is_open(Door::Node) {
             let documents = &self.documents;
             let asks = self
@@ -381,6 +381,7 @@ impl Membership {
             if asks {
                 self.session.hurry(REFRESH_WAIT);
             }
+            report.refreshes = self.feedback.take_news(turn.now.boot);
         }
         self.session.queue(report);
         self.drive(turn);

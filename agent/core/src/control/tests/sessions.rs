@@ -11,7 +11,7 @@ use protocol::error::{Code, WireError};
 use protocol::id::{NodeId, RouteId};
 use protocol::node::NodeRole;
 use protocol::time::{Boot, Wall};
-use protocol::wire::{Drift, NodeRequest, PathObservation, PollReply, Report};
+use protocol::wire::{Drift, NodeRequest, PathObservation, PollReply, Refresh, Report};
 
 use super::super::{Admission, Disconnected, Door, Event, FileName, SessionEnd, Status, Tally};
 use super::cluster::{Cluster, node};
@@ -163,7 +163,29 @@ fn a_bad_report_is_followed_by_one_poll_until_its_cooldown_is_over() {
         .requests
         .iter()
         .filter(|(_, request)| matches!(request, NodeRequest::Report(_)));
-    assert_eq!(reports.count(), 120, "reports go on");
+    let reports: Vec<&Report> = reports
+        .filter_map(|(_, request)| {
+            let NodeRequest::Report(report) = request else {
+                return None;
+            };
+
+            Some(report)
+        })
+        .collect();
+    assert_eq!(reports.len(), 120, "reports go on");
+    let left: Vec<&Refresh> = reports.iter().flat_map(|report| &report.refreshes).collect();
+    let suppressed = |told: &&&Refresh| told.outcome() == "suppressed";
+    assert_eq!(
+        left.iter().filter(suppressed).count(),
+        120 - at.len(),
+        "and each is told of"
+    );
+    let newest = left.last().expect("told");
+    assert!(newest.suppressed > 10, "one row counts them up: {newest:?}");
+    assert!(
+        newest.cooldown_ms.is_some_and(|pause| pause >= 240_000),
+        "{newest:?}"
+    );
     let told: Vec<bool> = host
         .events
         .iter()
