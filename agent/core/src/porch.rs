@@ -4,10 +4,15 @@
 //! show that they are their own before they fill a share, each has a share, and sources from which a neighbour has come
 //! keep half of the room for themselves. Outbound dials need none of this: a node under attack still reaches others.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use protocol::id::NodeId;
 use protocol::net::Source;
+
+use known::Known;
+
+mod known;
 
 /// What becomes of a connection that has just arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +34,7 @@ pub struct Porch {
     /// Of sources from which no neighbour has come.
     unknown: usize,
     under_way: BTreeMap<Source, usize>,
-    /// Sources from which a neighbour has come, the latest last.
-    known: VecDeque<Source>,
+    known: Known,
 }
 
 impl Porch {
@@ -38,7 +42,7 @@ impl Porch {
     pub fn handle_arrival(&mut self, address: IpAddr, validated: bool) -> Arrival {
         let source = Source::of(address);
         let of_source = self.under_way.get(&source).copied().unwrap_or(0);
-        let is_known = self.known.contains(&source);
+        let is_known = self.known.contains(source);
         let is_pressed = self.total >= HANDSHAKES / 4 || of_source >= RETRY_OF_SOURCE;
         if is_pressed && !validated {
             return Arrival::Prove;
@@ -56,8 +60,8 @@ impl Porch {
         Arrival::Enter
     }
 
-    /// A handshake that was let in is over; `admitted`: by a neighbour.
-    pub fn handle_end(&mut self, address: IpAddr, admitted: bool) {
+    /// A handshake that was let in is over; `admitted`: the neighbour that came in by it.
+    pub fn handle_end(&mut self, address: IpAddr, admitted: Option<NodeId>) {
         let source = Source::of(address);
         let Some(count) = self.under_way.get_mut(&source) else {
             return;
@@ -68,28 +72,22 @@ impl Porch {
             self.under_way.remove(&source);
         }
         self.total = self.total.saturating_sub(1);
-        if !self.known.contains(&source) {
+        if !self.known.contains(source) {
             self.unknown = self.unknown.saturating_sub(1);
         }
-        if admitted {
-            self.remember(source);
+        if let Some(node) = admitted {
+            self.remember(node, source);
         }
     }
 
     /// Those of a source that becomes known, or is forgotten, count where it belongs now.
-    fn remember(&mut self, source: Source) {
-        let before = self.known.len();
-        self.known.retain(|known| *known != source);
-        if self.known.len() == before {
-            let of_source = self.under_way.get(&source).copied().unwrap_or(0);
-            self.unknown = self.unknown.saturating_sub(of_source);
+    fn remember(&mut self, node: NodeId, source: Source) {
+        let of = |source: &Source| self.under_way.get(source).copied().unwrap_or(0);
+        if !self.known.contains(source) {
+            self.unknown = self.unknown.saturating_sub(of(&source));
         }
-        self.known.push_back(source);
-        if self.known.len() > KNOWN
-            && let Some(forgotten) = self.known.pop_front()
-        {
-            self.unknown += self.under_way.get(&forgotten).copied().unwrap_or(0);
-        }
+        let forgotten = self.known.remember(node, source);
+        self.unknown += forgotten.iter().map(of).sum::<usize>();
     }
 }
 
@@ -99,8 +97,6 @@ pub const HANDSHAKES: usize = 256;
 pub const OF_SOURCE: usize = 32;
 /// Handshakes of one source from which on its address must be proven: nobody can fill another's share.
 const RETRY_OF_SOURCE: usize = 4;
-/// Every source of a node's neighbours, roaming ones included.
-const KNOWN: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -134,7 +130,7 @@ mod tests {
     fn many_sources_leave_half_of_the_room_to_those_from_which_a_neighbour_came() {
         let mut porch = Porch::default();
         assert_eq!(porch.handle_arrival(at(1), false), Arrival::Enter);
-        porch.handle_end(at(1), true);
+        porch.handle_end(at(1), Some(node(1)));
         let flood: Vec<Arrival> = (1_000..9_000)
             .map(|from| porch.handle_arrival(at(from), true))
             .collect();
@@ -164,11 +160,36 @@ mod tests {
         assert_eq!(count(&here, Arrival::Enter), OF_SOURCE + 1);
     }
 
+    #[test]
+    fn one_neighbour_with_a_network_of_addresses_takes_no_other_from_among_the_known() {
+        let mut porch = Porch::default();
+        let mut comes = |source: IpAddr, node| {
+            assert_eq!(porch.handle_arrival(source, true), Arrival::Enter);
+            porch.handle_end(source, Some(node));
+        };
+        comes(at(1), node(1));
+        // A /48, of which each /64 is a source.
+        for network in 0..5_000_u128 {
+            let source = Ipv6Addr::from((0x2001_0db8_0000 << 80) | (network << 64) | 1);
+            comes(source.into(), node(2));
+        }
+        for from in 1_000..9_000 {
+            porch.handle_arrival(at(from), true);
+        }
+        assert_eq!(porch.handle_arrival(at(2), true), Arrival::Full, "a stranger");
+
+        assert_eq!(
+            porch.handle_arrival(at(1), true),
+            Arrival::Enter,
+            "the other neighbour"
+        );
+    }
+
     proptest! {
         /// Whatever order handshakes come and end in, the books are empty when all have ended, and known ones are never
         /// kept out by unknown ones.
         #[test]
-        fn the_books_balance(steps in prop::collection::vec((0..40_u32, any::<bool>(), any::<bool>()), 0..600)) {
+        fn the_books_balance(steps in prop::collection::vec((0..40_u32, any::<bool>(), prop::option::of(0..6_u8)), 0..600)) {
             let mut porch = Porch::default();
             let mut inside: Vec<u32> = Vec::new();
             for (from, arrives, admitted) in steps {
@@ -177,11 +198,11 @@ mod tests {
                         inside.push(from);
                     }
                 } else if let Some(gone) = inside.pop() {
-                    porch.handle_end(at(gone), admitted);
+                    porch.handle_end(at(gone), admitted.map(node));
                 }
                 prop_assert!(porch.unknown <= HANDSHAKES / 2 && porch.total <= HANDSHAKES);
                 prop_assert_eq!(porch.total, inside.len());
-                let unknown = inside.iter().filter(|from| !porch.known.contains(&Source::of(at(**from)))).count();
+                let unknown = inside.iter().filter(|from| !porch.known.contains(Source::of(at(**from)))).count();
                 prop_assert_eq!(porch.unknown, unknown);
             }
         }
@@ -189,6 +210,10 @@ mod tests {
 
     fn count(all: &[Arrival], wanted: Arrival) -> usize {
         all.iter().filter(|arrival| **arrival == wanted).count()
+    }
+
+    fn node(byte: u8) -> NodeId {
+        NodeId::from_bytes([byte; 16])
     }
 
     fn at(number: u32) -> IpAddr {

@@ -26,7 +26,7 @@ pub(crate) struct SharedPorch(Arc<Mutex<Porch>>);
 struct Place {
     porch: SharedPorch,
     source: IpAddr,
-    admitted: bool,
+    admitted: Option<NodeId>,
 }
 
 impl SharedPorch {
@@ -35,7 +35,7 @@ impl SharedPorch {
             Arrival::Enter => Ok(Place {
                 porch: self.clone(),
                 source,
-                admitted: false,
+                admitted: None,
             }),
             other @ (Arrival::Prove | Arrival::Full | Arrival::Share) => Err(other),
         }
@@ -87,7 +87,7 @@ pub(crate) async fn serve(endpoint: Endpoint, station: Station) {
 
 /// Keeps the place as long as the guest stands there.
 async fn attend(mut place: Place, incoming: Incoming, station: Station) {
-    place.admitted = receive(incoming, &station).await.is_some();
+    place.admitted = receive(incoming, &station).await;
 }
 
 fn turn_away(incoming: Incoming, why: HandshakeRefusal) {
@@ -96,7 +96,7 @@ fn turn_away(incoming: Incoming, why: HandshakeRefusal) {
 }
 
 /// One guest, from its first packet until it is admitted and welcomed, or refused: then none.
-async fn receive(incoming: Incoming, station: &Station) -> Option<()> {
+async fn receive(incoming: Incoming, station: &Station) -> Option<NodeId> {
     let address = incoming.remote_address();
     let connecting = incoming.accept().ok()?;
     let connection = match timeout(PATIENCE, connecting).await {
@@ -132,7 +132,7 @@ async fn receive(incoming: Incoming, station: &Station) -> Option<()> {
         station.tell(Input::LinkUp(Box::new(established))).await;
     }
 
-    Some(())
+    Some(peer)
 }
 
 /// Who the guest is, if it may come in, and meant us. Nothing was read from it before this.
