@@ -145,7 +145,8 @@ fn parse(text: &str) -> Result<[u8; 16], InvalidId> {
     bytes.try_into().map_err(|_| InvalidId)
 }
 
-const TEXT_LENGTH: usize = 26;
+/// Characters of an id in text.
+pub const TEXT_LENGTH: usize = 26;
 
 #[cfg(test)]
 mod tests {

@@ -178,6 +178,29 @@ mod tests {
     }
 
     #[test]
+    fn no_help_text_is_empty() {
+        let (mut commands, mut empty, mut seen) = (vec![Arguments::command()], Vec::new(), 0);
+        while let Some(command) = commands.pop() {
+            let is_empty = |text: Option<&clap::builder::StyledStr>| {
+                text.is_none_or(|text| text.to_string().trim().is_empty())
+            };
+            if is_empty(command.get_about()) {
+                empty.push(command.get_name().to_owned());
+            }
+            for argument in command.get_arguments() {
+                seen += 1;
+                if is_empty(argument.get_help()) {
+                    empty.push(format!("{} {}", command.get_name(), argument.get_id()));
+                }
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+
+        assert_eq!(empty, Vec::<String>::new());
+        assert!(seen > 100, "{seen}");
+    }
+
+    #[test]
     fn every_action_has_its_command() {
         let command = Arguments::command();
         for action in Action::ALL {

@@ -10,7 +10,10 @@ use crate::session::{Outcome, Session, nothing};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a cluster with its authority and issuing CAs
-    Create { name: String },
+    Create {
+        /// What to call it; no other cluster of the installation may have the name
+        name: String,
+    },
     /// List the clusters
     List,
     /// Show one cluster

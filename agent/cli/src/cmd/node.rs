@@ -16,31 +16,41 @@ pub(crate) enum Command {
     /// List the nodes
     List,
     /// Show one node
-    Show { node: String },
+    Show {
+        /// A node, by name or id
+        node: String,
+    },
     /// Set and unset labels: `site=fra` sets, `site-` unsets
     Label {
+        /// A node, by name or id
         node: String,
+        /// What to set and unset; may be repeated
         #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
         labels: Vec<String>,
     },
     /// Disable nodes: they keep their identity and are nobody's neighbours
     Disable {
+        /// Nodes, by name or id
         #[arg(required = true)]
         nodes: Vec<String>,
-        #[arg(long, default_value = "")]
+        /// Why, for the audit
+        #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Drain a relay: the same as `gabion relay drain`
     Drain(relay::Drain),
     /// Enable disabled or draining nodes
     Enable {
+        /// Nodes, by name or id
         #[arg(required = true)]
         nodes: Vec<String>,
     },
     /// Revoke a node for ever
     Revoke {
+        /// A node, by name or id
         node: String,
-        #[arg(long, default_value = "")]
+        /// Why, for the audit
+        #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
         /// Do not ask
         #[arg(long)]

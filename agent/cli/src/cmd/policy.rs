@@ -19,7 +19,10 @@ pub(crate) enum Command {
     /// List the route policies
     List,
     /// Show one route policy
-    Show { name: String },
+    Show {
+        /// Its name
+        name: String,
+    },
     /// Put exactly the policies of a file into force; with none, the default holds
     Apply {
         /// TOML with `[[policies]]`, or JSON as `gabion policy list -o json` gives it; `-` is standard input

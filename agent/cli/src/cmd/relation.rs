@@ -22,9 +22,16 @@ pub(crate) enum LinkCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LeaseCommand {
     /// List the relay leases
-    List,
+    List {
+        /// Only those of this relay: a node, by name or id
+        #[arg(long, value_name = "NODE")]
+        relay: Option<String>,
+    },
     /// Show one relay lease
-    Show { id: String },
+    Show {
+        /// Its id, or the beginning that no other lease has: 4 characters or more
+        id: String,
+    },
 }
 
 pub(crate) async fn operator(command: OperatorCommand, session: &Session) -> Outcome {
@@ -45,9 +52,10 @@ pub(crate) async fn link(command: LinkCommand, session: &Session) -> Outcome {
 
 pub(crate) async fn lease(command: LeaseCommand, session: &Session) -> Outcome {
     match command {
-        LeaseCommand::List => {
+        LeaseCommand::List { relay } => {
+            let input = relay.map_or_else(nothing, |relay| json!({ "relay": relay }));
             session
-                .list(Action::LeaseList, session.scoped(nothing()), &LEASES)
+                .list(Action::LeaseList, session.scoped(input), &LEASES)
                 .await
         }
         LeaseCommand::Show { id } => {

@@ -18,15 +18,20 @@ pub(crate) enum Command {
     /// List the relays with their loads
     List,
     /// Show one relay
-    Show { node: String },
+    Show {
+        /// A node, by name or id
+        node: String,
+    },
     /// Move what a relay carries to others, and give it nothing new; `gabion node enable` takes it back
     Drain(Drain),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
+    /// The relay: a node, by name or id
     node: String,
-    #[arg(long, default_value = "")]
+    /// Why, for the audit
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Wait until it carries nothing
     #[arg(long)]

@@ -15,7 +15,10 @@ pub(crate) enum Command {
     /// List the join tokens and their states
     List,
     /// Revoke a join token
-    Revoke { id: String },
+    Revoke {
+        /// The id of the token, as `gabion token list` has it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

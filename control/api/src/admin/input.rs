@@ -12,6 +12,17 @@ pub(super) struct OfCluster {
     pub(super) cluster: Option<String>,
 }
 
+/// Leases of a cluster, all of them or those of one relay.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Leases {
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    /// A node, by name or id.
+    #[serde(default)]
+    pub(super) relay: Option<String>,
+}
+
 /// Nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

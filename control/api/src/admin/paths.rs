@@ -18,7 +18,7 @@ use protocol::time::Boot;
 use protocol::wire::{Carried, Drift};
 use serde_json::{Value, json};
 
-use super::input::{Item, OfCluster, Pair};
+use super::input::{Item, Leases, OfCluster, Pair};
 use super::sight::{Sight, loss, millis};
 use super::{Reading, joining, journal, resolve, show};
 use crate::failure::Failure;
@@ -325,12 +325,17 @@ const fn standing_name(standing: RelayStanding) -> &'static str {
     }
 }
 
-pub(super) fn leases(reading: &Reading<'_>, input: OfCluster) -> Result<Value, Failure> {
+pub(super) fn leases(reading: &Reading<'_>, input: Leases) -> Result<Value, Failure> {
     let scene = Scene::of(reading, input.cluster.as_deref())?;
+    let relay = match &input.relay {
+        Some(named) => Some(resolve::node(reading.view, scene.fleet.cluster, named)?.id),
+        None => None,
+    };
     let views: Vec<LeaseView> = scene
         .fleet
         .leases
         .iter()
+        .filter(|lease| relay.is_none_or(|relay| lease.relay == relay))
         .map(|lease| lease_view(&scene, lease))
         .collect();
 
@@ -339,12 +344,7 @@ pub(super) fn leases(reading: &Reading<'_>, input: OfCluster) -> Result<Value, F
 
 pub(super) fn lease(reading: &Reading<'_>, input: Item) -> Result<Value, Failure> {
     let scene = Scene::of(reading, input.cluster.as_deref())?;
-    let id = resolve::value("the lease id", &input.id)?;
-    let lease = scene
-        .fleet
-        .leases
-        .find(id)
-        .ok_or_else(|| Failure::not_found("lease", &input.id))?;
+    let lease = resolve::lease(&scene.fleet.leases, &input.id)?;
 
     show(&lease_view(&scene, lease))
 }

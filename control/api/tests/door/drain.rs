@@ -99,6 +99,30 @@ impl Controller {
 }
 
 #[test]
+fn leases_are_listed_of_one_relay_and_shown_by_the_beginning_of_their_id() {
+    let (mut desk, cluster, nodes) = site(52);
+    desk.go_on(cluster, &nodes, 30);
+    let of = |input: Value| -> Vec<Value> {
+        let leases = desk.read(Action::LeaseList, input);
+
+        leases.as_array().expect("a list").clone()
+    };
+    let (all, one) = (of(json!({})), of(json!({ "relay": "r1" })));
+    let expected: Vec<Value> = all
+        .iter()
+        .filter(|lease| lease["relay"] == "r1")
+        .cloned()
+        .collect();
+    assert!(!expected.is_empty() && expected.len() < all.len());
+    assert_eq!(one, expected);
+    let id = one[0]["id"].as_str().expect("an id");
+    assert_eq!(desk.read(Action::LeaseShow, json!({ "id": &id[..8] })), one[0]);
+
+    let unknown = desk.try_read(Action::LeaseList, json!({ "relay": "nobody" }));
+    assert_eq!(unknown.expect_err("no such node").code, Code::NotFound);
+}
+
+#[test]
 fn what_a_relay_says_of_its_leases_is_shown_and_what_another_says_of_them_is_not() {
     let (mut desk, cluster, nodes) = site(51);
     desk.go_on(cluster, &nodes, 30);
