@@ -49,8 +49,8 @@ struct PolicyFile {
 #[serde(deny_unknown_fields)]
 struct Policy {
     name: String,
-    #[serde(default)]
-    priority: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
     /// A selector of labels.
     source: String,
     target: String,

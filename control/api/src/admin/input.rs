@@ -151,8 +151,9 @@ pub(super) struct Policies {
 #[serde(deny_unknown_fields)]
 pub(super) struct Policy {
     pub(super) name: String,
+    /// That of a route without a policy, unless it is said.
     #[serde(default)]
-    pub(super) priority: u8,
+    pub(super) priority: Option<u8>,
     pub(super) source: String,
     pub(super) target: String,
     #[serde(default)]

@@ -6,7 +6,7 @@ use control_core::audit::{Action, Target};
 use control_core::desk::Desk;
 use control_core::store::{Rows, RowsMut};
 use control_routing::forecast::{Course, Forecast, Shift, ShiftKind, forecast};
-use control_routing::policy::{PolicyRow, Wanted};
+use control_routing::policy::{DEFAULT_PRIORITY, PolicyRow, Wanted};
 use protocol::document::routes::Cadence;
 use protocol::error::Code;
 use protocol::id::ClusterId;
@@ -218,7 +218,7 @@ fn row(cluster: ClusterId, policy: &Policy) -> Result<PolicyRow, (&'static str, 
     Ok(PolicyRow {
         cluster,
         name: resolve::value("the policy's name", &policy.name).map_err(of("name"))?,
-        priority: policy.priority,
+        priority: policy.priority.unwrap_or(DEFAULT_PRIORITY),
         source: resolve::value("the source", &policy.source).map_err(of("source"))?,
         target: resolve::value("the target", &policy.target).map_err(of("target"))?,
         cadence: cadence(policy.cadence.as_deref()).map_err(of("cadence"))?,

@@ -51,6 +51,23 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
 }
 
 #[test]
+fn a_policy_that_names_no_priority_has_that_of_a_route_without_one() {
+    let (mut desk, cluster, ..) = pair(62);
+    let of_default = desk.read(Action::RouteExplain, json!({ "source": "a", "target": "b" }));
+    let silent = json!({ "policies": [{ "name": "p", "source": "*", "target": "*" }] });
+    let applied = desk.act(Action::PolicyApply, silent);
+    assert_eq!(
+        applied[0]["priority"], of_default["decision"]["priority"],
+        "{applied}"
+    );
+
+    desk.decide(cluster);
+    let told = desk.read(Action::RouteExplain, json!({ "source": "a", "target": "b" }));
+    assert_eq!(told["policy"], "p");
+    assert_eq!(told["decision"]["priority"], of_default["decision"]["priority"]);
+}
+
+#[test]
 fn what_is_wrong_with_a_policy_is_said_with_its_place_and_name() {
     let (mut desk, ..) = pair(61);
     let good = json!({ "name": "good", "source": "*", "target": "*" });
