@@ -1,5 +1,7 @@
 //! `gabion policy`: which pairs of nodes get a route.
 
+mod line;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -171,7 +173,7 @@ fn read(path: &Path) -> Result<Vec<Policy>, Failure> {
 
 /// The controller would say the same, but for the line.
 fn refused(path: &Path, text: &str, flaw: Flaw) -> Failure {
-    let line = flaw.place.and_then(|place| line_of(text, place, flaw.member));
+    let line = flaw.place.and_then(|place| line::of(text, place, flaw.member));
     let at = line.map_or_else(String::new, |line| format!(":{line}"));
     let Failed {
         code,
@@ -196,31 +198,39 @@ fn refused(path: &Path, text: &str, flaw: Flaw) -> Failure {
     failure.fixed_by(fix.unwrap_or_else(again))
 }
 
-/// The line of a member of a policy, or of the policy that has no such member: places and lines count from 1. None of JSON,
-/// which a program wrote.
-fn line_of(text: &str, place: usize, member: Option<&str>) -> Option<usize> {
-    let document = toml::de::DeTable::parse(text).ok()?;
-    let policies = document.get_ref().get("policies")?.get_ref().as_array()?;
-    let policy = policies.get(place.checked_sub(1)?)?;
-    let table = policy.get_ref().as_table()?;
-    let found = member.and_then(|member| table.get(member)).unwrap_or(policy);
-    let before = text.get(..found.span().start)?;
-
-    Some(before.matches('\n').count() + 1)
+fn parse(text: &str) -> Result<PolicyFile, String> {
+    match Form::of(text) {
+        Form::Toml => toml::from_str(text).map_err(|error| error.to_string()),
+        Form::Object => serde_json::from_str(text).map_err(|error| error.to_string()),
+        Form::List => serde_json::from_str(text)
+            .map(|policies| PolicyFile { policies })
+            .map_err(|error| error.to_string()),
+    }
 }
 
-/// JSON begins with a bracket of its own; a TOML array of tables begins with two.
-fn parse(text: &str) -> Result<PolicyFile, String> {
-    let start = text.trim_start();
-    if start.starts_with('{') {
-        return serde_json::from_str(text).map_err(|error| error.to_string());
-    }
-    if start.starts_with('[') && !start.starts_with("[[") {
-        let policies = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        return Ok(PolicyFile { policies });
-    }
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Toml,
+    /// JSON with `policies`.
+    Object,
+    /// JSON, as `policy list` gives it.
+    List,
+}
 
-    toml::from_str(text).map_err(|error| error.to_string())
+impl Form {
+    /// JSON begins with a bracket of its own; a TOML array of tables begins with two.
+    fn of(text: &str) -> Self {
+        let start = text.trim_start();
+        if start.starts_with('{') {
+            return Self::Object;
+        }
+
+        match start.starts_with('[') && !start.starts_with("[[") {
+            true => Self::List,
+            false => Self::Toml,
+        }
+    }
 }
 
 const COLUMNS: [Column; 5] = [
@@ -301,6 +311,19 @@ mod tests {
             let place = format!("mesh.toml:{line}: policy 2");
             assert!(refused.summary.starts_with(&place), "{}", refused.summary);
             assert!(refused.summary.contains(said), "{}", refused.summary);
+        }
+    }
+
+    #[test]
+    fn json_is_refused_with_its_line_as_well() {
+        let list = "[\n {\"name\": \"web\", \"source\": \"a=b\", \"target\": \"*\"},\n {\n  \"name\": \"x\",\n  \"source\": \"*\",\n  \"target\":\n   \"site\"\n }\n]\n";
+        let object = format!("{{\"policies\":\n{list}}}");
+        for (text, line) in [(list, 7), (&object, 8)] {
+            let flaw = admin::check_policies(&json!(parse(text).unwrap().policies)).unwrap_err();
+            let refused = refused(Path::new("mesh.json"), text, flaw);
+
+            let place = format!("mesh.json:{line}: policy 2");
+            assert!(refused.summary.starts_with(&place), "{}", refused.summary);
         }
     }
 

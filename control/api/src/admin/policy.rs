@@ -146,6 +146,15 @@ impl Flaw {
             failure: Box::new(failure),
         }
     }
+
+    /// `place` counts policies from 1 on.
+    fn of_member(place: usize, member: &'static str, failure: Failure) -> Self {
+        Self {
+            place: Some(place),
+            member: Some(member),
+            failure: Box::new(failure),
+        }
+    }
 }
 
 /// Whether these policies could be stored, as far as they themselves tell: for who has the file and can say which line it is.
@@ -180,25 +189,15 @@ fn parsed(cluster: ClusterId, policies: &[Policy]) -> Result<Vec<PolicyRow>, Fla
     let mut names = BTreeSet::new();
     let mut rows = Vec::new();
     for (place, policy) in (1..).zip(policies) {
-        let flaw = |member, failure: Failure| Flaw {
-            place: Some(place),
-            member: Some(member),
-            failure: Box::new(failure),
-        };
-        let of_policy = |(member, failure): (&'static str, Box<Failure>)| {
-            flaw(
-                member,
-                failure.within(format!("policy {place} ({:?})", policy.name)),
-            )
-        };
-        let row = row(cluster, policy).map_err(of_policy)?;
+        let row = row(cluster, place, policy)?;
         if !names.insert(row.name.clone()) {
             let failure = Failure::new(
                 Code::ValidationFailed,
                 format!("policy {place} has the name of another: {:?}", policy.name),
             );
 
-            return Err(flaw(
+            return Err(Flaw::of_member(
+                place,
                 "name",
                 failure
                     .because("a policy is known by its name")
@@ -211,9 +210,14 @@ fn parsed(cluster: ClusterId, policies: &[Policy]) -> Result<Vec<PolicyRow>, Fla
     Ok(rows)
 }
 
-/// The member that cannot be used, and why.
-fn row(cluster: ClusterId, policy: &Policy) -> Result<PolicyRow, (&'static str, Box<Failure>)> {
-    let of = |member| move |failure| (member, Box::new(failure));
+fn row(cluster: ClusterId, place: usize, policy: &Policy) -> Result<PolicyRow, Flaw> {
+    let of = |member| {
+        move |failure: Failure| {
+            let within = format!("policy {place} ({:?})", policy.name);
+
+            Flaw::of_member(place, member, failure.within(within))
+        }
+    };
 
     Ok(PolicyRow {
         cluster,
