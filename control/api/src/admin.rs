@@ -15,8 +15,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use control_core::desk::Desk;
+use control_core::installation;
+use control_core::roles::{self, Seals};
 use control_core::store::View;
-use control_core::{installation, roles};
 use protocol::document::authority::Role;
 use protocol::error::Code;
 use protocol::id::{ClusterId, OperatorId};
@@ -63,7 +64,7 @@ pub fn act(
     action: Action,
     input: Value,
 ) -> Result<Value, Failure> {
-    admit(desk.tx, operator, (action, &input), desk.now.wall)?;
+    admit(desk.tx, &bench.seals, operator, (action, &input), desk.now.wall)?;
     match action {
         Action::InstallationActivate => trust::activate(desk, parse(input)?),
         Action::RoleGrant => trust::grant(desk, parse(input)?),
@@ -98,7 +99,13 @@ pub fn read(
     action: Action,
     input: Value,
 ) -> Result<Value, Failure> {
-    admit(reading.view, operator, (action, &input), reading.now.wall)?;
+    admit(
+        reading.view,
+        &reading.bench.seals,
+        operator,
+        (action, &input),
+        reading.now.wall,
+    )?;
     match action {
         Action::InstallationShow => trust::installation(reading),
         Action::StatusShow => status::status(reading),
@@ -139,6 +146,7 @@ pub fn read(
 /// `input` asks of that cluster.
 pub fn admit(
     view: &dyn View,
+    seals: &Seals,
     operator: Option<OperatorId>,
     (action, input): (Action, &Value),
     now: Wall,
@@ -146,7 +154,7 @@ pub fn admit(
     let held = match action.access() {
         Access::Local => BTreeSet::new(),
         Access::Look | Access::Audit | Access::Approve | Access::Administer | Access::Own => {
-            roles_of(view, operator, cluster_of(view, action, input), now)?
+            roles_of(view, seals, operator, cluster_of(view, action, input), now)?
         }
     };
     match action.access().allows(&held) {
@@ -207,12 +215,13 @@ fn cluster_of(view: &dyn View, action: Action, input: &Value) -> Option<ClusterI
 /// The roles of an operator; of the first owner, when none is named.
 fn roles_of(
     view: &dyn View,
+    seals: &Seals,
     operator: Option<OperatorId>,
     cluster: Option<ClusterId>,
     now: Wall,
 ) -> Result<BTreeSet<Role>, Failure> {
     Ok(match effective(view, operator)? {
-        Some(operator) => roles::effective_roles(view, operator, cluster, now)?,
+        Some(operator) => roles::effective_roles(view, seals, operator, cluster, now)?,
         None => BTreeSet::new(),
     })
 }

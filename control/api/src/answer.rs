@@ -1,12 +1,15 @@
 //! The door: one request, one open transaction, one answer. `Err` means that nothing of it is kept.
 
+use std::sync::Arc;
+
 use control_core::audit::{self, Actor, Entry, Outcome, Target};
 use control_core::desk::Desk;
 use control_core::join::{self, Enrolled, JoinCaller};
 use control_core::node::{self, NodeCaller};
+use control_core::roles::{self, Seals};
 use control_core::signer::Signer;
 use control_core::store::Tx;
-use control_core::{behind, issuing, publish, roles, settings};
+use control_core::{behind, issuing, publish, settings};
 use protocol::certificate::BACKDATING;
 use protocol::document::config::Transport;
 use protocol::error::Code;
@@ -37,6 +40,8 @@ pub struct Bench {
     pub version: &'static str,
     /// What is kept of the decision journal of each cluster.
     pub journal: Retention,
+    /// Of grants, so that no action checks what another has checked.
+    pub seals: Arc<Seals>,
 }
 
 /// Everything that one call draws from.
@@ -103,7 +108,7 @@ pub fn open(call: Call<'_>) -> Result<(), Failure> {
         uid: None,
     };
     roles::restore_floors(&mut desk)?;
-    roles::raise_findings(&mut desk)?;
+    roles::raise_findings(&mut desk, &call.bench.seals)?;
 
     Ok(())
 }
@@ -293,7 +298,7 @@ fn another_door() -> Failure {
 
 /// What is looked at with every beacon.
 fn tick(desk: &mut Desk<'_>, bench: &Bench) -> Result<(), Failure> {
-    roles::raise_findings(desk)?;
+    roles::raise_findings(desk, &bench.seals)?;
     for cluster in control_core::cluster::list(desk.tx)? {
         publish::watch_clock(desk, cluster.id)?;
         node::prune(desk, &cluster)?;

@@ -356,6 +356,7 @@ impl Controller {
             transport: Transport::default(),
             version: "test",
             journal: Retention::default(),
+            seals: std::sync::Arc::default(),
         };
 
         Self {

@@ -13,6 +13,7 @@ use protocol::time::Wall;
 use crate::audit::{Action, Target};
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
+use crate::roles::{Seals, Standings};
 use crate::store::{Row, Rows, RowsMut, StoreError, Table, View};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -140,7 +141,8 @@ fn change(
     }
     row.state = state;
     desk.tx.put(&row)?;
-    if crate::roles::Standings::read(desk.tx, desk.now.wall)?.has_no_owner() {
+    let standings = Standings::read(desk.tx, &Seals::default(), desk.now.wall)?;
+    if standings.has_no_owner() {
         return Err(OperatorError::LastOwner);
     }
     desk.record(action, Target::Operator(id), row.name.clone())?;

@@ -1,4 +1,4 @@
-//! Who may do what. A role is a signed document, never a column: each question verifies the signatures anew.
+//! Who may do what. A role is a signed document, never a column: each question is answered from the documents anew.
 //!
 //! ```text
 //! product root ──► first owner (by the activation manifest) ──► owner ──► owner ...
@@ -12,6 +12,7 @@
 //! owner can take away the rights of those above. All other roles any owner may give and take.
 
 mod floor;
+mod seals;
 mod standing;
 
 use minicbor::bytes::ByteVec;
@@ -33,6 +34,7 @@ use crate::operator::{self, OperatorError};
 use crate::store::{Row, RowsMut, StoreError, Table, View};
 
 pub use floor::{RoleFloorRow, restore_floors};
+pub use seals::Seals;
 pub use standing::{Fault, FaultReason, Grant, GrantSigner, GrantState, Standings};
 
 /// A grant as it was signed, with columns that are for looking up only.
@@ -79,7 +81,8 @@ pub fn record(desk: &mut Desk<'_>, document: &[u8]) -> Result<Grant, GrantError>
     let installation = installation::find(desk.tx)?
         .filter(|row| row.state == InstallationState::Activated)
         .ok_or(GrantError::NotActivated)?;
-    let before = Standings::read(desk.tx, desk.now.wall)?;
+    let seals = Seals::default();
+    let before = Standings::read(desk.tx, &seals, desk.now.wall)?;
     let envelope = Envelope::parse(document)?;
     let opened = before
         .open::<RoleGrant>(&envelope, &installation)
@@ -103,7 +106,7 @@ pub fn record(desk: &mut Desk<'_>, document: &[u8]) -> Result<Grant, GrantError>
     let floor = RoleFloorRow::of(&row);
     desk.tx.put(&row)?;
     desk.tx.put(&floor)?;
-    let after = Standings::read(desk.tx, desk.now.wall)?;
+    let after = Standings::read(desk.tx, &seals, desk.now.wall)?;
     if after.has_no_owner() {
         return Err(GrantError::LastOwner);
     }
@@ -121,22 +124,23 @@ pub fn record(desk: &mut Desk<'_>, document: &[u8]) -> Result<Grant, GrantError>
 /// The roles of an operator in a cluster, or in the whole installation if there is none. Only what verifies counts.
 pub fn effective_roles(
     view: &dyn View,
+    seals: &Seals,
     operator: OperatorId,
     cluster: Option<ClusterId>,
     now: Wall,
 ) -> Result<std::collections::BTreeSet<Role>, StoreError> {
-    Ok(Standings::read(view, now)?.roles(operator, cluster))
+    Ok(Standings::read(view, seals, now)?.roles(operator, cluster))
 }
 
 /// Every grant whose signature verifies, with its state.
-pub fn list(view: &dyn View, now: Wall) -> Result<Vec<Grant>, StoreError> {
-    Ok(Standings::read(view, now)?.grants().to_vec())
+pub fn list(view: &dyn View, seals: &Seals, now: Wall) -> Result<Vec<Grant>, StoreError> {
+    Ok(Standings::read(view, seals, now)?.grants().to_vec())
 }
 
 /// The rows that have no effect because no valid signature stands for what they say, and the roles that have none
 /// because their newest grant is gone.
-pub fn role_findings(view: &dyn View, now: Wall) -> Result<Vec<Finding>, StoreError> {
-    let standings = Standings::read(view, now)?;
+pub fn role_findings(view: &dyn View, seals: &Seals, now: Wall) -> Result<Vec<Finding>, StoreError> {
+    let standings = Standings::read(view, seals, now)?;
     let findings = standings.faults().iter().map(|fault| Finding {
         kind: match fault.why {
             FaultReason::Missing => FindingKind::ROLE_MISSING,
@@ -154,9 +158,9 @@ pub fn role_findings(view: &dyn View, now: Wall) -> Result<Vec<Finding>, StoreEr
 }
 
 /// Raises what [`role_findings`] finds. Returns how many are new.
-pub fn raise_findings(desk: &mut Desk<'_>) -> Result<usize, StoreError> {
+pub fn raise_findings(desk: &mut Desk<'_>, seals: &Seals) -> Result<usize, StoreError> {
     let mut raised = 0;
-    for found in role_findings(desk.tx, desk.now.wall)? {
+    for found in role_findings(desk.tx, seals, desk.now.wall)? {
         raised += usize::from(finding::raise(desk, found)?);
     }
 

@@ -170,6 +170,7 @@ fn start<E: Engine>(config: ControllerConfig, parts: Parts<E>) -> Result<Control
         transport: config.transport,
         version: config.version,
         journal: config.journal,
+        seals: Arc::default(),
     };
     let trust = Trust::default().timed_by(parts.clock.clone());
     let leaves = Leaves::new(parts.controller, parts.key.clone());

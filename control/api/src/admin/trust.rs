@@ -63,7 +63,8 @@ pub(super) fn activate(desk: &mut Desk<'_>, input: input::Activate) -> Result<Va
 pub(super) fn operators(reading: &Reading<'_>) -> Result<Value, Failure> {
     let rows = operator::list(reading.view)?;
     let views = rows.into_iter().map(|row| {
-        let held = roles::effective_roles(reading.view, row.id, None, reading.now.wall)?;
+        let held =
+            roles::effective_roles(reading.view, &reading.bench.seals, row.id, None, reading.now.wall)?;
 
         Ok(OperatorView {
             id: row.id.to_string(),
@@ -78,7 +79,7 @@ pub(super) fn operators(reading: &Reading<'_>) -> Result<Value, Failure> {
 }
 
 pub(super) fn role_grants(reading: &Reading<'_>) -> Result<Value, Failure> {
-    let grants = roles::list(reading.view, reading.now.wall)?;
+    let grants = roles::list(reading.view, &reading.bench.seals, reading.now.wall)?;
 
     show(&grants.iter().map(grant_view).collect::<Vec<_>>())
 }

@@ -20,7 +20,14 @@ fn a_signed_manifest_makes_the_first_owner() {
     assert_eq!(row.state, InstallationState::Activated);
     assert_eq!(row.first_owner, Some(world.owner));
     assert_eq!(row.root.fingerprints(), [world.root.verify_key().fingerprint()]);
-    let found = roles::effective_roles(&world.tx, world.owner, None, world.now.wall).unwrap();
+    let found = roles::effective_roles(
+        &world.tx,
+        &roles::Seals::default(),
+        world.owner,
+        None,
+        world.now.wall,
+    )
+    .unwrap();
     assert_eq!(found, BTreeSet::from([Role::Owner]));
 }
 

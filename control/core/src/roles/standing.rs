@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::cbor;
 use protocol::document::authority::{ActivationManifest, Role, RoleGrant};
 use protocol::envelope::{Document, Envelope, Kind, OpenError, Opened};
 use protocol::id::{ClusterId, OperatorId};
@@ -14,6 +15,7 @@ use crate::store::{Rows, StoreError, View};
 
 use super::RoleGrantRow;
 use super::floor::{self, Right};
+use super::seals::Seals;
 
 /// All role grants of the installation, verified at one moment.
 #[derive(Clone, Debug, Default)]
@@ -95,8 +97,9 @@ pub enum FaultReason {
 }
 
 impl Standings {
-    /// Reads and verifies everything. Costs a signature check for each grant; there are a few for each operator.
-    pub fn read(view: &dyn View, now: Wall) -> Result<Self, StoreError> {
+    /// Reads and verifies everything. Costs a signature check for each grant that `seals` does not know; there are a few for
+    /// each operator.
+    pub fn read(view: &dyn View, seals: &Seals, now: Wall) -> Result<Self, StoreError> {
         let Some(installation) = installation::find(view)? else {
             return Ok(Self::default());
         };
@@ -107,7 +110,7 @@ impl Standings {
             .collect();
         let rows = view.scan::<RoleGrantRow>(&[])?;
         let missing = floor::missing(view, &rows)?;
-        let mut reading = Reading::new(&installation, &rows, missing, now);
+        let mut reading = Reading::new(&installation, (&rows, seals), missing, now);
         reading.run();
 
         Ok(Self {
@@ -199,9 +202,10 @@ impl Grant {
 /// One pass over all rows.
 struct Reading<'a> {
     installation: &'a InstallationRow,
+    seals: &'a Seals,
     now: Wall,
     /// Rows that nobody has vouched for yet.
-    open: Vec<(&'a RoleGrantRow, Envelope)>,
+    open: Vec<&'a RoleGrantRow>,
     grants: Vec<Grant>,
     faults: Vec<Fault>,
     /// Rights whose newest grant is gone, with its version: older ones do not count.
@@ -213,27 +217,20 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     fn new(
         installation: &'a InstallationRow,
-        rows: &'a [RoleGrantRow],
+        (rows, seals): (&'a [RoleGrantRow], &'a Seals),
         missing: BTreeMap<Right, u64>,
         now: Wall,
     ) -> Self {
-        let mut reading = Self {
+        Self {
             installation,
+            seals,
             now,
-            open: Vec::new(),
+            open: rows.iter().collect(),
             grants: Vec::new(),
             faults: Vec::new(),
             missing,
             settled: BTreeSet::new(),
-        };
-        for row in rows {
-            match Envelope::parse(&row.bytes) {
-                Ok(envelope) => reading.open.push((row, envelope)),
-                Err(_) => reading.fault(row, FaultReason::Malformed),
-            }
         }
-
-        reading
     }
 
     fn run(&mut self) {
@@ -241,8 +238,12 @@ impl<'a> Reading<'a> {
         while !owners.is_empty() {
             owners = self.level(Some(&owners));
         }
-        for (row, _) in std::mem::take(&mut self.open) {
-            self.fault(row, FaultReason::NotSigned);
+        for row in std::mem::take(&mut self.open) {
+            let why = match Envelope::parse(&row.bytes) {
+                Ok(_) => FaultReason::NotSigned,
+                Err(_) => FaultReason::Malformed,
+            };
+            self.fault(row, why);
         }
         for (operator, _, role) in self.missing.keys() {
             self.faults.push(Fault {
@@ -257,22 +258,33 @@ impl<'a> Reading<'a> {
     /// Takes in what `owners`, or the product root, have signed. Returns the owners that this makes.
     fn level(&mut self, owners: Option<&BTreeMap<OperatorId, VerifyKey>>) -> BTreeMap<OperatorId, VerifyKey> {
         let from = self.grants.len();
-        for (row, envelope) in std::mem::take(&mut self.open) {
+        for row in std::mem::take(&mut self.open) {
             let found = match owners {
-                None => self.by_root(&envelope),
-                Some(owners) => self.by_owner(&envelope, owners),
+                None => self.by_root(row),
+                Some(owners) => self.by_owner(row, owners),
             };
             match found {
                 Some(grant) if grant.says(row) => self.grants.push(grant),
                 Some(_) => self.fault(row, FaultReason::ColumnsDiffer),
-                None => self.open.push((row, envelope)),
+                None => self.open.push(row),
             }
         }
 
         self.settle(from)
     }
 
-    fn by_root(&self, envelope: &Envelope) -> Option<Grant> {
+    fn by_root(&self, row: &RoleGrantRow) -> Option<Grant> {
+        let root = cbor::encode(self.installation);
+        let content = Digest::of_parts(&[b"root", Digest::of(&root).as_bytes(), &row.bytes]);
+
+        self.seals.of(content, || {
+            let envelope = Envelope::parse(&row.bytes).ok()?;
+
+            self.signed_by_root(&envelope)
+        })
+    }
+
+    fn signed_by_root(&self, envelope: &Envelope) -> Option<Grant> {
         match envelope.claimed().kind {
             Kind::ActivationManifest if self.installation.manifest == Some(envelope.hash()) => {
                 open_by_root::<ActivationManifest>(envelope, self.installation)
@@ -295,14 +307,21 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn by_owner(&self, envelope: &Envelope, owners: &BTreeMap<OperatorId, VerifyKey>) -> Option<Grant> {
+    fn by_owner(&self, row: &RoleGrantRow, owners: &BTreeMap<OperatorId, VerifyKey>) -> Option<Grant> {
         let expected = self.installation.expected();
+        let signed = |(owner, key): (&OperatorId, &VerifyKey)| {
+            let envelope = Envelope::parse(&row.bytes).ok()?;
+            let opened = envelope.open::<RoleGrant>(&expected, key).ok()?;
+
+            Some(of_grant(opened, GrantSigner::Owner(*owner)))
+        };
 
         owners.iter().find_map(|(owner, key)| {
-            envelope
-                .open::<RoleGrant>(&expected, key)
-                .ok()
-                .map(|opened| of_grant(opened, GrantSigner::Owner(*owner)))
+            let signer = [owner.as_bytes().as_slice(), key.as_bytes()].concat();
+            let installation = self.installation.id.as_bytes();
+            let content = Digest::of_parts(&[b"owner", installation, &signer, &row.bytes]);
+
+            self.seals.of(content, || signed((owner, key)))
         })
     }
 

@@ -25,6 +25,55 @@ fn an_owner_gives_roles_with_its_own_key() {
 }
 
 #[test]
+fn a_grant_is_held_against_its_signer_once_and_ends_at_once_whatever_ends_it() {
+    let seals = Seals::default();
+    let ends: [fn(&mut World, &RoleGrant); 5] = [
+        |world, bob| {
+            let taken = Some(world.now.wall);
+            let document = signed_grant(&world.owner_key, id(world), bob, (2, taken));
+            record_in(world, &document).unwrap();
+        },
+        |world, bob| {
+            let owner = Actor::Operator(world.owner);
+            world
+                .desk(owner, |desk| operator::suspend(desk, bob.operator))
+                .unwrap();
+        },
+        |world, bob| {
+            let row = row_of(world, bob.operator);
+            world.tx.delete_bytes(Table::RoleGrants, &row.key()).unwrap();
+        },
+        |world, bob| {
+            let mut row = row_of(world, bob.operator);
+            let mut bytes = row.bytes.to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            row.bytes = ByteVec::from(bytes);
+            world.tx.put(&row).unwrap();
+        },
+        |world, _| world.now.wall = world.now.wall.after(Duration::from_secs(7_200)),
+    ];
+    for (which, end) in ends.into_iter().enumerate() {
+        let mut world = World::activated(1);
+        let (bob, _) = grant_to(2, "bob", Role::Approver);
+        let until = world.now.wall.after(Duration::from_secs(3_600));
+        let document = signed_grant(&world.owner_key, id(&world), &bob, (1, Some(until)));
+        record_in(&mut world, &document).unwrap();
+        let roles =
+            |world: &World| effective_roles(&world.tx, &seals, bob.operator, None, world.now.wall).unwrap();
+        assert_eq!(roles(&world), BTreeSet::from([Role::Approver]));
+        let checked = seals.checked();
+        assert_eq!(roles(&world), BTreeSet::from([Role::Approver]));
+        assert_eq!(seals.checked(), checked, "{which}: known");
+
+        end(&mut world, &bob);
+        assert_eq!(roles(&world), BTreeSet::new(), "{which}");
+        let anew = effective_roles(&world.tx, &Seals::default(), world.owner, None, world.now.wall);
+        let known = effective_roles(&world.tx, &seals, world.owner, None, world.now.wall);
+        assert_eq!(known.unwrap(), anew.unwrap(), "{which}");
+    }
+}
+
+#[test]
 fn a_role_reaches_as_far_as_its_cluster() {
     let mut world = World::activated(1);
     let (here, there) = (ClusterId::from_bytes([1; 16]), ClusterId::from_bytes([2; 16]));
@@ -32,7 +81,16 @@ fn a_role_reaches_as_far_as_its_cluster() {
     bob.cluster = Some(here);
     let document = by_owner(&world, &bob, 1);
     record_in(&mut world, &document).unwrap();
-    let in_cluster = |cluster| effective_roles(&world.tx, bob.operator, cluster, world.now.wall).unwrap();
+    let in_cluster = |cluster| {
+        effective_roles(
+            &world.tx,
+            &Seals::default(),
+            bob.operator,
+            cluster,
+            world.now.wall,
+        )
+        .unwrap()
+    };
 
     assert_eq!(in_cluster(Some(here)), BTreeSet::from([Role::Admin]));
     assert_eq!(in_cluster(Some(there)), BTreeSet::new());
@@ -51,10 +109,17 @@ fn a_role_edited_in_the_store_has_no_effect_and_is_found() {
     world.tx.put(&row).unwrap();
 
     assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
-    let raised = world.desk(Actor::Controller, raise_findings).unwrap();
+    let raised = world
+        .desk(Actor::Controller, |desk| raise_findings(desk, &Seals::default()))
+        .unwrap();
     assert_eq!(raised, 2, "the row that was put in, and the one that is gone");
-    assert_eq!(world.desk(Actor::Controller, raise_findings).unwrap(), 0);
-    let found = &role_findings(&world.tx, world.now.wall).unwrap()[0];
+    assert_eq!(
+        world
+            .desk(Actor::Controller, |desk| raise_findings(desk, &Seals::default()))
+            .unwrap(),
+        0
+    );
+    let found = &role_findings(&world.tx, &Seals::default(), world.now.wall).unwrap()[0];
     assert_eq!(found.kind, FindingKind::ROLE_UNSIGNED);
     assert!(found.subject.starts_with(&bob.operator.to_string()));
 }
@@ -66,8 +131,13 @@ fn a_role_that_was_taken_away_does_not_come_back_with_the_row_that_took_it() {
     world.tx.delete_bytes(Table::RoleGrants, &ended.key()).unwrap();
 
     assert_eq!(roles_of(&world, bob.operator), BTreeSet::new());
-    assert_eq!(world.desk(Actor::Controller, raise_findings).unwrap(), 1);
-    let found = &role_findings(&world.tx, world.now.wall).unwrap()[0];
+    assert_eq!(
+        world
+            .desk(Actor::Controller, |desk| raise_findings(desk, &Seals::default()))
+            .unwrap(),
+        1
+    );
+    let found = &role_findings(&world.tx, &Seals::default(), world.now.wall).unwrap()[0];
     assert_eq!(found.kind, FindingKind::ROLE_MISSING);
     assert_eq!(found.subject, format!("{}/admin", bob.operator));
 }
@@ -129,7 +199,10 @@ fn a_role_whose_newest_grant_is_gone_can_be_granted_anew() {
     record_in(&mut world, &anew).unwrap();
 
     assert_eq!(roles_of(&world, bob.operator), BTreeSet::from([Role::Admin]));
-    assert_eq!(role_findings(&world.tx, world.now.wall).unwrap(), []);
+    assert_eq!(
+        role_findings(&world.tx, &Seals::default(), world.now.wall).unwrap(),
+        []
+    );
 }
 
 /// Bob had a role, and it was taken away: the row that did that.
@@ -191,7 +264,12 @@ fn a_row_put_in_by_hand_needs_a_signature_that_counts() {
     }
 
     assert_eq!(roles_of(&world, mallory.operator), BTreeSet::new());
-    assert_eq!(role_findings(&world.tx, world.now.wall).unwrap().len(), 4);
+    assert_eq!(
+        role_findings(&world.tx, &Seals::default(), world.now.wall)
+            .unwrap()
+            .len(),
+        4
+    );
 }
 
 #[test]
@@ -210,7 +288,12 @@ fn a_manifest_that_was_never_consumed_makes_no_owner() {
 
     assert_eq!(roles_of(&world, world.owner), BTreeSet::new());
     assert_eq!(roles_of(&world, first), BTreeSet::from([Role::Owner]));
-    assert_eq!(role_findings(&world.tx, world.now.wall).unwrap().len(), 1);
+    assert_eq!(
+        role_findings(&world.tx, &Seals::default(), world.now.wall)
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -451,7 +534,7 @@ proptest! {
         world.tx.put_bytes(Table::RoleGrants, &key, value).unwrap();
 
         for (who, had) in everybody.iter().zip(before) {
-            let has = effective_roles(&world.tx, *who, None, world.now.wall).unwrap_or_default();
+            let has = effective_roles(&world.tx, &Seals::default(), *who, None, world.now.wall).unwrap_or_default();
             prop_assert!(has.is_subset(&had), "{who}: {has:?}");
         }
     }
@@ -470,7 +553,7 @@ fn by_owner(world: &World, body: &RoleGrant, version: u64) -> Vec<u8> {
 }
 
 fn roles_of(world: &World, operator: OperatorId) -> BTreeSet<Role> {
-    effective_roles(&world.tx, operator, None, world.now.wall).unwrap()
+    effective_roles(&world.tx, &Seals::default(), operator, None, world.now.wall).unwrap()
 }
 
 fn row_of(world: &World, operator: OperatorId) -> RoleGrantRow {
