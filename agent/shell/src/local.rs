@@ -16,8 +16,8 @@ use crate::input::Input;
 
 pub(crate) use door::{Door, open};
 pub use row::{
-    Authority, BeaconRow, ControllerRow, DocumentRow, FlowRow, FlowRows, LeaseRow, LeftOutRow, LinkRow,
-    MarkRow, PathRow, ProbedPath, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
+    Authority, BeaconRow, ControllerRow, DocumentRow, FailureRow, FlowRow, FlowRows, LeaseRow, LeftOutRow,
+    LinkRow, MarkRow, PathRow, ProbedPath, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
 };
 pub(crate) use view::Viewer;
 

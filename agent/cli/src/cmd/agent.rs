@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_shell::agent::Ended;
-use agent_shell::local::LocalClient;
+use agent_shell::local::{LocalClient, StatusRow};
 use agent_shell::parts::Supervisor;
 use clap::{Args, Subcommand};
+use protocol::error::Code;
 use serde_json::{Value, json};
 
 use crate::arguments::Globals;
@@ -116,11 +117,7 @@ async fn join(settings: AgentSettings, session: Session) -> Outcome {
         let token = credential::join_token(named.as_deref(), &Credentials::of_environment());
         agent::same_cluster(&*start.disk, token.ok().flatten().as_ref())?;
         eprintln!("This host is a node already; gabion agent leave gives that up.");
-        return session.put(
-            &session
-                .printer
-                .item(&json!({ "name": "agent", "state": "member" })),
-        );
+        return confirm(start, &session).await;
     }
     let (watch, joined) = JoinWatch::over(start.disk);
     start.disk = Arc::new(watch);
@@ -150,6 +147,105 @@ async fn join(settings: AgentSettings, session: Session) -> Outcome {
             Failure::new(Exit::Failed, "interrupted", "stopped before this host was a node")
                 .affecting("a request that was made stays pending; the next run goes on asking"),
         ),
+    }
+}
+
+/// A host that is a node by its state directory may be one no more: a controller is asked.
+async fn confirm(start: Start, session: &Session) -> Outcome {
+    let prepared = agent::prepare(start)?;
+    let local = prepared.local();
+    let found = Mutex::new(None);
+    stop::until_signalled(|stop| async {
+        let done = async {
+            tokio::select! {
+                standing = standing(&local) => *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing),
+                () = stop.asked() => {}
+                () = tokio::time::sleep(ASKED) => {}
+            }
+        };
+        agent::run(prepared, done).await.map(told)
+    })
+    .await?;
+
+    match found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(Standing::Admitted) => {}
+        Some(Standing::TurnedAway(failure)) => return Err(*failure),
+        None => eprintln!("No controller has said so just now: whether it still counts is not known."),
+    }
+    session.put(
+        &session
+            .printer
+            .item(&json!({ "name": "agent", "state": "member" })),
+    )
+}
+
+/// What controllers make of a node.
+#[derive(Debug)]
+enum Standing {
+    Admitted,
+    TurnedAway(Box<Failure>),
+}
+
+impl Standing {
+    /// None while no controller has been heard.
+    fn of(status: &StatusRow) -> Option<Self> {
+        let is_connected = status
+            .controller
+            .as_ref()
+            .is_some_and(|controller| controller.connected);
+        let code = match status.state.as_str() {
+            "revoked" => Some(Code::NodeRevoked),
+            "refused" => status
+                .last_failure
+                .as_ref()
+                .and_then(|last| Code::parse(&last.code)),
+            _ if is_connected => return Some(Self::Admitted),
+            _ => return None,
+        };
+
+        Some(Self::TurnedAway(Box::new(turned_away(status, code))))
+    }
+}
+
+/// None if the code is of a newer controller.
+fn turned_away(status: &StatusRow, code: Option<Code>) -> Failure {
+    let last = status.last_failure.as_ref();
+    // A revocation is known from the list of the cluster as well, and the last session may have failed otherwise.
+    let said = match last.filter(|last| code.is_none_or(|code| code.text() == last.code)) {
+        Some(last) => {
+            let number = code.map_or_else(String::new, |code| format!(" ({})", code.number()));
+
+            format!("{} answered {}{number}", last.endpoint, last.code)
+        }
+        None => "the revocation list of its cluster names it".to_owned(),
+    };
+    let summary = match code == Some(Code::NodeRevoked) {
+        true => "this host is a node no more: it was revoked",
+        false => "this host is a node, and a controller turns it away",
+    };
+    let failure = match (code, last) {
+        (Some(code), _) => Failure::of_code(code, summary),
+        (None, Some(last)) => Failure::new(Exit::NotAllowed, &last.code, summary),
+        (None, None) => Failure::new(Exit::NotAllowed, "refused", summary),
+    };
+
+    failure
+        .because(said)
+        .affecting("it is told nothing any more, and nothing was changed here")
+        .fixed_by(
+            "gabion agent leave    (while the agent runs: forgets the identity), then gabion agent join with a new token",
+        )
+}
+
+/// Completes once a controller lets this node in, or turns it away.
+async fn standing(local: &LocalClient) -> Standing {
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tick.tick().await;
+        let status = local.status().await.ok();
+        if let Some(standing) = status.as_ref().and_then(Standing::of) {
+            return standing;
+        }
     }
 }
 
@@ -214,5 +310,64 @@ impl Supervisor for Spoken {
     fn worked(&self) {}
 }
 
-/// Between two looks at whether a request is pending.
+/// How long a host that is a node already waits for a controller to say so: two rounds through a few addresses.
+const ASKED: Duration = Duration::from_secs(10);
+/// Between two looks at how the agent stands.
 const LOOK: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use agent_shell::local::{ControllerRow, FailureRow};
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_turned_away_ends_as_a_refusal_with_the_code_that_was_said() {
+        let status = |state: &str, code: &str| StatusRow {
+            state: state.to_owned(),
+            last_failure: Some(FailureRow {
+                code: code.to_owned(),
+                at: "2026-01-01T10:00:00Z".to_owned(),
+                endpoint: "ctl:7443".to_owned(),
+            }),
+            ..StatusRow::default()
+        };
+        let cases = [
+            ("revoked", "node_revoked", "ctl:7443 answered node_revoked (403)"),
+            (
+                "revoked",
+                "handshake",
+                "the revocation list of its cluster names it",
+            ),
+            (
+                "refused",
+                "wrong_cluster",
+                "ctl:7443 answered wrong_cluster (403)",
+            ),
+            ("refused", "moon_phase", "ctl:7443 answered moon_phase"),
+        ];
+        for (state, code, why) in cases {
+            let Some(Standing::TurnedAway(failure)) = Standing::of(&status(state, code)) else {
+                panic!("{code}")
+            };
+            let code = if state == "revoked" { "node_revoked" } else { code };
+            assert_eq!((failure.exit, failure.code.as_str()), (Exit::NotAllowed, code));
+            let text = failure.to_string();
+            assert!(
+                text.contains(why) && text.contains("gabion agent leave"),
+                "{text}"
+            );
+        }
+
+        assert!(Standing::of(&status("member", "unreachable")).is_none());
+        let connected = StatusRow {
+            controller: Some(ControllerRow {
+                id: None,
+                endpoint: "ctl:7443".to_owned(),
+                connected: true,
+            }),
+            ..status("member", "unreachable")
+        };
+        assert!(matches!(Standing::of(&connected), Some(Standing::Admitted)));
+    }
+}

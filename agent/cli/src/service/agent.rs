@@ -259,15 +259,7 @@ fn join_refused(why: &JoinFailure) -> Failure {
             .affecting("the request stays pending; the next run goes on asking")
             .fixed_by("gabion request approve NAME    (on the controller)"),
         JoinFailure::Unanswered { last } => Failure::new(Exit::Unreachable, "unreachable", why.to_string())
-            .because(match last {
-                Some(Disconnected::Handshake) => {
-                    "a server answered and does not serve this cluster, or is no controller"
-                }
-                Some(Disconnected::Closed(_)) => {
-                    "a server answered and did not prove that it is a controller"
-                }
-                Some(Disconnected::Silent | Disconnected::Unreachable) | None => "nothing answered",
-            })
+            .because(unanswered(*last))
             .affecting("this host is no node; the next run tries again")
             .fixed_by("gabion inspect FILE    (says which cluster and which controllers the token names)"),
         JoinFailure::NoToken => Failure::usage(why.to_string())
@@ -293,6 +285,26 @@ fn join_refused(why: &JoinFailure) -> Failure {
     }
 }
 
+/// What came instead of an answer. Anybody can close a connection with a code before a controller has shown that it is one:
+/// it is told, and believed in nothing.
+fn unanswered(last: Option<Disconnected>) -> String {
+    match last {
+        Some(Disconnected::Handshake) => {
+            "a server answered and does not serve this cluster (wrong_cluster, 403), or is no controller"
+                .to_owned()
+        }
+        Some(Disconnected::Closed(Some(code))) => format!(
+            "a server answered {} ({}), and did not prove that it is a controller",
+            code.text(),
+            code.number()
+        ),
+        Some(Disconnected::Closed(None)) => {
+            "a server answered and did not prove that it is a controller".to_owned()
+        }
+        Some(Disconnected::Silent | Disconnected::Unreachable) | None => "nothing answered".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use agent_shell::disk::MemoryDisk;
@@ -315,6 +327,28 @@ mod tests {
             assert_eq!((failure.exit, failure.code.as_str()), (exit, code.text()));
             assert!(failure.to_string().contains("why     so it says"), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_code_that_nobody_vouches_for_is_told() {
+        let closed = JoinFailure::Unanswered {
+            last: Some(Disconnected::Closed(Some(Code::WrongCluster))),
+        };
+        let failure = join_refused(&closed);
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(
+            failure.to_string().contains("answered wrong_cluster (403)"),
+            "{failure}"
+        );
+
+        let handshake = JoinFailure::Unanswered {
+            last: Some(Disconnected::Handshake),
+        };
+        assert!(
+            join_refused(&handshake)
+                .to_string()
+                .contains("(wrong_cluster, 403)")
+        );
     }
 
     #[test]

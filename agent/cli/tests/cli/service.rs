@@ -403,6 +403,29 @@ fn join_ends_when_the_host_is_a_node_and_may_be_repeated() {
 }
 
 #[test]
+fn join_on_a_revoked_host_says_so_and_how_to_mend_it() {
+    let place = lab();
+    let _controller = serve(&place);
+    place.run("cluster create lab").done();
+    let token = place.run("token create").done();
+    join(&place, &token);
+    place.run("node revoke web-01 --yes").done();
+
+    let refused = place.run(&format!("agent join {AGENT}")).failed(5);
+    assert!(
+        refused.contains("error[node_revoked]: this host is a node no more: it was revoked"),
+        "{refused}"
+    );
+    let is_told = [
+        "answered node_revoked (403)",
+        "the revocation list of its cluster names it",
+    ]
+    .into_iter()
+    .any(|said| refused.contains(said));
+    assert!(is_told && refused.contains("gabion agent leave"), "{refused}");
+}
+
+#[test]
 fn a_join_that_nobody_approves_in_time_stays_pending() {
     let place = lab();
     let _controller = serve(&place);
