@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use protocol::document::config::Settings;
-use protocol::id::ClusterId;
+use protocol::id::{ClusterId, NodeId};
 use protocol::key::Digest;
 use protocol::time::Wall;
 use protocol::wire::Reverted;
@@ -84,6 +84,10 @@ pub struct Reversal {
     /// Where it was counted last.
     #[n(3)]
     pub counted: Option<Counted>,
+    /// Whether an operator has acknowledged it while the settings were none that this store had published.
+    #[n(4)]
+    #[cbor(default)]
+    pub released: bool,
 }
 
 /// Where a node counts among those that went back: once for settings, and once more when it was offered them again.
@@ -139,6 +143,15 @@ impl SettingsBook {
         }
     }
 
+    /// What a config with the present settings says to a node that went back from them, once an operator has acknowledged
+    /// that: the node may hold on to the earlier ones by itself, and would not know otherwise.
+    pub fn offered_again(&self, reversal: Option<&Reversal>) -> Option<u64> {
+        let reversal = reversal.filter(|reversal| reversal.report.settings == self.digest)?;
+        let acknowledged = self.rows.get(&self.digest).map_or(0, |row| row.acknowledged);
+
+        (reversal.released || acknowledged > reversal.acknowledged).then_some(acknowledged)
+    }
+
     fn is_held(&self, reversal: &Reversal) -> bool {
         is_held(reversal, self.rows.get(&reversal.report.settings))
     }
@@ -190,7 +203,7 @@ pub fn is_held_back(view: &dyn View, cluster: ClusterId, reversal: &Reversal) ->
 }
 
 fn is_held(reversal: &Reversal, row: Option<&SettingsRow>) -> bool {
-    row.is_some_and(|row| row.acknowledged == reversal.acknowledged)
+    !reversal.released && row.is_some_and(|row| row.acknowledged == reversal.acknowledged)
 }
 
 /// What a node is kept on that went back to `restored` from `tried`.
@@ -249,6 +262,7 @@ pub fn record(desk: &mut Desk<'_>, change: &Change) -> Result<(), StoreError> {
         at: change.at,
         acknowledged,
         counted,
+        released: false,
     });
     desk.tx.put(&row)?;
     let finding = finding(&row, &report, known.as_ref());
@@ -272,7 +286,8 @@ fn is_newest(view: &dyn View, known: Option<&SettingsRow>) -> Result<bool, Store
     Ok(all.iter().all(|other| other.noted_at <= known.noted_at))
 }
 
-/// An operator has acknowledged a finding: if it is about settings, nodes may have them again.
+/// An operator has acknowledged a finding: if it is about settings, nodes may have them again. One about settings that this
+/// store has never published, as after a restore, is about a node, and holds for that node if they are published later.
 pub fn acknowledge(desk: &mut Desk<'_>, finding: &FindingRow) -> Result<(), StoreError> {
     let Some(cluster) = finding
         .cluster
@@ -285,7 +300,18 @@ pub fn acknowledge(desk: &mut Desk<'_>, finding: &FindingRow) -> Result<(), Stor
             row.acknowledged += 1;
             row.went_back = 0;
             desk.tx.put(&row)?;
+
+            return Ok(());
         }
+    }
+    let Ok(id) = finding.subject.parse::<NodeId>() else {
+        return Ok(());
+    };
+    if let Some(mut row) = node::find_readable(desk.tx, cluster, id)?
+        && let Some(reversal) = &mut row.reverted
+    {
+        reversal.released = true;
+        desk.tx.put(&row)?;
     }
 
     Ok(())

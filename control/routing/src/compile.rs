@@ -137,6 +137,7 @@ pub fn config(
         controllers: settings.controllers.clone(),
         transport: settings.transport,
         settings: Some(settings.digest()),
+        offered_again: None,
     })
 }
 

@@ -36,6 +36,10 @@ pub struct SyntheticConfig {
     /// of the first version left it out.
     #[n(7)]
     pub settings: Option<Digest>,
+    /// Set for a node that went back from these settings and may have them again, as an operator said: how often that was
+    /// said of them. Another number than in the config before is a new trial.
+    #[n(8)]
+    pub offered_again: Option<u64>,
 }
 
 impl SyntheticConfig {

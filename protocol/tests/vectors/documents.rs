@@ -124,6 +124,7 @@ pub(crate) fn first_synthetic_config() -> SyntheticConfig {
         |kind, address: &str| Candidate::new(kind, address.parse::<SocketAddr>().expect("an address"));
 
     SyntheticConfig {
+        offered_again: None,
         name: "alpha".to_owned(),
         roles: vec![NodeRole::Member, NodeRole::Rendezvous],
         labels: labels(&[("site", "fra")]),

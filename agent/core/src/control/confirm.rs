@@ -4,7 +4,7 @@
 //!              other settings                    no such poll for 60 s
 //!  confirmed ─────────────────▶ on trial ──────────────────────────────▶ reverted ──┐ the same settings again
 //!      ▲                          │   ▲                                    │  │ ▲───┘
-//!      │ a poll where they say ───┘   └────────── other settings ──────────┘  │
+//!      │ a poll where they say ───┘   └── other settings, or offered again ┘  │
 //!      └──────────────────────────── the confirmed settings ◀─────────────────┘
 //! ```
 //!
@@ -107,9 +107,11 @@ impl Confirm {
         let confirmed = self.trial.as_ref().map_or(before, |trial| &trial.confirmed);
         let is_back = confirmed.opened.body.settings() == settings;
         let is_the_same = before.opened.body.settings() == settings;
+        let offered = new.opened.body.offered_again;
+        let is_offered_again = offered.is_some() && offered != before.opened.body.offered_again;
         if is_back {
             self.trial = None;
-        } else if !is_the_same {
+        } else if !is_the_same || (is_offered_again && self.restored().is_some()) {
             self.trial = Some(Trial {
                 confirmed: confirmed.clone(),
                 stage: Stage::Pending {

@@ -238,7 +238,10 @@ impl<'a> Work<'a> {
         let reversal = input.members.get(&id).and_then(|member| member.reverted.as_ref());
         let settings = records.settings.of(reversal);
         match compile::config(&input, &records.learners, id, &settings) {
-            Ok(body) => self.put(desk, id, &body).map(|_| ()),
+            Ok(mut body) => {
+                body.offered_again = records.settings.offered_again(reversal);
+                self.put(desk, id, &body).map(|_| ())
+            }
             Err(error) => skip(id, &error),
         }
     }

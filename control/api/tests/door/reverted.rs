@@ -188,6 +188,82 @@ fn a_node_is_given_no_settings_that_it_makes_up() {
 }
 
 #[test]
+fn an_acknowledgement_reaches_a_node_that_this_store_cannot_keep_on_what_it_went_back_to() {
+    let mut desk = Controller::new(47);
+    let cluster = desk.create_cluster();
+    let a = desk.join("web-1", &["member"]);
+    desk.serve_at(ALIVE);
+    let first: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+    let report = Reverted {
+        restored: Some(Digest::of(b"before the restore")),
+        ..desk.mislead(a, &first)
+    };
+    desk.revert(cluster, a, report);
+    let offered: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+    assert_eq!((addresses(&offered), offered.offered_again), (vec![DEAD], None));
+
+    for said in [1, 2] {
+        let found = desk.only_finding();
+        desk.act(Action::FindingAck, json!({ "id": found["id"] }));
+        let offered: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+        assert_eq!(
+            (addresses(&offered), offered.offered_again),
+            (vec![DEAD], Some(said))
+        );
+        let again = Reverted {
+            config: desk.config(a),
+            ..report
+        };
+        desk.revert(cluster, a, again);
+        let offered: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+        assert_eq!(offered.offered_again, None, "until that is acknowledged as well");
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_settings_that_this_store_never_published_counts_when_it_does() {
+    let elsewhere = {
+        let mut lost = Controller::new(48);
+        lost.create_cluster();
+        let a = lost.join("web-1", &["member"]);
+        lost.serve_at(DEAD);
+        let config: SyntheticConfig = lost.document(a, Kind::SyntheticConfig);
+
+        config.settings.expect("named")
+    };
+    for is_acknowledged in [false, true] {
+        let mut desk = Controller::new(48);
+        let cluster = desk.create_cluster();
+        let a = desk.join("web-1", &["member"]);
+        desk.serve_at(ALIVE);
+        let first: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+        let report = Reverted {
+            config: desk.config(a),
+            settings: elsewhere,
+            restored: first.settings,
+        };
+        desk.revert(cluster, a, report);
+        let found = desk.only_finding();
+        assert_eq!(
+            found["subject"],
+            a.to_string(),
+            "of the node: nobody knows the settings"
+        );
+        if is_acknowledged {
+            desk.act(Action::FindingAck, json!({ "id": found["id"] }));
+        }
+
+        desk.serve_at(DEAD);
+        let config: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
+        let expected = match is_acknowledged {
+            true => (vec![DEAD], Some(0)),
+            false => (vec![DEAD], None),
+        };
+        assert_eq!((addresses(&config), config.offered_again), expected);
+    }
+}
+
+#[test]
 fn what_a_node_says_that_it_went_back_from_is_compiled_for_it_alone() {
     let mut desk = Controller::new(45);
     let cluster = desk.create_cluster();

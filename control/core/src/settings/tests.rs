@@ -176,6 +176,7 @@ fn reversal(tried: u8, restored: Option<u8>, acknowledged: u64) -> Reversal {
         at: Wall(0),
         acknowledged,
         counted: None,
+        released: false,
     }
 }
 

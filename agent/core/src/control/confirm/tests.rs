@@ -258,6 +258,35 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+#[test]
+fn what_an_operator_offers_again_is_tried_once_more_each_time_that_is_said() {
+    let mut bench = Trialled::new();
+    bench.config(2);
+    assert_eq!(bench.wait(30_000), Some(Step::DialAgain));
+    assert_eq!(bench.wait(30_000), Some(Step::Revert));
+    let offered = |again: Option<u64>| SyntheticConfig {
+        offered_again: again,
+        ..config(&settings(2))
+    };
+    for (again, is_tried) in [
+        (None, false),
+        (Some(4), true),
+        (Some(4), false),
+        (None, false),
+        (Some(5), true),
+        (Some(2), true),
+    ] {
+        bench.put(&offered(again));
+        assert_eq!(bench.confirm.is_pending(), is_tried, "{again:?}");
+        bench.restart();
+        assert_eq!(bench.confirm.is_pending(), is_tried, "{again:?}: after a restart");
+        if is_tried {
+            assert_eq!(bench.wait(30_000), Some(Step::DialAgain));
+            assert_eq!(bench.wait(30_000), Some(Step::Revert));
+        }
+    }
+}
+
 /// A node that has a first config in force, with settings 0.
 struct Trialled {
     confirm: Confirm,
@@ -346,6 +375,7 @@ fn config(settings: &Settings) -> SyntheticConfig {
         controllers: settings.controllers.clone(),
         transport: settings.transport,
         settings: Some(settings.digest()),
+        offered_again: None,
     }
 }
 

@@ -244,6 +244,7 @@ impl Cluster {
             }],
             transport: self.transport,
             settings: None,
+            offered_again: None,
         };
         let settings = config.settings().digest();
 

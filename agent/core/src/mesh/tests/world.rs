@@ -353,6 +353,7 @@ impl World {
     pub(super) fn configure(&mut self, number: u8, nodes: &[u8]) {
         let neighbours = nodes.iter().filter(|other| **other != number);
         let config = SyntheticConfig {
+            offered_again: None,
             name: format!("n{number}"),
             roles: Vec::new(),
             labels: Labels::default(),

@@ -264,6 +264,7 @@ impl Member {
     /// Puts a config that knows `other`, and a direct route to it, in force.
     fn follow(&mut self, other: &Self) {
         let config = SyntheticConfig {
+            offered_again: None,
             name: format!("node-{}", self.number),
             roles: Vec::new(),
             labels: Labels::default(),
