@@ -324,6 +324,7 @@ fn reversal(byte: u8) -> Reversal {
         at: Wall(0),
         acknowledged: 0,
         counted: None,
+        released: false,
     }
 }
 
