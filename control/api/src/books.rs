@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control_core::store::{StoreError, Table, UnreadableRow, View};
-use control_routing::lease::RelayLease;
+use control_routing::lease::Lease;
 use control_routing::member::Member;
 use control_routing::policy::{PolicyRow, Wanted, WantedRoute};
 use control_routing::route::RouteRow;
@@ -73,7 +73,7 @@ pub enum Change {
     },
     Lease {
         lease: LeaseId,
-        before: Option<RelayLease>,
+        before: Option<Lease>,
     },
 }
 
@@ -194,7 +194,7 @@ impl Books {
     }
 
     /// Takes over a lease that whoever keeps the books has written.
-    pub(crate) fn put_lease(&mut self, lease: RelayLease) {
+    pub(crate) fn put_lease(&mut self, lease: Lease) {
         self.fleet.leases.put(lease);
     }
 
@@ -289,7 +289,7 @@ impl Books {
         Change::Route { route, before }
     }
 
-    fn handle_lease(&mut self, lease: LeaseId, row: Option<RelayLease>) -> Change {
+    fn handle_lease(&mut self, lease: LeaseId, row: Option<Lease>) -> Change {
         let before = self.fleet.leases.find(lease).copied();
         match row {
             Some(row) => self.fleet.leases.put(row),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use control_core::node::{NodeRow, Presence, Tenure};
 use control_core::store::{Row, Rows, StoreError, Table, UnreadableRow, View};
 use control_routing::decide::Snapshot;
-use control_routing::lease::{LeaseBook, RelayLease};
+use control_routing::lease::{Lease, LeaseBook};
 use control_routing::member::{Endpoint, Member, MemberState};
 use control_routing::observations::Observations;
 use control_routing::policy::{PolicyRow, Wanted};
@@ -90,7 +90,7 @@ impl Fleet {
         last: &BTreeMap<NodeId, Member>,
     ) -> Result<Self, StoreError> {
         let nodes = view.scan_readable::<NodeRow>(cluster.as_bytes())?;
-        let leases = view.scan_readable::<RelayLease>(cluster.as_bytes())?;
+        let leases = view.scan_readable::<Lease>(cluster.as_bytes())?;
         let routes = view.scan_readable::<RouteRow>(cluster.as_bytes())?;
         let mut members: BTreeMap<NodeId, Member> = nodes
             .rows

@@ -3,7 +3,7 @@
 use control_core::desk::Desk;
 use control_core::store::{Rows, RowsMut, StoreError, Tx};
 use control_routing::decide::Outcome;
-use control_routing::lease::{LeaseState, RelayLease, TableVersion};
+use control_routing::lease::{LeaseState, Lease, TableVersion};
 use control_routing::route::RouteRow;
 use protocol::id::{ClusterId, LeaseId, NodeId};
 
@@ -53,11 +53,11 @@ pub fn apply<'o>(
             let known = request.previous.map(|id| find(desk, cluster, id)).transpose()?;
             let previous = known.flatten();
             let fresh = LeaseId::random(desk.rng);
-            let lease = RelayLease::grant(request, previous.as_ref(), fresh, desk.now.wall);
+            let lease = Lease::grant(request, previous.as_ref(), fresh, desk.now.wall);
             desk.tx.put(&lease)?;
         }
         for id in &outcome.withdrawals {
-            if let Some(mut lease) = find(desk, cluster, *id)?.filter(RelayLease::is_live) {
+            if let Some(mut lease) = find(desk, cluster, *id)?.filter(Lease::is_live) {
                 lease.withdraw(desk.now.wall);
                 desk.tx.put(&lease)?;
             }
@@ -68,8 +68,8 @@ pub fn apply<'o>(
 }
 
 /// The lease under this id. One that cannot be read is none: what relays hold of it ends with the next table.
-fn find(desk: &Desk<'_>, cluster: ClusterId, lease: LeaseId) -> Result<Option<RelayLease>, StoreError> {
-    desk.tx.get_readable(&RelayLease::key_of(cluster, lease))
+fn find(desk: &Desk<'_>, cluster: ClusterId, lease: LeaseId) -> Result<Option<Lease>, StoreError> {
+    desk.tx.get_readable(&Lease::key_of(cluster, lease))
 }
 
 /// Notes which grants a relay has shown to know. `carried` are those in its newest table; if nobody knows them, all of the
@@ -80,14 +80,14 @@ pub fn acknowledge(
     table: TableVersion,
     carried: Option<Vec<LeaseId>>,
 ) -> Result<(), StoreError> {
-    let leases: Vec<RelayLease> = match carried {
+    let leases: Vec<Lease> = match carried {
         Some(carried) => {
-            let keys = carried.iter().map(|lease| RelayLease::key_of(cluster, *lease));
-            let found: Result<Vec<_>, _> = keys.map(|key| tx.get_readable::<RelayLease>(&key)).collect();
+            let keys = carried.iter().map(|lease| Lease::key_of(cluster, *lease));
+            let found: Result<Vec<_>, _> = keys.map(|key| tx.get_readable::<Lease>(&key)).collect();
 
             found?.into_iter().flatten().collect()
         }
-        None => tx.scan_readable::<RelayLease>(cluster.as_bytes())?.rows,
+        None => tx.scan_readable::<Lease>(cluster.as_bytes())?.rows,
     };
     for mut lease in leases {
         let offered = lease.relay == relay && lease.state == LeaseState::Offered;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use control_core::settings::SettingsRow;
 use control_core::store::{StoreError, Table, Tx, View};
-use control_routing::lease::RelayLease;
+use control_routing::lease::Lease;
 use protocol::cbor;
 use protocol::id::ClusterId;
 
@@ -115,7 +115,7 @@ impl Tracked<'_> {
             }
             Book::Leases => {
                 let lease =
-                    |bytes: Option<&[u8]>| bytes.and_then(|bytes| cbor::decode::<RelayLease>(bytes).ok());
+                    |bytes: Option<&[u8]>| bytes.and_then(|bytes| cbor::decode::<Lease>(bytes).ok());
                 let pair = lease(before).zip(lease(after));
 
                 pair.is_none_or(|(before, after)| !before.publishes_as(&after))

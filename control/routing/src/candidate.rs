@@ -8,7 +8,7 @@ use protocol::time::Now;
 
 use crate::decide::Snapshot;
 use crate::evidence::{Ends, Evidence, Hearing};
-use crate::lease::{LeaseState, RelayLease};
+use crate::lease::{Lease, LeaseState};
 use crate::pool::{Relay, RelayStanding};
 use crate::reasons::Reasons;
 use crate::reservation::{Reservations, Room};
@@ -139,7 +139,7 @@ struct Bench<'a> {
     ends: Ends,
     trend: &'a Trend,
     current: Option<Via>,
-    leases: Vec<&'a RelayLease>,
+    leases: Vec<&'a Lease>,
     hearing: Hearing<'a>,
     now: Now,
 }
@@ -170,7 +170,7 @@ impl<'a> Bench<'a> {
         let subject = self.subject(Via::Relay(relay.node), Some(relay.standing), sticky, room.load());
         let path = lease
             .filter(|lease| lease.state == LeaseState::Active)
-            .map(RelayLease::path);
+            .map(Lease::path);
         let evidence = self.hearing.through(relay.node);
         let mut judged = self.judge(&subject, evidence, (standing, path));
         judged.relay = Some(relay);
@@ -223,7 +223,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn standing(relay: &Relay, lease: Option<&RelayLease>, rows: usize, now: Now) -> (Standing, Option<Reason>) {
+fn standing(relay: &Relay, lease: Option<&Lease>, rows: usize, now: Now) -> (Standing, Option<Reason>) {
     match (lease.filter(|lease| lease.is_live()), relay.standing) {
         (Some(lease), _) if lease.state == LeaseState::Active => (Standing::Granted, None),
         (Some(lease), _) if now.wall.since(lease.granted_at) > PATIENCE => {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{self, Outcome, Snapshot};
 use crate::evidence::Ends;
-use crate::lease::{LeaseBook, RelayLease};
+use crate::lease::{Lease, LeaseBook};
 use crate::member::{Member, MemberState};
 use crate::observations::{Excerpt, Observations};
 use crate::policy::{Wanted, WantedRoute};
@@ -62,7 +62,7 @@ pub struct Case {
     pub relays: Vec<RelayCase>,
     /// Of this route, withdrawn ones included.
     #[n(9)]
-    pub leases: Vec<RelayLease>,
+    pub leases: Vec<Lease>,
     /// What the passes before remembered of the route.
     #[n(10)]
     pub memory: Memory,

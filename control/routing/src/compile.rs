@@ -88,7 +88,7 @@ pub fn lease_table(input: &Snapshot<'_>, relay: NodeId) -> Result<LeaseTable, Ta
         .leases
         .carried_by(relay)
         .filter(|lease| in_force(&lease.low) && in_force(&lease.high))
-        .map(crate::lease::RelayLease::row)
+        .map(crate::lease::Lease::row)
         .collect();
     if rows.len() > LEASE_ROWS {
         return Err(TableError::TooManyRows);

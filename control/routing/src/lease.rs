@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 #[serde(deny_unknown_fields)]
-pub struct RelayLease {
+pub struct Lease {
     #[n(0)]
     pub cluster: ClusterId,
     #[n(1)]
@@ -56,7 +56,7 @@ pub struct RelayLease {
     pub withdrawn_at: Option<Wall>,
 }
 
-impl RelayLease {
+impl Lease {
     /// Grants what is asked. A lease that stands stays as it is; one that was withdrawn comes back under its id with
     /// the next generation; else it is a new one, called `fresh`.
     pub fn grant(request: &LeaseRequest, previous: Option<&Self>, fresh: LeaseId, now: Wall) -> Self {
@@ -158,7 +158,7 @@ impl RelayLease {
     }
 }
 
-impl Row for RelayLease {
+impl Row for Lease {
     const TABLE: Table = Table::Leases;
 
     fn key(&self) -> Vec<u8> {
@@ -218,7 +218,7 @@ pub struct LeaseRequest {
 /// The leases of a cluster in memory, found by id, by route and by relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseBook {
-    by_route: BTreeMap<(RouteId, NodeId), RelayLease>,
+    by_route: BTreeMap<(RouteId, NodeId), Lease>,
     places: BTreeMap<LeaseId, (RouteId, NodeId)>,
     /// Live leases alone.
     by_relay: BTreeMap<NodeId, BTreeSet<RouteId>>,
@@ -226,7 +226,7 @@ pub struct LeaseBook {
 
 impl LeaseBook {
     /// Adds or replaces.
-    pub fn put(&mut self, lease: RelayLease) {
+    pub fn put(&mut self, lease: Lease) {
         let place = (lease.route, lease.relay);
         if let Some(replaced) = self.by_route.insert(place, lease) {
             self.places.remove(&replaced.lease);
@@ -240,7 +240,7 @@ impl LeaseBook {
         }
     }
 
-    pub fn remove(&mut self, lease: LeaseId) -> Option<RelayLease> {
+    pub fn remove(&mut self, lease: LeaseId) -> Option<Lease> {
         let place = self.places.remove(&lease)?;
         let removed = self.by_route.remove(&place);
         self.give_back(place);
@@ -257,23 +257,23 @@ impl LeaseBook {
         }
     }
 
-    pub fn find(&self, lease: LeaseId) -> Option<&RelayLease> {
+    pub fn find(&self, lease: LeaseId) -> Option<&Lease> {
         self.by_route.get(self.places.get(&lease)?)
     }
 
-    pub fn on(&self, route: RouteId, relay: NodeId) -> Option<&RelayLease> {
+    pub fn on(&self, route: RouteId, relay: NodeId) -> Option<&Lease> {
         self.by_route.get(&(route, relay))
     }
 
     /// Withdrawn ones included, in the order of the relays.
-    pub fn of_route(&self, route: RouteId) -> impl Iterator<Item = &RelayLease> {
+    pub fn of_route(&self, route: RouteId) -> impl Iterator<Item = &Lease> {
         self.by_route
             .range((route, FIRST)..=(route, LAST))
             .map(|(_, lease)| lease)
     }
 
     /// What the relay's table has, in the order of the routes.
-    pub fn carried_by(&self, relay: NodeId) -> impl Iterator<Item = &RelayLease> {
+    pub fn carried_by(&self, relay: NodeId) -> impl Iterator<Item = &Lease> {
         let routes = self.by_relay.get(&relay).into_iter().flatten();
 
         routes.filter_map(move |route| self.on(*route, relay))
@@ -284,12 +284,12 @@ impl LeaseBook {
         self.by_relay.get(&relay).map_or(0, BTreeSet::len)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &RelayLease> {
+    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.by_route.values()
     }
 
     /// Those of the routes that follow `after`, in the order of the routes.
-    pub fn after(&self, after: Option<RouteId>) -> impl Iterator<Item = &RelayLease> {
+    pub fn after(&self, after: Option<RouteId>) -> impl Iterator<Item = &Lease> {
         let start = after.map_or(Bound::Unbounded, |route| Bound::Excluded((route, LAST)));
 
         self.by_route
@@ -298,8 +298,8 @@ impl LeaseBook {
     }
 }
 
-impl FromIterator<RelayLease> for LeaseBook {
-    fn from_iter<I: IntoIterator<Item = RelayLease>>(leases: I) -> Self {
+impl FromIterator<Lease> for LeaseBook {
+    fn from_iter<I: IntoIterator<Item = Lease>>(leases: I) -> Self {
         let mut book = Self::default();
         leases.into_iter().for_each(|lease| book.put(lease));
 
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_second_grant_changes_a_lease_only_when_it_was_withdrawn() {
         let mut lease = granted();
-        let again = |previous: &RelayLease| RelayLease::grant(&request(), Some(previous), id(9), Wall(2_000));
+        let again = |previous: &Lease| Lease::grant(&request(), Some(previous), id(9), Wall(2_000));
         assert_eq!(again(&lease), lease);
         lease.withdraw(Wall(1_500));
         let renewed = again(&lease);
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_row_of_a_table_is_short_and_the_stored_one_reads_back() {
-        let lease = RelayLease {
+        let lease = Lease {
             generation: u32::MAX,
             ..granted()
         };
@@ -399,8 +399,8 @@ mod tests {
         assert_eq!(cbor::decode(&cbor::encode(&lease)), Ok(lease));
     }
 
-    fn granted() -> RelayLease {
-        RelayLease::grant(&request(), None, id(7), Wall(1_000))
+    fn granted() -> Lease {
+        Lease::grant(&request(), None, id(7), Wall(1_000))
     }
 
     fn request() -> LeaseRequest {

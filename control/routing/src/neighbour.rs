@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::id::NodeId;
 
 use crate::decide::Snapshot;
-use crate::lease::RelayLease;
+use crate::lease::Lease;
 use crate::member::{Endpoint, Member};
 use crate::policy::FULL_MESH;
 use crate::rendezvous;
@@ -176,7 +176,7 @@ fn relays_of(input: &Snapshot<'_>, member: &Member) -> BTreeSet<NodeId> {
     let routes = input.wanted.of_node(member.node).map(|route| route.route);
     let mut relays: BTreeSet<NodeId> = routes
         .flat_map(|route| input.leases.of_route(route))
-        .filter(|lease| RelayLease::is_live(lease))
+        .filter(|lease| Lease::is_live(lease))
         .map(|lease| lease.relay)
         .collect();
     let mut others: Vec<(u64, NodeId)> = every

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use agent_shell::quic;
 use bytes::Bytes;
 use control_core::store::{Rows, RowsMut, StoreError};
-use control_routing::lease::RelayLease;
+use control_routing::lease::Lease;
 use control_store::Store;
 use control_store::sqlite::SqliteEngine;
 use e2e::{Site, words};
@@ -229,13 +229,13 @@ fn found(leases: &Value, state: &str) -> Vec<Value> {
 fn raise(data: &Path) -> Result<(), String> {
     let engine = SqliteEngine::open(data).map_err(|error| error.to_string())?;
     let mut store = Store::open(engine).map_err(|error| error.to_string())?;
-    let leases: Vec<RelayLease> = store.snapshot().scan(&[]).map_err(|error| error.to_string())?;
+    let leases: Vec<Lease> = store.snapshot().scan(&[]).map_err(|error| error.to_string())?;
     for leases in leases.chunks(CHUNK) {
         let mut group = store.begin();
         group
             .request(|tx| {
                 leases.iter().try_for_each(|lease| {
-                    tx.put(&RelayLease {
+                    tx.put(&Lease {
                         budget_kib: u16::MAX,
                         ..*lease
                     })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control_routing::decide::Snapshot;
 use control_routing::explain;
-use control_routing::lease::{LeaseState, RelayLease};
+use control_routing::lease::{Lease, LeaseState};
 use control_routing::observations::{FRESH, PathSeen};
 use control_routing::pool::RelayStanding;
 use control_routing::route::RouteRow;
@@ -288,7 +288,7 @@ fn relay_view(scene: &Scene<'_>, node: NodeId) -> RelayView {
         .members
         .get(&node)
         .map(|member| joining::pairs(&member.labels));
-    let leases: Vec<&RelayLease> = scene.fleet.leases.carried_by(node).collect();
+    let leases: Vec<&Lease> = scene.fleet.leases.carried_by(node).collect();
     let active = leases
         .iter()
         .filter(|lease| lease.state == LeaseState::Active)
@@ -349,7 +349,7 @@ pub(super) fn lease(reading: &Reading<'_>, input: Item) -> Result<Value, Failure
     show(&lease_view(&scene, lease))
 }
 
-fn lease_view(scene: &Scene<'_>, lease: &RelayLease) -> LeaseView {
+fn lease_view(scene: &Scene<'_>, lease: &Lease) -> LeaseView {
     let fresh = scene
         .reading
         .live

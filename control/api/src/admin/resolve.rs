@@ -3,7 +3,7 @@
 use control_core::cluster::{self, ClusterRow};
 use control_core::node::{self, NodeRow, Tenure};
 use control_core::store::View;
-use control_routing::lease::{LeaseBook, RelayLease};
+use control_routing::lease::{LeaseBook, Lease};
 use data_encoding::BASE64URL_NOPAD;
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId, TEXT_LENGTH};
@@ -68,7 +68,7 @@ fn ended(view: &dyn View, cluster: ClusterId, name: &Name) -> Result<NodeRow, Fa
 }
 
 /// A lease by its id, or by the beginning of it that no other lease has.
-pub(super) fn lease<'a>(leases: &'a LeaseBook, named: &str) -> Result<&'a RelayLease, Failure> {
+pub(super) fn lease<'a>(leases: &'a LeaseBook, named: &str) -> Result<&'a Lease, Failure> {
     let is_beginning = named.len() < TEXT_LENGTH && named.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !is_beginning {
         let id = value("the lease id", named)?;
@@ -85,8 +85,8 @@ pub(super) fn lease<'a>(leases: &'a LeaseBook, named: &str) -> Result<&'a RelayL
         ))
         .fixed_by("gabion lease list"));
     }
-    let begins = |lease: &&RelayLease| lease.lease.to_string().starts_with(named);
-    let found: Vec<&RelayLease> = leases.iter().filter(begins).collect();
+    let begins = |lease: &&Lease| lease.lease.to_string().starts_with(named);
+    let found: Vec<&Lease> = leases.iter().filter(begins).collect();
 
     match found[..] {
         [] => Err(Failure::not_found("lease", named)),
@@ -95,7 +95,7 @@ pub(super) fn lease<'a>(leases: &'a LeaseBook, named: &str) -> Result<&'a RelayL
     }
 }
 
-fn several_leases(named: &str, found: &[&RelayLease]) -> Failure {
+fn several_leases(named: &str, found: &[&Lease]) -> Failure {
     let mut ids: Vec<String> = found
         .iter()
         .take(LISTED)
@@ -149,7 +149,7 @@ mod tests {
             .map(|last| lease_of(0, last))
             .chain([lease_of(9, 0)])
             .collect();
-        let text = |lease: &RelayLease| lease.lease.to_string();
+        let text = |lease: &Lease| lease.lease.to_string();
         let (first, other) = (text(&lease_of(0, 1)), text(&lease_of(9, 0)));
         assert_eq!(lease(&book, &first).map(text), Ok(first.clone()));
         assert_eq!(lease(&book, &other[..4]).map(text), Ok(other.clone()));
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(spoiled.code, Code::ValidationFailed);
     }
 
-    fn lease_of(first: u8, last: u8) -> RelayLease {
+    fn lease_of(first: u8, last: u8) -> Lease {
         let mut bytes = [first; 16];
         bytes[15] = last;
         let request = LeaseRequest {
@@ -176,6 +176,6 @@ mod tests {
             previous: None,
         };
 
-        RelayLease::grant(&request, None, LeaseId::from_bytes(bytes), Wall(1_000))
+        Lease::grant(&request, None, LeaseId::from_bytes(bytes), Wall(1_000))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use control_routing::lease::RelayLease;
+use control_routing::lease::Lease;
 use protocol::id::{ClusterId, NodeId};
 
 use super::records::Records;
@@ -28,7 +28,7 @@ impl Press {
     }
 
     /// The leases that the newest table of a relay carries; none if nobody knows.
-    pub fn carried_by(&self, cluster: ClusterId, relay: NodeId) -> Option<impl Iterator<Item = &RelayLease>> {
+    pub fn carried_by(&self, cluster: ClusterId, relay: NodeId) -> Option<impl Iterator<Item = &Lease>> {
         let records = self.clusters.get(&cluster)?.records.as_ref()?;
 
         Some(records.fleet().leases.carried_by(relay))

@@ -7,7 +7,7 @@ use control_core::desk::Desk;
 use control_core::issuing;
 use control_core::settings::SettingsBook;
 use control_core::store::{StoreError, View};
-use control_routing::lease::RelayLease;
+use control_routing::lease::Lease;
 use control_routing::member::Member;
 use control_routing::neighbour::Learners;
 use control_routing::policy::FULL_MESH;
@@ -205,7 +205,7 @@ fn ends_of(fleet: &Fleet, node: NodeId) -> impl Iterator<Item = NodeId> {
 
 /// The relays in whose tables leases of a node may stand. Of one that has just come that is found by its routes.
 fn relays_for(fleet: &Fleet, node: NodeId, was_known: bool) -> BTreeSet<NodeId> {
-    let ends_there = |lease: &&RelayLease| lease.low == node || lease.high == node;
+    let ends_there = |lease: &&Lease| lease.low == node || lease.high == node;
     if was_known {
         return fleet
             .leases

@@ -10,7 +10,7 @@ use control_core::settings::SettingsBook;
 use control_core::store::RowsMut;
 use control_core::{damage, issuing, node};
 use control_routing::compile;
-use control_routing::lease::{RelayLease, TableVersion};
+use control_routing::lease::{Lease, TableVersion};
 use control_routing::member::Member;
 use protocol::document::config::Settings;
 use protocol::envelope::{self, Document, Subject};
@@ -261,7 +261,7 @@ impl<'a> Work<'a> {
             Ok(body) => body,
             Err(error) => return skip(id, &error),
         };
-        let rows: Vec<RelayLease> = records.fleet().leases.carried_by(id).copied().collect();
+        let rows: Vec<Lease> = records.fleet().leases.carried_by(id).copied().collect();
         let row = self.put(desk, id, &body)?;
         let carried = TableVersion {
             epoch: row.epoch,

@@ -1,5 +1,5 @@
 use control_core::store::{Row, Table};
-use control_routing::lease::{LeaseRequest, RelayLease};
+use control_routing::lease::{LeaseRequest, Lease};
 use control_routing::member::MemberState;
 use control_routing::policy::{PolicyRow, Wanted, WantedRoute};
 use protocol::cbor;
@@ -181,7 +181,7 @@ fn take_lease(router: &mut Router, wanted: &WantedRoute, id: LeaseId) {
         relay: relay(),
         previous: None,
     };
-    let lease = RelayLease::grant(&request, None, id, Wall(0));
+    let lease = Lease::grant(&request, None, id, Wall(0));
     router
         .handle_row(Book::Leases, &lease.key(), Some(&cbor::encode(&lease)))
         .expect("readable");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control_routing::case::{CASES, Case};
 use control_routing::decide::{Change, Outcome, decide};
-use control_routing::lease::{LeaseRequest, RelayLease};
+use control_routing::lease::{Lease, LeaseRequest};
 use control_routing::policy::{PolicyRow, Selector};
 use control_routing::via::Via;
 use protocol::cbor;
@@ -127,7 +127,7 @@ fn a_relay_that_the_pass_has_filled_up_is_full_in_the_case_too() {
             relay: node(11),
             previous: None,
         };
-        let lease = RelayLease::grant(&request, None, LeaseId::from_bytes(id), world.now.wall);
+        let lease = Lease::grant(&request, None, LeaseId::from_bytes(id), world.now.wall);
         world.leases.put(lease);
     }
     let outcomes = decide(&world.snapshot(), world.now);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use control_routing::decide::Change;
-use control_routing::lease::{LeaseState, RelayLease};
+use control_routing::lease::{Lease, LeaseState};
 use control_routing::member::MemberState;
 use control_routing::policy::{PolicyRow, Selector};
 use control_routing::via::Via;
@@ -427,7 +427,7 @@ fn a_draining_relay_loses_its_leases_also_where_nothing_takes_its_place_as_a_sta
     world.set_state(one, MemberState::Draining);
     world.set_state(other, MemberState::Draining);
     world.run(90);
-    let left: Vec<RelayLease> = world
+    let left: Vec<Lease> = world
         .leases
         .iter()
         .filter(|lease| lease.is_live())
@@ -508,7 +508,7 @@ fn one_pass_promises_no_more_rows_than_a_relay_has_left() {
 }
 
 /// Gives the relay of `lease` as many rows of others.
-fn fill(world: &mut World, lease: RelayLease, rows: usize) {
+fn fill(world: &mut World, lease: Lease, rows: usize) {
     for number in 0..rows {
         let mut other = lease;
         let mut id = [0xEE; 16];

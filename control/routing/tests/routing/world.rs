@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use control_routing::decide::{Change, Outcome, Snapshot, decide};
-use control_routing::lease::{LeaseBook, RelayLease, TableVersion};
+use control_routing::lease::{Lease, LeaseBook, TableVersion};
 use control_routing::member::{Member, MemberState};
 use control_routing::observations::{News, Observations};
 use control_routing::policy::{PolicyRow, Wanted};
@@ -199,7 +199,7 @@ impl World {
                 self.leases_granted += 1;
                 id[..8].copy_from_slice(&self.leases_granted.to_be_bytes());
                 let previous = self.leases.on(request.route, request.relay);
-                let lease = RelayLease::grant(request, previous, LeaseId::from_bytes(id), self.now.wall);
+                let lease = Lease::grant(request, previous, LeaseId::from_bytes(id), self.now.wall);
                 self.leases.put(lease);
             }
             for id in &outcome.withdrawals {
@@ -220,7 +220,7 @@ impl World {
     /// The relay takes its table: what was offered becomes active.
     pub(crate) fn acknowledge(&mut self, relay: NodeId) {
         let table = TableVersion { epoch: 1, version: 1 };
-        let offered: Vec<RelayLease> = self.leases.carried_by(relay).copied().collect();
+        let offered: Vec<Lease> = self.leases.carried_by(relay).copied().collect();
         for mut lease in offered {
             lease.carry(table);
             lease.acknowledge(table);

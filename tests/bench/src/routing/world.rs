@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use control_api::fleet::Fleet;
-use control_routing::lease::{LeaseBook, LeaseRequest, LeaseState, RelayLease};
+use control_routing::lease::{Lease, LeaseBook, LeaseRequest, LeaseState};
 use control_routing::member::{Member, MemberState};
 use control_routing::observations::Observations;
 use control_routing::policy::{Wanted, WantedRoute};
@@ -83,9 +83,9 @@ impl World {
             id.extend(u64::try_from(number).unwrap_or(0).to_be_bytes());
             let id = LeaseId::from_bytes(id.try_into().expect("sixteen bytes"));
 
-            RelayLease {
+            Lease {
                 state: LeaseState::Active,
-                ..RelayLease::grant(&request, None, id, NOW.wall)
+                ..Lease::grant(&request, None, id, NOW.wall)
             }
         });
         let paths = leases.map(|lease| lease.path());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_shell::local::{LeaseRow, RouteRow as AgentRoute, StatusRow};
 use control_core::store::Table;
-use control_routing::lease::RelayLease;
+use control_routing::lease::Lease;
 use control_routing::route::RouteRow;
 use control_store::EngineReader;
 use control_store::engine::{Revision, Write};
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    fn read_lease(&mut self, lease: &RelayLease) {
+    fn read_lease(&mut self, lease: &Lease) {
         self.ledger.grants.insert(Grant {
             relay: lease.relay,
             lease: lease.lease,

@@ -286,7 +286,7 @@ fn lease(
     relay: NodeId,
     state: Option<LeaseState>,
     generation: u32,
-) -> RelayLease {
+) -> Lease {
     let route = RouteId::between(CLUSTER, low, high);
     let place = [route.as_bytes().as_slice(), relay.as_bytes()].concat();
     let digest = Digest::of(&place);
@@ -300,10 +300,10 @@ fn lease(
     };
     let lease = LeaseId::from_bytes(*digest.as_bytes().first_chunk().expect("long enough"));
 
-    RelayLease {
+    Lease {
         generation,
         state: state.unwrap_or(LeaseState::Active),
-        ..RelayLease::grant(&request, None, lease, Wall(0))
+        ..Lease::grant(&request, None, lease, Wall(0))
     }
 }
 
