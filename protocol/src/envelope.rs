@@ -26,6 +26,11 @@ pub trait Document: Encode<()> + for<'b> Decode<'b, ()> {
     const KIND: Kind;
     /// Rises when a reader of the old schema would misread the new one.
     const SCHEMA: u16 = 1;
+
+    /// Features without which a reader must keep what it has, by what is in the body.
+    fn needs(&self) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 /// What a verifier was going to accept: everything that the signature is bound to from outside.
@@ -45,7 +50,7 @@ pub struct Opened<D> {
 
 /// Signs `body` under `header`'s realm, subject and numbers; the kind and schema come from the body's type.
 pub fn seal<D: Document>(stamp: &Stamp, body: &D, signers: &[&dyn Sign]) -> Vec<u8> {
-    let header = stamp.header::<D>();
+    let header = stamp.header(body);
     let aad = aad(header.kind, header.realm, header.subject);
     let payload = cbor::encode(&Payload {
         header,
@@ -66,7 +71,7 @@ pub fn seal<D: Document>(stamp: &Stamp, body: &D, signers: &[&dyn Sign]) -> Vec<
 /// The hash that a beacon pins for a body under a stamp, without signing it.
 pub fn payload_hash<D: Document>(stamp: &Stamp, body: &D) -> Digest {
     let payload = Payload {
-        header: stamp.header::<D>(),
+        header: stamp.header(body),
         body: cbor::encode(body).into(),
     };
 
@@ -284,5 +289,7 @@ fn signer_of(found: &CoseSignature) -> Option<Fingerprint> {
 /// Slots of one envelope: product roots are at most 5-of-8.
 const MAX_SIGNATURES: usize = 8;
 
+/// Rows of a lease table have kinds, and not each of them allows to carry all that its ends send.
+pub const LEASE_KINDS: u32 = 1;
 /// Features this version has.
-const FEATURES: &[u32] = &[];
+const FEATURES: &[u32] = &[LEASE_KINDS];

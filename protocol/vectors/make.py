@@ -58,7 +58,7 @@ def fields(*values):
 
 def envelope(kind, stamp, body, signers):
     payload = cbor({0: fields(kind, stamp["schema"], stamp["realm"], stamp["subject"], stamp["epoch"],
-                              stamp["version"], stamp["previous"], stamp["issued_at"], stamp["valid_until"], []),
+                              stamp["version"], stamp["previous"], stamp["issued_at"], stamp["valid_until"], stamp["needs"]),
                     1: cbor(body)})
     subject = b"*" if stamp["subject"] == "*" else stamp["subject"]
     aad = bytes([kind]) + stamp["realm"] + subject
@@ -210,9 +210,9 @@ def ids():
     }
 
 
-def stamp(realm=CLUSTER, subject="*", epoch=1, version=1, previous=None, valid_until=None):
+def stamp(realm=CLUSTER, subject="*", epoch=1, version=1, previous=None, valid_until=None, needs=()):
     return {"schema": 1, "realm": realm, "subject": subject, "epoch": epoch, "version": version,
-            "previous": previous, "issued_at": NOW, "valid_until": valid_until}
+            "previous": previous, "issued_at": NOW, "valid_until": valid_until, "needs": list(needs)}
 
 
 def join_claims():
@@ -256,6 +256,11 @@ def documents():
         "lease table": (9, stamp(subject=RELAY), fields([
             [LEASE, ALPHA, BETA, 3, 1_221, 1_440],
             [b"\xff" * 16, b"\xfe" * 16, b"\xff" * 16, 0xFFFFFFFF, 0xFFFF, 0xFFFF]]), [AUTHORITY]),
+        "meeting routes": (8, stamp(subject=ALPHA), fields([
+            fields(b"\x01" * 16, BETA, 2, 1, [1, []], [], [3, 22], 0, 1, fields(RELAY, LEASE, 3))]), [AUTHORITY]),
+        "meeting table": (9, stamp(subject=RELAY, needs=[1]), fields([
+            [LEASE, ALPHA, BETA, 3, 1_221, 1_440],
+            [b"\xff" * 16, b"\xfe" * 16, b"\xff" * 16, 0xFFFFFFFF, 0xFFFF, 0xFFFF, 2]]), [AUTHORITY]),
         "beacon": (10, stamp(epoch=2, version=256, previous=digest(10), valid_until=NOW + 900_000), fields(
             4, 65_536, digest(1), 23, [300, digest(5)], [70_000, digest(6)], [24, digest(4)]), [NEXT_AUTHORITY]),
         "authority succession": (11, stamp(), fields(2, public(NEXT_AUTHORITY)), [AUTHORITY]),

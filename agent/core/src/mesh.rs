@@ -379,6 +379,7 @@ impl Mesh {
     fn perform_route(&mut self, peer: NodeId, effect: RouteEffect, now: Boot) {
         match effect {
             RouteEffect::Announce => self.announce(peer),
+            RouteEffect::Grounds => self.grounds_changed = true,
             RouteEffect::Probe(path) => self.probe_path(peer, path, now),
             RouteEffect::Event(event) => {
                 self.take_note(peer, &event, now);

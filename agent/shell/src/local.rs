@@ -17,7 +17,7 @@ use crate::input::Input;
 pub(crate) use door::{Door, open};
 pub use row::{
     Authority, BeaconRow, ControllerRow, DocumentRow, FailureRow, FlowRow, FlowRows, LeaseRow, LeftOutRow,
-    LinkRow, MarkRow, PathRow, ProbedPath, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
+    LinkRow, MarkRow, MeetingRow, PathRow, ProbedPath, RefusedRow, RelayRow, RouteRow, SendingRow, StatusRow,
 };
 pub(crate) use view::Viewer;
 

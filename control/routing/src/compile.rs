@@ -55,6 +55,7 @@ fn decision(node: NodeId, row: &RouteRow) -> Option<RouteDecision> {
         reasons: row.reasons.clone(),
         priority: row.priority,
         cadence: row.cadence,
+        rendezvous: None,
     })
 }
 

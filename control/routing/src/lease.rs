@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use control_core::store::{Row, Table};
 use minicbor::{Decode, Encode};
-use protocol::document::routes::{LeaseRow, Path};
+use protocol::document::routes::{LeaseKind, LeaseRow, Path};
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
 use protocol::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,7 @@ impl Lease {
             generation: self.generation,
             budget_kib: self.budget_kib,
             grace_minutes: self.grace_minutes,
+            kind: LeaseKind::Relay,
         }
     }
 

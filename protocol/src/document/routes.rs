@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::cbor;
-use crate::envelope::{Document, Kind};
+use crate::envelope::{Document, Kind, LEASE_KINDS};
 use crate::id::{LeaseId, NodeId, RouteId};
 
 /// Every decision that concerns one node. A route that is missing is kept as it is; a withdrawal is explicit.
@@ -50,6 +50,9 @@ pub struct RouteDecision {
     #[n(8)]
     #[cbor(decode_with = "cbor::known_or_usual")]
     pub cadence: Cadence,
+    /// Where the ends may agree to dial each other, while they have no path that works.
+    #[n(9)]
+    pub rendezvous: Option<Rendezvous>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
@@ -111,6 +114,23 @@ impl Path {
             Self::Relay { .. } => "relay",
         }
     }
+}
+
+/// A rendezvous lease, seen from an end: a node that both ends reach, and that lets a few frames of class `fabric_control`
+/// pass between them and nothing else. Never a path.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(map)]
+#[serde(deny_unknown_fields)]
+pub struct Rendezvous {
+    #[n(0)]
+    pub node: NodeId,
+    #[n(1)]
+    pub lease: LeaseId,
+    /// The lease's, as the frames that use it have it. Never 0.
+    #[n(2)]
+    pub generation: u32,
 }
 
 /// How often a route is probed.
@@ -185,11 +205,14 @@ pub enum Reason {
     #[serde(rename = "rh_damped")]
     #[n(21)]
     Damped,
+    /// No path works and no relay can carry the pair: the ends are told of a node over which they can agree to dial.
+    #[n(22)]
+    RendezvousGranted,
 }
 
 impl Reason {
     /// In their order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::DirectPreferred,
         Self::DirectUnconfirmed,
         Self::DirectDown,
@@ -211,6 +234,7 @@ impl Reason {
         Self::HeldBack,
         Self::LinkDown,
         Self::Damped,
+        Self::RendezvousGranted,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -236,6 +260,7 @@ impl Reason {
             Self::HeldBack => "held_back",
             Self::LinkDown => "link_down",
             Self::Damped => "rh_damped",
+            Self::RendezvousGranted => "rendezvous_granted",
         }
     }
 }
@@ -251,6 +276,13 @@ pub struct LeaseTable {
 
 impl Document for LeaseTable {
     const KIND: Kind = Kind::LeaseTable;
+
+    /// A reader that knows of no kinds would carry whatever the ends of a rendezvous lease send.
+    fn needs(&self) -> Vec<u32> {
+        let has_kinds = self.rows.iter().any(|row| !row.kind.is_relay());
+
+        has_kinds.then_some(LEASE_KINDS).into_iter().collect()
+    }
 }
 
 /// At most 64 bytes encoded.
@@ -273,6 +305,39 @@ pub struct LeaseRow {
     /// Minutes that the row outlives the relay's freshness.
     #[n(5)]
     pub grace_minutes: u16,
+    /// Left out of the bytes if it is the usual one.
+    #[n(6)]
+    #[cbor(skip_if = "LeaseKind::is_relay")]
+    pub kind: LeaseKind,
+}
+
+/// What a lease allows.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseKind {
+    /// To carry every class but `payload`.
+    #[default]
+    #[n(1)]
+    Relay,
+    /// To carry class `fabric_control`, a few frames a second: enough for two ends to agree when to dial.
+    #[n(2)]
+    Rendezvous,
+}
+
+impl LeaseKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Rendezvous => "rendezvous",
+        }
+    }
+
+    pub const fn is_relay(&self) -> bool {
+        matches!(self, Self::Relay)
+    }
 }
 
 #[cfg(test)]
@@ -291,7 +356,7 @@ mod tests {
                 Some(reason)
             );
         }
-        assert_eq!(count, 21);
+        assert_eq!(count, 22);
     }
 
     #[test]
@@ -306,6 +371,7 @@ mod tests {
             reasons: vec![Reason::LinkDown, Reason::Sticky],
             priority: 0,
             cadence: Cadence::Fast,
+            rendezvous: None,
         };
         let routes = Routes {
             decisions: vec![decision.clone()],
@@ -328,6 +394,37 @@ mod tests {
                 reasons: Vec::new(),
                 ..decision
             }
+        );
+    }
+
+    /// What a version without kinds wrote, and reads.
+    #[test]
+    fn a_row_of_a_relay_lease_is_what_it_was_before_leases_had_kinds() {
+        let row = LeaseRow {
+            lease: LeaseId::from_bytes([1; 16]),
+            low: NodeId::from_bytes([2; 16]),
+            high: NodeId::from_bytes([3; 16]),
+            generation: 4,
+            budget_kib: 5,
+            grace_minutes: 6,
+            kind: LeaseKind::Relay,
+        };
+        let mut before = vec![0x86];
+        for id in [1, 2, 3] {
+            before.push(0x50);
+            before.extend([id; 16]);
+        }
+        before.extend([4, 5, 6]);
+        assert_eq!(cbor::encode(&row), before);
+        assert_eq!(cbor::decode(&before), Ok(row));
+
+        let kind = LeaseKind::Rendezvous;
+        let meeting = LeaseRow { kind, ..row };
+        assert_eq!(cbor::decode(&cbor::encode(&meeting)), Ok(meeting));
+        let needs = |rows: &[LeaseRow]| LeaseTable { rows: rows.to_vec() }.needs();
+        assert_eq!(
+            (needs(&[row]), needs(&[row, meeting])),
+            (vec![], vec![LEASE_KINDS])
         );
     }
 }

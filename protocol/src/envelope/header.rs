@@ -166,7 +166,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn header<D: Document>(&self) -> Header {
+    pub(super) fn header<D: Document>(&self, body: &D) -> Header {
         Header {
             kind: D::KIND,
             schema: D::SCHEMA,
@@ -177,7 +177,7 @@ impl Stamp {
             previous: self.previous,
             issued_at: self.issued_at,
             valid_until: self.valid_until,
-            needs: Vec::new(),
+            needs: body.needs(),
         }
     }
 }

@@ -77,7 +77,7 @@ impl LinkMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum RefusalReason {
-    /// No row names the lease, or none that names this connection's node as an end.
+    /// No row names the lease, or none that names this connection's node as an end, or not one that carries this class.
     #[n(1)]
     NotLeased,
     /// The relay has seen a higher generation of the lease.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use protocol::cbor;
 use protocol::document::authority::Succession;
 use protocol::document::beacon::{Beacon, Pin};
-use protocol::document::routes::LeaseRow;
+use protocol::document::routes::{LeaseKind, LeaseRow};
 use protocol::envelope::{self, Document, Envelope, Expected, Kind, OpenError, Opened, Stamp, Subject};
 use protocol::id::{ClusterId, LeaseId, NodeId};
 use protocol::key::{Digest, Fingerprint, SigningKey, VerifyKey};
@@ -412,10 +412,10 @@ fn a_claim_is_readable_before_a_key_is_known() {
 }
 
 #[test]
-fn the_widest_lease_row_takes_63_bytes() {
+fn the_widest_lease_row_takes_64_bytes() {
     let widest = lease_row(u32::MAX, u16::MAX, u16::MAX);
 
-    assert_eq!(cbor::encode(&widest).len(), 63);
+    assert_eq!(cbor::encode(&widest).len(), 64);
 }
 
 proptest! {
@@ -541,6 +541,7 @@ fn lease_row(generation: u32, budget_kib: u16, grace_minutes: u16) -> LeaseRow {
         generation,
         budget_kib,
         grace_minutes,
+        kind: LeaseKind::Rendezvous,
     }
 }
 

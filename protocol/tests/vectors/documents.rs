@@ -13,7 +13,7 @@ use protocol::document::config::{
 };
 use protocol::document::join::{ApprovalMode, JoinClaims, JoinContract};
 use protocol::document::routes::{
-    Action, Cadence, LeaseRow, LeaseTable, Path, Reason, RouteDecision, Routes,
+    Action, Cadence, LeaseKind, LeaseRow, LeaseTable, Path, Reason, Rendezvous, RouteDecision, Routes,
 };
 use protocol::envelope::{Realm, Stamp, Subject};
 use protocol::id::{ClusterId, ControllerId, LeaseId, NodeId, RouteId, TokenId};
@@ -163,6 +163,7 @@ pub(crate) fn routes() -> Routes {
         reasons: vec![Reason::DirectPreferred],
         priority: 0,
         cadence: Cadence::Fast,
+        rendezvous: None,
     };
     let replaced = RouteDecision {
         route: RouteId::from_bytes([1; 16]),
@@ -174,6 +175,7 @@ pub(crate) fn routes() -> Routes {
         reasons: vec![Reason::StaleExactRelay, Reason::HealthyLowLatency],
         priority: 255,
         cadence: Cadence::Auto,
+        rendezvous: None,
     };
     let withdrawn = RouteDecision {
         route: RouteId::from_bytes([3; 16]),
@@ -185,6 +187,7 @@ pub(crate) fn routes() -> Routes {
         reasons: vec![Reason::EndRevoked],
         priority: 9,
         cadence: Cadence::Rest,
+        rendezvous: None,
     };
 
     Routes {
@@ -200,6 +203,7 @@ pub(crate) fn lease_table() -> LeaseTable {
         generation: 3,
         budget_kib: 1_221,
         grace_minutes: 1_440,
+        kind: LeaseKind::Relay,
     };
     let widest = LeaseRow {
         lease: LeaseId::from_bytes([0xff; 16]),
@@ -208,10 +212,48 @@ pub(crate) fn lease_table() -> LeaseTable {
         generation: u32::MAX,
         budget_kib: u16::MAX,
         grace_minutes: u16::MAX,
+        kind: LeaseKind::Relay,
     };
 
     LeaseTable {
         rows: vec![row, widest],
+    }
+}
+
+/// Of a pair without a path, which is to meet.
+pub(crate) fn meeting_routes() -> Routes {
+    let decision = RouteDecision {
+        route: RouteId::from_bytes([1; 16]),
+        peer: BETA,
+        generation: 2,
+        action: Action::Keep,
+        path: Some(Path::Direct),
+        standbys: Vec::new(),
+        reasons: vec![Reason::DirectDown, Reason::RendezvousGranted],
+        priority: 0,
+        cadence: Cadence::Auto,
+        rendezvous: Some(Rendezvous {
+            node: RELAY,
+            lease: LEASE,
+            generation: 3,
+        }),
+    };
+
+    Routes {
+        decisions: vec![decision],
+    }
+}
+
+/// One row of each kind.
+pub(crate) fn meeting_table() -> LeaseTable {
+    let [relayed, widest] = <[LeaseRow; 2]>::try_from(lease_table().rows).expect("two rows");
+    let meeting = LeaseRow {
+        kind: LeaseKind::Rendezvous,
+        ..widest
+    };
+
+    LeaseTable {
+        rows: vec![relayed, meeting],
     }
 }
 

@@ -23,8 +23,8 @@ use serde_json::Value;
 
 use documents::{
     activation_manifest, beacon, cluster, first_synthetic_config, for_node, installation, join_claims,
-    join_contract, lease_table, revocation_list, role_grant, routes, succession, synthetic_config,
-    trust_bundle,
+    join_contract, lease_table, meeting_routes, meeting_table, revocation_list, role_grant, routes,
+    succession, synthetic_config, trust_bundle,
 };
 
 #[test]
@@ -91,6 +91,8 @@ fn every_kind_of_document_is_sealed_and_opened_as_in_the_vectors() {
         ),
         held("routes", &for_node(ALPHA), &routes(), &[4]),
         held("lease table", &for_node(RELAY), &lease_table(), &[4]),
+        held("meeting routes", &for_node(ALPHA), &meeting_routes(), &[4]),
+        held("meeting table", &for_node(RELAY), &meeting_table(), &[4]),
         held(
             "beacon",
             &Stamp {

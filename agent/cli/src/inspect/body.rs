@@ -179,6 +179,11 @@ fn decision(decision: &RouteDecision) -> Value {
             Cadence::Normal => "normal",
             Cadence::Rest => "rest",
         },
+        "rendezvous": decision.rendezvous.map(|place| json!({
+            "node": place.node,
+            "lease": place.lease,
+            "generation": place.generation,
+        })),
     })
 }
 
@@ -209,6 +214,7 @@ fn leases(body: &LeaseTable) -> Value {
             "generation": row.generation,
             "budget_kib": row.budget_kib,
             "grace_minutes": row.grace_minutes,
+            "kind": row.kind.name(),
         })
     });
 

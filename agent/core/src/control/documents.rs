@@ -469,11 +469,14 @@ impl Documents {
             .map_or_else(Transport::default, |config| config.transport)
     }
 
-    pub(super) fn is_relay(&self) -> bool {
+    /// Whether others' leases hang on this node's freshness.
+    pub(super) fn serves_leases(&self) -> bool {
+        let serves = |role: &NodeRole| matches!(role, NodeRole::Relay | NodeRole::Rendezvous);
+
         self.snapshot
             .config
             .as_ref()
-            .is_some_and(|config| config.opened.body.roles.contains(&NodeRole::Relay))
+            .is_some_and(|config| config.opened.body.roles.iter().any(serves))
     }
 }
 

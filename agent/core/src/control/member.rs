@@ -342,7 +342,7 @@ impl Membership {
             self.session
                 .send(&NodeRequest::Leave, Asked::Leave { until }, turn);
         }
-        let wait = match self.documents.is_relay() {
+        let wait = match self.documents.serves_leases() {
             true => super::RELAY_WAIT,
             false => super::NODE_WAIT,
         };

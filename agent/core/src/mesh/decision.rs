@@ -32,6 +32,32 @@ pub(super) fn legs(us: NodeId, decision: &RouteDecision) -> Result<Vec<Leg>, Dec
     Ok(legs)
 }
 
+/// Where the ends are to meet, if the decision says so: over a node that is neither of them, under a lease that is no path.
+pub(super) fn meeting(
+    us: NodeId,
+    decision: &RouteDecision,
+    legs: &[Leg],
+) -> Result<Option<Leg>, DecisionRefusal> {
+    let Some(place) = decision.rendezvous.filter(|_| !legs.is_empty()) else {
+        return Ok(None);
+    };
+    let over = Path::Relay {
+        relay: place.node,
+        lease: place.lease,
+        generation: place.generation,
+        budget: 0,
+    };
+    let leg = leg(us, decision.peer, over).ok_or(DecisionRefusal::BadPath)?;
+    let is_path = |other: &Leg| match other.path {
+        Path::Direct => false,
+        Path::Relay { lease, .. } => lease == place.lease,
+    };
+    match legs.iter().any(is_path) {
+        true => Err(DecisionRefusal::BadPath),
+        false => Ok(Some(leg)),
+    }
+}
+
 fn leg(us: NodeId, peer: NodeId, path: Path) -> Option<Leg> {
     let (tag, first_hop) = match path {
         Path::Direct => (PathTag::Direct, peer),
@@ -54,7 +80,7 @@ fn leg(us: NodeId, peer: NodeId, path: Path) -> Option<Leg> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::document::routes::Cadence;
+    use protocol::document::routes::{Cadence, Rendezvous};
     use protocol::id::{LeaseId, RouteId};
 
     use super::*;
@@ -84,6 +110,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ends_meet_over_a_third_node_under_a_lease_that_is_no_path() {
+        let with = |node_byte: u8, lease: u8, generation: u32| RouteDecision {
+            rendezvous: Some(Rendezvous {
+                node: node(node_byte),
+                lease: LeaseId::from_bytes([lease; 16]),
+                generation,
+            }),
+            ..decision(Some(Path::Direct), vec![relay(9, 1)])
+        };
+        let read = |decision: &RouteDecision| meeting(US, decision, &legs(US, decision).unwrap());
+
+        let found = read(&with(8, 8, 1)).unwrap().expect("a place");
+        assert_eq!(found.first_hop, node(8));
+        for bad in [with(1, 8, 1), with(2, 8, 1), with(8, 8, 0), with(8, 9, 1)] {
+            assert_eq!(read(&bad), Err(DecisionRefusal::BadPath), "{:?}", bad.rendezvous);
+        }
+        assert_eq!(read(&decision(Some(Path::Direct), vec![])), Ok(None));
+    }
+
     fn decision(path: Option<Path>, standbys: Vec<Path>) -> RouteDecision {
         RouteDecision {
             route: RouteId::from_bytes([7; 16]),
@@ -95,6 +141,7 @@ mod tests {
             reasons: Vec::new(),
             priority: 0,
             cadence: Cadence::Auto,
+            rendezvous: None,
         }
     }
 

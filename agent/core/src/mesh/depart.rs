@@ -153,7 +153,13 @@ impl Mesh {
         };
         let in_use = first_hop.and_then(|node| self.links.current(node));
         let link = via.or(in_use).ok_or(NotSent::NoLink)?;
-        let class = class(&message);
+        // The node that the ends meet over lets nothing else pass.
+        let meets = route.is_some_and(|route| route.meets_over(path));
+        let class = if meets {
+            Class::FabricControl
+        } else {
+            class(&message)
+        };
         let boot = self.boot;
         let pair = self.pairs.get_mut(peer).ok_or(NotSent::NoKey)?;
         let header = FrameHeader {

@@ -165,6 +165,8 @@ pub enum Refusal {
     Forged,
     /// Another generation of the lease is in force.
     GenerationStale,
+    /// The lease is for meetings, and the frame is not of class `fabric_control`.
+    MeetingOnly,
     /// The row is not live: neither fresh nor active, or past its grace.
     NotFresh,
     /// As a relay, no row names the lease for this connection; as an end, no route of this or the previous
@@ -183,12 +185,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BudgetSpent,
         Self::EndRevoked,
         Self::FarEndAway,
         Self::Forged,
         Self::GenerationStale,
+        Self::MeetingOnly,
         Self::NotFresh,
         Self::NotLeased,
         Self::PayloadForwardingDisabled,
@@ -202,7 +205,7 @@ impl Refusal {
     pub const fn told(self) -> Option<RefusalReason> {
         match self {
             Self::BudgetSpent => Some(RefusalReason::OverBudget),
-            Self::EndRevoked | Self::NotLeased => Some(RefusalReason::NotLeased),
+            Self::EndRevoked | Self::MeetingOnly | Self::NotLeased => Some(RefusalReason::NotLeased),
             Self::FarEndAway => Some(RefusalReason::FarEndAbsent),
             Self::Forged | Self::UnknownPeer | Self::Unreadable | Self::UnprovenBoot => None,
             Self::GenerationStale => Some(RefusalReason::GenerationStale),
@@ -218,6 +221,7 @@ impl Refusal {
             Self::FarEndAway => "far_end_away",
             Self::Forged => "forged",
             Self::GenerationStale => "generation_stale",
+            Self::MeetingOnly => "meeting_only",
             Self::NotFresh => "not_fresh",
             Self::NotLeased => "not_leased",
             Self::PayloadForwardingDisabled => "payload_forwarding_disabled",

@@ -1,5 +1,6 @@
 //! Meeting neighbours half way: both ends dial at the same moment, so that the packets of each open its own NAT for
-//! those of the other. They agree on the moment over the relay that both have a connection to.
+//! those of the other. They agree on the moment over the relay that both have a connection to, or, if there is none, over the
+//! node that their decision names for that.
 //!
 //! ```text
 //!   one                        relay                      other
@@ -15,8 +16,8 @@
 //! NAT uses another port for each destination, asks ever more rarely.
 //!
 //! A node asks few neighbours at a time, and agrees to few more: one that many pairs lead to and that moves would dial all
-//! of them in the same second otherwise. The others wait in the order of need. Each of them has a path that works, through
-//! a relay; what tells them apart is how often they have tried.
+//! of them in the same second otherwise. The others wait in the order of need: those without a path before those that have
+//! one through a relay, and among these those that have tried least often.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -46,11 +47,13 @@ pub(super) struct Meetings {
 /// Where a pair that has no connection can agree on a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ground {
-    /// A path between the two that works, through a relay.
+    /// A path between the two that works, through a relay; or one that carries nothing but this.
     pub(super) path: PathTag,
     pub(super) relay: NodeId,
     /// Of the path.
     pub(super) rtt: Duration,
+    /// Whether traffic can go over it meanwhile.
+    pub(super) carries: bool,
 }
 
 /// What a meeting wants done.
@@ -79,8 +82,8 @@ struct UnderWay {
     theirs: usize,
 }
 
-/// Where a pair stands in the queue: its failures, and since when it waits.
-type Place = (u32, Boot);
+/// Where a pair stands in the queue: whether it has a path, its failures, and since when it waits.
+type Place = (bool, u32, Boot);
 
 #[derive(Debug, Default)]
 struct Pair {
@@ -303,7 +306,9 @@ impl Pair {
     }
 
     fn place(&self) -> Option<Place> {
-        self.waits_since.map(|since| (self.failures, since))
+        let carries = self.ground.is_some_and(|ground| ground.carries);
+
+        self.waits_since.map(|since| (carries, self.failures, since))
     }
 
     fn under_way(&self) -> UnderWay {

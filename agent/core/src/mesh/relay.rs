@@ -1,5 +1,6 @@
 //! The relay that this node is: default deny. A frame is carried, untouched, only between the two authenticated
-//! connections that a row of the lease table names.
+//! connections that a row of the lease table names. A row of a rendezvous lease lets pass what two ends say to meet, a few
+//! frames a second, and nothing else.
 //!
 //! Renewal is freshness: while the poll that brought the newest beacon was sent less than 60 s ago, every row is
 //! live. After that only pairs that were active in the last 60 s go on, until their grace is over. A relay that never
@@ -206,6 +207,8 @@ impl Relay {
             Err(Refusal::GenerationStale)
         } else if generation > row.generation {
             Err(Refusal::NotLeased)
+        } else if !row.allows(header.class) {
+            Err(Refusal::MeetingOnly)
         } else if !(fresh || row.lives_on(fresh_at, self.activity, now)) {
             Err(Refusal::NotFresh)
         } else {

@@ -4,6 +4,7 @@
 //! not, by itself; it goes back by itself only if the path it went to dies in turn. A new decision moves it again,
 //! but never onto a path that its own probes call down, and onto an untried one only once that has answered.
 
+mod place;
 mod steer;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -34,6 +35,8 @@ pub(super) struct Route {
     /// Paths of the previous generation alone: frames on them are still accepted, and our traffic stays on one of
     /// them until the decided path has answered.
     previous: Vec<Track>,
+    /// Where the ends are to meet while they have no path that works. Nothing else is sent there.
+    place: Option<Track>,
     active: PathTag,
     /// Moves within the generation.
     counter: u64,
@@ -57,6 +60,8 @@ pub(super) enum RouteEffect {
     /// Tell the peer, over the active path, which one that is.
     Announce,
     Event(Event),
+    /// The ends may have to meet elsewhere, or can where they could not.
+    Grounds,
     /// Send a probe on this path.
     Probe(PathTag),
 }
@@ -82,6 +87,7 @@ impl Route {
         let Some(decided) = legs.first() else {
             return Ok(None);
         };
+        let place = decision::meeting(us, decision, &legs)?;
         let mut route = Self {
             standing: Standing {
                 us,
@@ -94,6 +100,7 @@ impl Route {
             active: decided.tag,
             paths: tracks(&legs, &mut Vec::new(), rng, now),
             previous: Vec::new(),
+            place: None,
             counter: 0,
             left: BTreeSet::new(),
             owed: true,
@@ -105,6 +112,7 @@ impl Route {
             urgent: false,
             effects: VecDeque::new(),
         };
+        route.take_place(place, rng, now);
         route.handle_links(linked, now);
         route.tell_move(None);
 
@@ -123,9 +131,10 @@ impl Route {
         if decision.generation < self.standing.generation {
             return Err(DecisionRefusal::Stale);
         }
+        let place = decision::meeting(self.standing.us, decision, &legs)?;
         if decision.generation == self.standing.generation {
-            let in_force = self.paths.iter().map(|track| track.tag);
-            let same = legs.iter().map(|leg| leg.tag).eq(in_force);
+            let in_force = self.paths.iter().chain(&self.place).map(|track| track.tag);
+            let same = legs.iter().chain(&place).map(|leg| leg.tag).eq(in_force);
             return if same {
                 Ok(())
             } else {
@@ -135,6 +144,7 @@ impl Route {
         self.priority = decision.priority;
         self.cadence = decision.cadence;
         self.adopt(&legs, decision.generation, rng, now);
+        self.take_place(place, rng, now);
         self.handle_links(linked, now);
         self.settle(now);
 
@@ -168,7 +178,8 @@ impl Route {
 
     /// Takes in which first hops have a connection.
     pub(super) fn handle_links(&mut self, linked: &dyn Fn(NodeId) -> bool, now: Boot) {
-        for track in self.paths.iter_mut().chain(&mut self.previous) {
+        let paths = self.paths.iter_mut().chain(&mut self.previous);
+        for track in paths.chain(&mut self.place) {
             track.handle_link(linked(track.first_hop), now);
         }
         self.settle(now);
@@ -176,7 +187,7 @@ impl Route {
 
     /// Judges overdue probes, asks for those that are due, and moves the traffic if need be.
     pub(super) fn handle_timeout(&mut self, pace: &Pace, late: bool, now: Boot) -> Judged {
-        let mut sum = Judged::default();
+        let mut sum = self.probe_place(late, now);
         let hurried = self.is_watchful();
         for track in probed(&mut self.paths, &mut self.previous, self.active) {
             let active = track.tag == self.active;
@@ -200,6 +211,7 @@ impl Route {
             .filter(|track| track.is_linked())
             .map(Track::poll_timeout)
             .chain(self.doubt_until)
+            .chain(self.place_timeout())
             .min()
     }
 
@@ -268,9 +280,9 @@ impl Route {
         self.peer_path = path.or(self.peer_path);
     }
 
-    /// Whether frames of the peer are taken on this path: any of this or the previous generation.
+    /// Whether traffic of the peer is taken on this path: any of this or the previous generation.
     pub(super) fn accepts(&self, path: PathTag) -> bool {
-        self.track(path).is_some()
+        self.accepted().any(|track| track.tag == path)
     }
 
     /// The first hop of a path.
@@ -282,11 +294,12 @@ impl Route {
         self.standing.peer
     }
 
-    /// Where the ends can agree to meet: on the path in use if that has a relay, else on any that works and has one.
+    /// Where the ends can agree to meet: on the path in use if that has a relay, else on any that works and has one, else
+    /// where the decision says.
     pub(super) fn ground(&self) -> Option<Ground> {
         let active = self.ground_on(self.active);
 
-        active.or_else(|| self.accepted().find_map(|track| self.ground_on(track.tag)))
+        active.or_else(|| self.known().find_map(|track| self.ground_on(track.tag)))
     }
 
     /// The same on one path.
@@ -302,6 +315,7 @@ impl Route {
             path,
             relay,
             rtt: track.probe.rtt().unwrap_or_default(),
+            carries: !self.meets_over(path),
         })
     }
 
@@ -346,7 +360,7 @@ impl Route {
         self.carried_at.is_some_and(|carried| now.since(carried) <= BUSY)
     }
 
-    /// Every path on which frames of the peer are taken.
+    /// Every path on which traffic of the peer is taken.
     pub(super) fn accepted(&self) -> impl Iterator<Item = &Track> {
         self.paths.iter().chain(&self.previous)
     }
@@ -397,6 +411,7 @@ impl Route {
                 .shown()
                 .map(|track| track.view(&self.standing, track.tag == self.active))
                 .collect(),
+            meets_over: self.meeting_view(),
         }
     }
 
@@ -408,13 +423,14 @@ impl Route {
     }
 
     fn track(&self, tag: PathTag) -> Option<&Track> {
-        self.accepted().find(|track| track.tag == tag)
+        self.known().find(|track| track.tag == tag)
     }
 
     fn track_mut(&mut self, tag: PathTag) -> Option<&mut Track> {
         self.paths
             .iter_mut()
             .chain(&mut self.previous)
+            .chain(&mut self.place)
             .find(|track| track.tag == tag)
     }
 }

@@ -121,7 +121,7 @@ impl RouteTable {
     /// The neighbours that the routes need a connection to, and those that they would profit from.
     pub(super) fn wants(&self) -> BTreeMap<NodeId, Want> {
         let mut wants: BTreeMap<NodeId, Want> = BTreeMap::new();
-        for track in self.routes.values().flat_map(Route::accepted) {
+        for track in self.routes.values().flat_map(Route::known) {
             let want = wants.entry(track.first_hop).or_insert(Want {
                 link: true,
                 probe: true,
@@ -191,7 +191,7 @@ impl RouteTable {
     fn index(&mut self) {
         self.leases.clear();
         for (peer, route) in &self.routes {
-            for track in route.accepted() {
+            for track in route.known() {
                 if let PathTag::Relay { lease, .. } = track.tag {
                     self.leases.insert(lease, *peer);
                 }

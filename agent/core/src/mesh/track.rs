@@ -106,6 +106,11 @@ impl Track {
         })
     }
 
+    /// What the node that serves the lease said since the last answer.
+    pub(super) const fn refused(&self) -> Option<RefusalReason> {
+        self.refused
+    }
+
     pub(super) fn handle_link(&mut self, linked: bool, now: Boot) {
         if linked && !self.linked {
             self.probe.hurry(now);

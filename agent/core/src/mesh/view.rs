@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::document::routes::{Cadence, Path};
+use protocol::document::routes::{Cadence, LeaseKind, Path};
 use protocol::frame::{BootTag, Mark, RefusalReason};
 use protocol::id::{LeaseId, NodeId, RouteId};
 use protocol::time::Boot;
@@ -32,6 +32,20 @@ pub struct RouteView {
     /// The decided path first, then the standbys in their order, then one of the generation before if it still
     /// carries.
     pub paths: Vec<PathView>,
+    /// Where the ends are to meet while they have no path that works.
+    pub meets_over: Option<MeetingView>,
+}
+
+/// A node over which both ends can agree when to dial each other. It carries nothing else for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeetingView {
+    pub node: NodeId,
+    pub lease: LeaseId,
+    pub generation: u32,
+    /// What the probes over it say: whether the far end can be asked there.
+    pub health: Health,
+    pub linked: bool,
+    pub refused: Option<RefusalReason>,
 }
 
 /// One path of a route.
@@ -93,6 +107,7 @@ pub struct RowView {
     pub low: NodeId,
     pub high: NodeId,
     pub generation: u32,
+    pub kind: LeaseKind,
     pub live: bool,
     pub active_at: Option<Boot>,
     pub forwarded: u64,

@@ -176,6 +176,22 @@ pub struct RouteRow {
     pub peer_choice: Option<MarkRow>,
     pub peer_path: Option<PathRow>,
     pub paths: Vec<ProbedPath>,
+    /// The node over which the ends are to agree when to dial each other, while they have no path that works.
+    #[serde(default)]
+    pub meets_over: Option<MeetingRow>,
+}
+
+/// A node that lets pass what two ends say to meet, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeetingRow {
+    pub node: NodeId,
+    pub node_name: Option<String>,
+    pub lease: LeaseId,
+    pub generation: u32,
+    /// Whether the far end can be asked there, as a path's.
+    pub health: String,
+    pub linked: bool,
+    pub refused: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +284,8 @@ pub struct LeaseRow {
     pub high: NodeId,
     pub high_name: Option<String>,
     pub generation: u32,
+    /// `relay` or `rendezvous`.
+    pub kind: String,
     pub live: bool,
     pub active_age_ms: Option<u64>,
     pub forwarded: u64,

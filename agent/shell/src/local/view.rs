@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_core::control::{Admission, LastFailure, MemberStatus, Status, Unconfirmed};
 use agent_core::mesh::effect::RelayPause;
-use agent_core::mesh::view::{FlowView, LinkView, PathView, RelayView, RouteView, RowView};
+use agent_core::mesh::view::{FlowView, LinkView, MeetingView, PathView, RelayView, RouteView, RowView};
 use protocol::document::routes::{Cadence, Path};
 use protocol::frame::Mark;
 use protocol::id::NodeId;
@@ -14,8 +14,8 @@ use protocol::wire::Refresh;
 
 use super::row::{
     Authority, BeaconRow, ControllerRow, DocumentRow, FailureRow, FlowRow, LeaseRow, LeftOutRow, LinkRow,
-    MarkRow, PathRow, ProbedPath, RefreshReportRow, RefreshRow, RefusedRow, RelayRow, RouteRow, SendingRow,
-    StatusRow, UnconfirmedRow,
+    MarkRow, MeetingRow, PathRow, ProbedPath, RefreshReportRow, RefreshRow, RefusedRow, RelayRow, RouteRow,
+    SendingRow, StatusRow, UnconfirmedRow,
 };
 use crate::flows::Flow;
 
@@ -154,6 +154,19 @@ impl Viewer<'_> {
             peer_choice: view.peer_choice.map(mark),
             peer_path: view.peer_path.as_ref().map(|path| self.path(path)),
             paths: view.paths.iter().map(|path| self.probed(path)).collect(),
+            meets_over: view.meets_over.as_ref().map(|place| self.meeting(place)),
+        }
+    }
+
+    fn meeting(&self, place: &MeetingView) -> MeetingRow {
+        MeetingRow {
+            node: place.node,
+            node_name: self.name(place.node),
+            lease: place.lease,
+            generation: place.generation,
+            health: place.health.name().to_owned(),
+            linked: place.linked,
+            refused: place.refused.map(|why| why.name().to_owned()),
         }
     }
 
@@ -235,6 +248,7 @@ impl Viewer<'_> {
             high: row.high,
             high_name: self.name(row.high),
             generation: row.generation,
+            kind: row.kind.name().to_owned(),
             live: row.live,
             active_age_ms: self.age(row.active_at),
             forwarded: row.forwarded,

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use protocol::document::routes::{LeaseRow, LeaseTable};
+use protocol::document::routes::{LeaseKind, LeaseRow, LeaseTable};
 use protocol::envelope::{Envelope, Expected, seal};
 use protocol::id::LeaseId;
 
@@ -180,6 +180,7 @@ fn table(content: u8) -> LeaseTable {
             generation: 1,
             budget_kib: 64,
             grace_minutes: 60,
+            kind: LeaseKind::Relay,
         }],
     }
 }

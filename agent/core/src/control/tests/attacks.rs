@@ -6,7 +6,7 @@ use minicbor::bytes::ByteVec;
 use protocol::cbor;
 use protocol::document::authority::{RevocationList, RevokedNode, TrustBundle};
 use protocol::document::config::SyntheticConfig;
-use protocol::document::routes::{LeaseRow, LeaseTable, Routes};
+use protocol::document::routes::{LeaseKind, LeaseRow, LeaseTable, Routes};
 use protocol::envelope::{Envelope, Expected, Kind, Stamp, Subject, seal};
 use protocol::error::Code;
 use protocol::id::{ClusterId, LeaseId, NodeId};
@@ -298,6 +298,7 @@ const ATTACKS: &[Attack] = &[
                 generation: 1,
                 budget_kib: 1,
                 grace_minutes: 1,
+                kind: LeaseKind::Relay,
             };
             let body = LeaseTable {
                 rows: vec![row; LEASE_ROWS + 1],

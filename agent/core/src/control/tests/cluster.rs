@@ -263,6 +263,7 @@ impl Cluster {
                 generation: u32::try_from(version).expect("small"),
                 budget_kib: 1,
                 grace_minutes: 1,
+                kind: protocol::document::routes::LeaseKind::Relay,
             }],
         }
     }

@@ -19,7 +19,11 @@ use super::host::Host;
 
 #[test]
 fn a_poll_is_always_outstanding_and_held_as_long_as_the_role_allows() {
-    for (roles, wait) in [(vec![NodeRole::Member], 50_000), (vec![NodeRole::Relay], 10_000)] {
+    for (roles, wait) in [
+        (vec![NodeRole::Member], 50_000),
+        (vec![NodeRole::Relay], 10_000),
+        (vec![NodeRole::Rendezvous], 10_000),
+    ] {
         let mut cluster = Cluster::new();
         cluster.roles = roles;
         let mut host = Host::member(cluster);

@@ -385,6 +385,7 @@ fn ground(rtt_ms: u64) -> Ground {
         path: path(),
         relay: NodeId::from_bytes([5; 16]),
         rtt: Duration::from_millis(rtt_ms),
+        carries: true,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use protocol::document::routes::LeaseRow;
+use protocol::document::routes::{LeaseKind, LeaseRow};
+use protocol::frame::Class;
 use protocol::id::{LeaseId, NodeId};
 use protocol::limits::MESH_FRAME_BYTES;
 use protocol::time::Boot;
@@ -18,6 +19,7 @@ pub(super) struct Row {
     low: NodeId,
     high: NodeId,
     pub(super) generation: u32,
+    kind: LeaseKind,
     budget_kib: u16,
     grace: Duration,
     budget: Bucket,
@@ -35,7 +37,7 @@ impl Row {
         let before = before.filter(|before| (before.low, before.high) == (row.low, row.high));
         let budget = before
             .as_ref()
-            .filter(|before| before.budget_kib == row.budget_kib)
+            .filter(|before| (before.kind, before.budget_kib) == (row.kind, row.budget_kib))
             .map_or_else(|| budget(row, now), |before| before.budget);
         let before = before.as_ref();
 
@@ -43,6 +45,7 @@ impl Row {
             low: row.low,
             high: row.high,
             generation: row.generation,
+            kind: row.kind,
             budget_kib: row.budget_kib,
             grace: Duration::from_secs(60 * u64::from(row.grace_minutes)),
             budget,
@@ -85,6 +88,15 @@ impl Row {
         active && fresh_at.is_some_and(|fresh| now < fresh.after(self.grace))
     }
 
+    /// Whether the lease allows this class at all. What two ends say to meet is all that a rendezvous lease is for.
+    pub(super) const fn allows(&self, class: Class) -> bool {
+        match (self.kind, class) {
+            (_, Class::Payload) => false,
+            (LeaseKind::Relay, _) | (LeaseKind::Rendezvous, Class::FabricControl) => true,
+            (LeaseKind::Rendezvous, Class::RouteControl | Class::Synthetic | Class::Telemetry) => false,
+        }
+    }
+
     /// The last questions: whether the far end is here, and whether the budget allows it.
     pub(super) fn pass(
         &mut self,
@@ -94,7 +106,12 @@ impl Row {
         now: Boot,
     ) -> Result<Passage, Refusal> {
         let link = link_to(to).ok_or(Refusal::FarEndAway)?;
-        match self.budget.take(bytes as u64, now) {
+        // Of a rendezvous lease frames are counted, not bytes: short ones are no cheaper.
+        let cost = match self.kind {
+            LeaseKind::Relay => bytes,
+            LeaseKind::Rendezvous => bytes.max(MESH_FRAME_BYTES),
+        };
+        match self.budget.take(cost as u64, now) {
             true => Ok(Passage { to, link }),
             false => Err(Refusal::BudgetSpent),
         }
@@ -116,6 +133,7 @@ impl Row {
             low: self.low,
             high: self.high,
             generation: self.generation,
+            kind: self.kind,
             live,
             active_at: self.active_at,
             forwarded: self.forwarded,

@@ -1,7 +1,7 @@
 //! The relay against each rule, and against a model that is too slow to ship.
 
 use proptest::prelude::*;
-use protocol::document::routes::LeaseRow;
+use protocol::document::routes::{LeaseKind, LeaseRow};
 use protocol::frame::{BootTag, Form, Sequence};
 
 use super::*;
@@ -84,6 +84,59 @@ fn payload_is_refused_whatever_the_lease() {
         ask(&mut relay, A, &payload, 10),
         Err(Refusal::PayloadForwardingDisabled)
     );
+}
+
+#[test]
+fn a_rendezvous_lease_lets_pass_what_ends_say_to_meet_and_nothing_else() {
+    let mut relay = meeting_relay();
+    let of = |class| FrameHeader {
+        class,
+        ..header(lease(1), 1)
+    };
+    for (class, why) in [
+        (Class::RouteControl, Refusal::MeetingOnly),
+        (Class::Synthetic, Refusal::MeetingOnly),
+        (Class::Telemetry, Refusal::MeetingOnly),
+        (Class::Payload, Refusal::PayloadForwardingDisabled),
+    ] {
+        assert_eq!(ask(&mut relay, A, &of(class), 10), Err(why));
+    }
+    assert_eq!(ask(&mut relay, A, &of(Class::FabricControl), 10), Ok(passage(B)));
+    assert_eq!(
+        ask(&mut relay, C, &of(Class::FabricControl), 10),
+        Err(Refusal::NotLeased)
+    );
+
+    let told = relay.take_carried();
+    assert_eq!(
+        (told[0].forwarded, told[0].refused),
+        (1, 3),
+        "payload is refused before a row is looked for"
+    );
+    assert_eq!(
+        Refusal::MeetingOnly.told(),
+        Some(protocol::frame::RefusalReason::NotLeased)
+    );
+}
+
+#[test]
+fn a_rendezvous_lease_lets_a_few_frames_pass_a_second_however_short_they_are() {
+    let mut relay = meeting_relay();
+    let header = FrameHeader {
+        class: Class::FabricControl,
+        ..header(lease(1), 1)
+    };
+    let mut passed = 0;
+    for at in 0..4_000 {
+        let freight = Freight {
+            from: if at % 2 == 0 { A } else { B },
+            header: &header,
+            bytes: 100,
+        };
+        passed += usize::from(relay.carry(freight, &everybody, Boot(at)).is_ok());
+    }
+
+    assert!((4 * 7..=5 * 8).contains(&passed), "{passed} in four seconds");
 }
 
 #[test]
@@ -264,9 +317,10 @@ proptest! {
                     relay.handle_controllers_tried_in_vain(Boot(now - ago), Boot(now));
                     model.heard(now - ago);
                 }
-                Step::Frame { from, lease: number, generation } => {
-                    let found = ask(&mut relay, from, &header(lease(number), generation), now);
-                    let expected = model.frame(from, number, generation, now);
+                Step::Frame { from, lease: number, generation, class } => {
+                    let header = FrameHeader { class, ..header(lease(number), generation) };
+                    let found = ask(&mut relay, from, &header, now);
+                    let expected = model.frame((from, class), number, generation, now);
                     prop_assert_eq!(found.map(|passage| passage.to).ok(), expected);
                 }
             }
@@ -323,7 +377,13 @@ impl Model {
             .filter(|row| Some(row.generation) == highest)
     }
 
-    fn frame(&mut self, from: NodeId, number: u8, generation: u32, now: u64) -> Option<NodeId> {
+    fn frame(
+        &mut self,
+        (from, class): (NodeId, Class),
+        number: u8,
+        generation: u32,
+        now: u64,
+    ) -> Option<NodeId> {
         let row = self.row(number)?;
         let to = match from {
             _ if from == row.low => row.high,
@@ -343,7 +403,11 @@ impl Model {
         });
         let grace = fresh_at + 60_000 * u64::from(row.grace_minutes);
         let live = now - fresh_at <= 60_000 || (active && now < grace);
-        if row.generation != generation || self.still.is_some() || !live {
+        let allowed = match row.kind {
+            LeaseKind::Relay => class != Class::Payload,
+            LeaseKind::Rendezvous => class == Class::FabricControl,
+        };
+        if row.generation != generation || self.still.is_some() || !live || !allowed {
             return None;
         }
         self.carried.push((number, (row.low, row.high), now));
@@ -364,16 +428,29 @@ enum Step {
         from: NodeId,
         lease: u8,
         generation: u32,
+        class: Class,
     },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let end = prop::sample::select(vec![A, B, C]);
-    let lease_row = (1_u8..4, 1_u32..4).prop_map(|(number, generation)| match number {
-        1 => row(1, A, B, generation),
-        2 => row(2, A, C, generation),
-        _ => row(3, B, C, generation),
+    let kind = prop::sample::select(vec![LeaseKind::Relay, LeaseKind::Rendezvous]);
+    let lease_row = (1_u8..4, 1_u32..4, kind).prop_map(|(number, generation, kind)| {
+        let row = match number {
+            1 => row(1, A, B, generation),
+            2 => row(2, A, C, generation),
+            _ => row(3, B, C, generation),
+        };
+
+        LeaseRow { kind, ..row }
     });
+    let class = prop::sample::select(vec![
+        Class::FabricControl,
+        Class::RouteControl,
+        Class::Synthetic,
+        Class::Telemetry,
+        Class::Payload,
+    ]);
     let rows = prop::collection::btree_map(1_u8..4, lease_row, 0..4).prop_map(|rows| {
         let by_lease: BTreeMap<_, _> = rows.into_values().map(|row| (row.lease, row)).collect();
         by_lease.into_values().collect()
@@ -387,8 +464,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Still),
         1 => (0_u64..90_000).prop_map(Step::Answered),
         1 => (0_u64..90_000).prop_map(Step::Vain),
-        8 => (end, 1_u8..4, 1_u32..4)
-            .prop_map(|(from, lease, generation)| Step::Frame { from, lease, generation }),
+        8 => (end, 1_u8..4, 1_u32..4, class)
+            .prop_map(|(from, lease, generation, class)| Step::Frame { from, lease, generation, class }),
     ]
 }
 
@@ -396,6 +473,18 @@ fn fresh_relay() -> Relay {
     let mut relay = Relay::new();
     relay.handle_table(&table(&[row(1, A, B, 1)]), Boot(0));
     relay.handle_fresh(Boot(0), Boot(0));
+    relay
+}
+
+/// The same row, for meetings.
+fn meeting_relay() -> Relay {
+    let mut relay = fresh_relay();
+    let meeting = LeaseRow {
+        kind: LeaseKind::Rendezvous,
+        budget_kib: 8,
+        ..row(1, A, B, 1)
+    };
+    relay.handle_table(&table(&[meeting]), Boot(0));
     relay
 }
 
@@ -436,6 +525,7 @@ fn row(number: u8, low: NodeId, high: NodeId, generation: u32) -> LeaseRow {
         generation,
         budget_kib,
         grace_minutes: 5,
+        kind: LeaseKind::Relay,
     }
 }
 

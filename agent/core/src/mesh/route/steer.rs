@@ -19,6 +19,7 @@ impl Route {
             self.urgent |= track.settle_blame(now);
         }
         self.tell_changes(now);
+        self.tell_place();
         self.move_as_decided();
         if !self.leave_dead_path(now) {
             self.leave_lossy_path(now);

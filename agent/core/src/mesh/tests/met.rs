@@ -1,4 +1,8 @@
-//! Two ends that cannot be dialled, and the relay over which they agree to dial at the same moment.
+//! Two ends that cannot be dialled, and the relay over which they agree to dial at the same moment, or the node that is no relay.
+
+use effect::DecisionRefusal;
+use protocol::document::routes::{LeaseKind, Rendezvous};
+use protocol::id::RouteId;
 
 use super::*;
 
@@ -108,6 +112,142 @@ fn a_relay_does_not_say_where_an_end_is_that_moved_since_its_handshake() {
     );
 
     assert_eq!(place(&mut world, address(B)), 1);
+}
+
+#[test]
+fn ends_without_a_relay_meet_over_the_node_that_their_decision_names() {
+    for seed in 0..FEW {
+        let mut world = behind_nats_without_a_relay(seed, Some(place(1)));
+        world.run_for(15_000);
+
+        assert_eq!(world.connections_between(A, B), 1, "seed {seed}");
+        let met = |event: &Event| matches!(event, Event::Met { .. });
+        assert!(world.count(A, met) + world.count(B, met) > 0, "seed {seed}");
+        world.run_for(5_000);
+        assert_eq!(world.active(A, B), Path::Direct, "seed {seed}");
+        let stats = world.mesh(R).stats();
+        let refused: Vec<Refusal> = stats.refused.keys().copied().collect();
+        assert!(stats.forwarded > 0, "{stats:?}");
+        assert!(
+            refused.is_empty() || refused == [Refusal::FarEndAway],
+            "nothing but what came before the other end did: {stats:?}"
+        );
+        for end in [A, B] {
+            let route = world.route(end, if end == A { B } else { A });
+            assert!(
+                route.paths.iter().all(|path| path.path == Path::Direct),
+                "it is no path"
+            );
+            let place = route.meets_over.expect("it knows where to meet");
+            assert_eq!((place.node, place.health), (node(R), Health::Up));
+            let report = world.with(end, |mesh, now| mesh.take_report(now));
+            assert!(
+                report.paths.iter().all(|path| path.path == Path::Direct),
+                "{report:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_such_a_node_ends_that_moved_never_find_each_other() {
+    let mut world = behind_nats_without_a_relay(1, None);
+    world.run_for(600_000);
+
+    assert_eq!(world.connections_between(A, B), 0);
+    assert_eq!(world.mesh(A).stats().meetings + world.mesh(B).stats().meetings, 0);
+}
+
+#[test]
+fn a_node_to_meet_over_is_kept_as_long_as_the_decision_names_it_and_left_afterwards() {
+    let mut world = behind_nats_without_a_relay(1, Some(place(1)));
+    world.run_for(300_000);
+    assert_eq!(
+        world.connections_between(A, R) + world.connections_between(B, R),
+        2
+    );
+    let refused = Event::DecisionRefused {
+        route: RouteId::from_bytes([9; 16]),
+        why: DecisionRefusal::Conflict,
+    };
+    decide_meeting(&mut world, 1, Some(place(2)));
+    assert_eq!(
+        world.count(A, |event| *event == refused),
+        1,
+        "one generation, one place"
+    );
+    decide_meeting(&mut world, 2, None);
+    world.run_for(70_000);
+
+    assert_eq!(
+        world.connections_between(A, R) + world.connections_between(B, R),
+        0
+    );
+    assert_eq!(world.connections_between(A, B), 1);
+    assert_eq!(world.route(A, B).meets_over, None);
+}
+
+#[test]
+fn traffic_never_goes_over_a_node_that_ends_meet_over() {
+    let mut world = behind_nats_without_a_relay(1, Some(place(1)));
+    world.set_cut(A, B, true);
+    world.add_flow(A, B);
+    world.add_flow(B, A);
+    world.run_for(60_000);
+    assert!(world.mesh(A).flow(node(B)).is_none() && world.mesh(B).flow(node(A)).is_none());
+    assert_eq!(world.active(A, B), Path::Direct);
+    let forwarded = world.mesh(R).stats().forwarded;
+    assert!(forwarded < 7 * 60, "{forwarded} frames in a minute");
+
+    // What an end sends all the same gets no further than to that node.
+    for class in [
+        Class::Synthetic,
+        Class::RouteControl,
+        Class::Telemetry,
+        Class::Payload,
+    ] {
+        world.inject(A, R, frame(class, via_lease(1)));
+    }
+    world.run_for(50);
+    let refused = &world.mesh(R).stats().refused;
+    assert_eq!(refused.get(&Refusal::MeetingOnly), Some(&3), "{refused:?}");
+    assert_eq!(refused.get(&Refusal::PayloadForwardingDisabled), Some(&1));
+}
+
+/// A pair whose decision has no relay, with a NAT before each end, one of which has moved to where no config knows it.
+fn behind_nats_without_a_relay(seed: u64, place: Option<Rendezvous>) -> World {
+    let mut world = World::new(seed, &ALL);
+    let mut rows = table(R, 1);
+    rows.rows[0].kind = LeaseKind::Rendezvous;
+    rows.rows[0].budget_kib = 8;
+    world.with(R, |mesh, now| mesh.handle_lease_table(&rows, now));
+    world.with(R, |mesh, now| mesh.handle_fresh(now, now));
+    world.set_polling(R, true);
+    world.put_behind_nat(A);
+    world.put_behind_nat(B);
+    world.move_to(B, SocketAddr::from(([198, 51, 100, 9], 40_000)));
+    decide_meeting(&mut world, 1, place);
+
+    world
+}
+
+fn decide_meeting(world: &mut World, generation: u64, place: Option<Rendezvous>) {
+    for (at, peer) in [(A, B), (B, A)] {
+        let decided = protocol::document::routes::RouteDecision {
+            rendezvous: place,
+            ..decision(peer, generation, Path::Direct, &[])
+        };
+        let document = routes(decided);
+        world.with(at, |mesh, now| mesh.handle_routes(&document, now));
+    }
+}
+
+fn place(generation: u32) -> Rendezvous {
+    Rendezvous {
+        node: node(R),
+        lease: lease(R),
+        generation,
+    }
 }
 
 /// A pair whose only paths lead through relays, with a NAT before each end.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use protocol::document::config::{Candidate, CandidateKind, Neighbour, SyntheticConfig, Transport};
-use protocol::document::routes::{Action, Cadence, LeaseRow, LeaseTable, Path, RouteDecision, Routes};
+use protocol::document::routes::{
+    Action, Cadence, LeaseKind, LeaseRow, LeaseTable, Path, RouteDecision, Routes,
+};
 use protocol::id::{BootId, ClusterId, LeaseId, NodeId, RouteId};
 use protocol::key::SealSecret;
 use protocol::node::Labels;
@@ -663,6 +665,7 @@ pub(super) fn decision(peer: u8, generation: u64, path: Path, standbys: &[Path])
         reasons: Vec::new(),
         priority: 10,
         cadence: Cadence::Auto,
+        rendezvous: None,
     }
 }
 
@@ -682,6 +685,7 @@ pub(super) fn table(relay: u8, generation: u32) -> LeaseTable {
             generation,
             budget_kib: 1_000,
             grace_minutes: 24 * 60,
+            kind: LeaseKind::Relay,
         }],
     }
 }

@@ -4,7 +4,9 @@ use agent_core::control::{Adopted, NodeIdentity};
 use agent_core::mesh::effect::Refusal;
 use protocol::document::authority::{RevocationList, RevokedCertificate, TrustBundle};
 use protocol::document::config::{Candidate, CandidateKind, Neighbour, SyntheticConfig, Transport};
-use protocol::document::routes::{Action, Cadence, LeaseRow, LeaseTable, Path, RouteDecision, Routes};
+use protocol::document::routes::{
+    Action, Cadence, LeaseKind, LeaseRow, LeaseTable, Path, RouteDecision, Routes,
+};
 use protocol::envelope::{Document, Header, Opened, Subject};
 use protocol::frame::{BootTag, Class, Form, FrameHeader, LinkMessage, PathTag, RefusalReason, Sequence};
 use protocol::id::{LeaseId, RouteId};
@@ -117,6 +119,7 @@ async fn a_relay_carries_no_pair_and_no_class_that_its_table_does_not_name_and_s
         generation: 1,
         budget_kib: 64,
         grace_minutes: 60,
+        kind: LeaseKind::Relay,
     };
     let rows = vec![row(1, 1, 2), row(2, 2, 4)];
     drive.adopt(Adopted::LeaseTable(opened(LeaseTable { rows })));
@@ -292,6 +295,7 @@ impl Member {
                 reasons: Vec::new(),
                 priority: 0,
                 cadence: Cadence::Fast,
+                rendezvous: None,
             }],
         };
         let drive = &mut self.agent.as_mut().unwrap().drive;
