@@ -108,7 +108,7 @@ pub(crate) enum Command {
     /// Relays
     #[command(subcommand)]
     Relay(relay::Command),
-    /// Rights of relays to carry a pair
+    /// Rights of relays to carry a pair, and of other nodes to let one meet
     #[command(subcommand)]
     Lease(relation::LeaseCommand),
     /// Say which step between two nodes fails

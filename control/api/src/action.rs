@@ -116,7 +116,7 @@ actions! {
     RelayShow = "relay/show", Look, Read, Cluster;
     /// Drain a relay: its routes move to others first, then its leases end; `node enable` takes it back.
     RelayDrain = "relay/drain", Administer, Write, Cluster;
-    /// List the relay leases.
+    /// List the leases, of relays and for meetings.
     LeaseList = "lease/list", Look, Read, Cluster;
     /// Show one relay lease.
     LeaseShow = "lease/show", Look, Read, Cluster;

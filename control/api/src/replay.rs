@@ -57,7 +57,8 @@ fn written(row: &JournalRow, name: &dyn Fn(NodeId) -> String) -> Result<Value, U
     let ends = [inputs.low.node, inputs.high.node];
     let relays = inputs.relays.iter().map(|relay| relay.node);
     let leased = inputs.leases.iter().map(|lease| lease.relay);
-    let nodes = ends.into_iter().chain(relays).chain(leased);
+    let introducers = inputs.introducers.iter().map(|introducer| introducer.node);
+    let nodes = ends.into_iter().chain(relays).chain(introducers).chain(leased);
     let line = Line {
         schema: SCHEMA,
         id: row.seq,

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use protocol::document::routes::{Action, Path, Reason};
+use protocol::document::routes::{Action, LeaseKind, Path, Reason, Rendezvous};
 use protocol::id::NodeId;
 use protocol::limits::STANDBYS;
-use protocol::time::Now;
+use protocol::time::{Boot, Now};
 
 use crate::account;
 use crate::candidate::{Candidate, Standing, appraise};
@@ -14,6 +14,7 @@ use crate::choose::{self, Primary, Standbys, WARM_UP};
 use crate::decide::{Assigned, Change, Snapshot};
 use crate::evidence::Ends;
 use crate::lease::LeaseRequest;
+use crate::meeting::{Meeting, Why};
 use crate::observations::FRESH;
 use crate::policy::WantedRoute;
 use crate::reasons::Reasons;
@@ -28,21 +29,33 @@ pub(crate) fn assign(input: &Snapshot<'_>, ends: Ends, reserved: &Reservations, 
     let Some(wanted) = input.wanted.find(ends.route) else {
         return Assigned::nothing();
     };
-    let standing = input.routes.find(ends.route);
-    let decided = standing.and_then(|row| row.path.as_ref()).map(Via::from);
+    let decided = decided(input, ends);
     let candidates = appraise(input, ends, decided, reserved, now);
-    let desk = Desk {
-        input,
-        ends,
-        now,
-        wanted,
-        standing,
-        candidates: &candidates,
-        trend: input.trends.of(ends.route),
-        is_warm: is_warm(input, ends, now),
-    };
 
-    desk.assign(decided)
+    Desk::of(input, (ends, wanted), &candidates, now).assign(decided, reserved)
+}
+
+/// Whether the ends of a route are to meet over a node that carries nothing for them, as a pass would find it now; none if the
+/// route is not wanted.
+pub(crate) fn meeting(
+    input: &Snapshot<'_>,
+    ends: Ends,
+    reserved: &Reservations,
+    now: Now,
+) -> Option<Meeting> {
+    let wanted = input.wanted.find(ends.route)?;
+    let decided = decided(input, ends);
+    let candidates = appraise(input, ends, decided, reserved, now);
+    let desk = Desk::of(input, (ends, wanted), &candidates, now);
+    let needed = desk.needed(desk.primary(desk.switched(decided).or(decided)));
+
+    Some(desk.meeting(&needed, reserved))
+}
+
+fn decided(input: &Snapshot<'_>, ends: Ends) -> Option<Via> {
+    let standing = input.routes.find(ends.route);
+
+    standing.and_then(|row| row.path.as_ref()).map(Via::from)
 }
 
 /// Whether an end has reported on the route for a whole window: before that, evidence may be half of the story.
@@ -78,24 +91,43 @@ struct Desk<'a> {
     is_warm: bool,
 }
 
-impl Desk<'_> {
-    fn assign(&self, decided: Option<Via>) -> Assigned {
-        let current = self.switched(decided).or(decided);
-        let hold = self.trend.hold(self.now.boot);
-        let is_frozen = self.input.suspicion.freezes_between(self.ends);
-        let is_mature = |via| {
-            let lasting = self.lasting(Aspect::Better, via);
+impl<'a> Desk<'a> {
+    fn of(
+        input: &'a Snapshot<'a>,
+        (ends, wanted): (Ends, &'a WantedRoute),
+        candidates: &'a [Candidate<'a>],
+        now: Now,
+    ) -> Self {
+        Self {
+            input,
+            ends,
+            now,
+            wanted,
+            standing: input.routes.find(ends.route),
+            candidates,
+            trend: input.trends.of(ends.route),
+            is_warm: is_warm(input, ends, now),
+        }
+    }
 
-            !is_frozen && lasting.is_some_and(|lasting| lasting >= hold)
-        };
-        let primary = choose::primary(self.candidates, current, self.is_warm, is_mature);
-        let needed = self.needed(primary);
-        let requests = self.requests(&needed);
+    fn assign(&self, decided: Option<Via>, reserved: &Reservations) -> Assigned {
+        let current = self.switched(decided).or(decided);
+        let primary = self.primary(current);
+        let mut needed = self.needed(primary);
+        let mut requests = self.requests(&needed);
+        let meeting = self.meeting(&needed, reserved);
         let (change, row) = match primary {
-            Primary::Take(via) => self.take(via, &needed),
-            Primary::Stuck => self.note([Reason::NoCandidate].into_iter().collect()),
+            Primary::Take(via) => self.take(via, &needed, meeting.named),
+            Primary::Stuck => self.stay(meeting.named),
             Primary::Nothing => (Change::None, None),
         };
+        if let Some(node) = meeting.node {
+            let missing = meeting
+                .is_missing
+                .then(|| self.request(node, LeaseKind::Rendezvous));
+            requests.extend(missing);
+            needed.insert(node);
+        }
         tracing::debug!(route = ?self.ends.route, ?primary, ?change, requests = requests.len(), "route decided");
 
         Assigned {
@@ -107,6 +139,57 @@ impl Desk<'_> {
             paths: self.paths(),
             improves: change == Change::Decided && self.improves(primary, current),
         }
+    }
+
+    fn primary(&self, current: Option<Via>) -> Primary {
+        let hold = self.trend.hold(self.now.boot);
+        let is_frozen = self.input.suspicion.freezes_between(self.ends);
+        let is_mature = |via| {
+            let lasting = self.lasting(Aspect::Better, via);
+
+            !is_frozen && lasting.is_some_and(|lasting| lasting >= hold)
+        };
+
+        choose::primary(self.candidates, current, self.is_warm, is_mature)
+    }
+
+    /// Where the ends are to meet. `needed`: the relays that the route is to have, over which they meet otherwise. What was
+    /// granted stays until the direct path has worked for a while; a controller that has just started knows too little to
+    /// end it. Both ends must say that the direct path is down: when a host dies the others have nobody to meet.
+    fn meeting(&self, needed: &BTreeSet<NodeId>, reserved: &Reservations) -> Meeting {
+        if !needed.is_empty() {
+            return Meeting::none(Why::RelayLeased);
+        }
+        let held = self.standing.and_then(|row| row.rendezvous);
+        let direct = self.find(Via::Direct);
+        let is_down = direct.is_some_and(|direct| direct.evidence.is_down());
+        let is_sound = direct.is_some_and(Candidate::is_sound);
+        let is_held = held.is_some() && !(self.is_warm && is_sound);
+        if !is_down && !is_held {
+            return Meeting::none(Why::DirectNotDown);
+        }
+        if held.is_none()
+            && !self
+                .ends
+                .both()
+                .into_iter()
+                .all(|end| self.calls_direct_down(end))
+        {
+            return Meeting::none(Why::OneEndAlone);
+        }
+
+        Meeting::find(self.input, self.ends, held, reserved, self.now)
+    }
+
+    fn calls_direct_down(&self, end: NodeId) -> bool {
+        let observations = self.input.observations;
+        let is_fresh = |at: Boot| self.now.boot.since(at) <= FRESH;
+        let path = observations.path(end, self.ends.route, Via::Direct);
+        let peer = self.ends.peer_of(end);
+        let link = peer.and_then(|peer| observations.link(end, peer));
+
+        path.is_some_and(|seen| is_fresh(seen.at) && seen.is_down())
+            || link.is_some_and(|seen| is_fresh(seen.at) && !seen.connected)
     }
 
     /// Whether this leaves a path that works.
@@ -186,26 +269,34 @@ impl Desk<'_> {
             self.find(Via::Relay(**relay))
                 .is_some_and(|found| found.lease == Standing::None)
         };
-        let request = |relay: &NodeId| LeaseRequest {
-            cluster: self.input.cluster,
-            route: self.ends.route,
-            low: self.ends.low,
-            high: self.ends.high,
-            relay: *relay,
-            previous: self
-                .input
-                .leases
-                .on(self.ends.route, *relay)
-                .map(|lease| lease.lease),
-        };
+        let request = |relay: &NodeId| self.request(*relay, LeaseKind::Relay);
 
         needed.iter().filter(missing).map(request).collect()
     }
 
+    fn request(&self, node: NodeId, kind: LeaseKind) -> LeaseRequest {
+        let previous = self.input.leases.on(self.ends.route, node);
+
+        LeaseRequest {
+            kind,
+            cluster: self.input.cluster,
+            route: self.ends.route,
+            low: self.ends.low,
+            high: self.ends.high,
+            relay: node,
+            previous: previous.map(|lease| lease.lease),
+        }
+    }
+
     /// A decision for this path, unless it is the one that stands.
-    fn take(&self, via: Via, needed: &BTreeSet<NodeId>) -> (Change, Option<RouteRow>) {
+    fn take(
+        &self,
+        via: Via,
+        needed: &BTreeSet<NodeId>,
+        rendezvous: Option<Rendezvous>,
+    ) -> (Change, Option<RouteRow>) {
         let Some((chosen, path)) = self.find(via).and_then(|found| Some((found, found.path?))) else {
-            return self.note([Reason::NoCandidate].into_iter().collect());
+            return self.stay(rendezvous);
         };
         let vias = self.pick(chosen, &self.eligible(needed));
         let found: Vec<&Candidate<'_>> = vias.iter().filter_map(|via| self.find(*via)).collect();
@@ -214,12 +305,16 @@ impl Desk<'_> {
         let stands = self.standing.is_some_and(|row| {
             let wanted = (self.wanted.priority, self.wanted.cadence);
 
-            row.path == Some(path) && row.standbys == standbys && (row.priority, row.cadence) == wanted
+            row.path == Some(path)
+                && row.standbys == standbys
+                && (row.priority, row.cadence) == wanted
+                && row.rendezvous == rendezvous
         });
         if stands {
             return self.note(alarms);
         }
         let before = self.standing.and_then(|row| row.path.as_ref()).map(Via::from);
+        let granted = rendezvous.map(|_| Reason::RendezvousGranted);
         let row = RouteRow {
             cluster: self.input.cluster,
             route: self.ends.route,
@@ -233,12 +328,47 @@ impl Desk<'_> {
             },
             path: Some(path),
             standbys,
-            reasons: self.reasons(chosen, needed, alarms),
+            reasons: self.reasons(chosen, needed, alarms.union(granted.into_iter().collect())),
             priority: self.wanted.priority,
             cadence: self.wanted.cadence,
             decided_at: self.now.wall,
             considered: account::considered(self.candidates, chosen, &found),
             withdrawn_at: self.standing.and_then(|row| row.withdrawn_at),
+            rendezvous,
+        };
+
+        (Change::Decided, Some(row))
+    }
+
+    /// The path that stands, with nothing to put in its place; a new decision only if the ends are to meet elsewhere.
+    fn stay(&self, rendezvous: Option<Rendezvous>) -> (Change, Option<RouteRow>) {
+        let alarm = Reason::NoCandidate;
+        let Some(standing) = self
+            .standing
+            .filter(|row| !row.is_withdrawn() && row.rendezvous != rendezvous)
+        else {
+            return self.note([alarm].into_iter().collect());
+        };
+        let find = |path: &Path| self.find(Via::from(path));
+        let chosen = standing.path.as_ref().and_then(find);
+        let standbys: Vec<&Candidate<'_>> = standing.standbys.iter().filter_map(find).collect();
+        let compared = chosen.map_or(Reasons::EMPTY, |chosen| {
+            account::reasons(self.candidates, chosen, Some(chosen.via))
+        });
+        let granted = rendezvous.map(|_| Reason::RendezvousGranted);
+        let reasons = compared.union([alarm].into_iter().chain(granted).collect());
+        let row = RouteRow {
+            generation: standing.generation.saturating_add(1),
+            action: Action::Keep,
+            reasons: reasons.iter().collect(),
+            priority: self.wanted.priority,
+            cadence: self.wanted.cadence,
+            decided_at: self.now.wall,
+            considered: chosen.map_or_else(Vec::new, |chosen| {
+                account::considered(self.candidates, chosen, &standbys)
+            }),
+            rendezvous,
+            ..standing.clone()
         };
 
         (Change::Decided, Some(row))

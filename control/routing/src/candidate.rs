@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::document::routes::{Path, Reason};
+use protocol::document::routes::{LeaseKind, Path, Reason};
 use protocol::limits::LEASE_ROWS;
 use protocol::time::Now;
 
@@ -162,7 +162,7 @@ impl<'a> Bench<'a> {
             .iter()
             .find(|lease| lease.relay == relay.node)
             .copied();
-        let (standing, barred_for) = standing(relay, lease, room.rows, self.now);
+        let (standing, barred_for) = standing(Service::of_relay(relay, room.rows), lease, self.now);
         let sticky = match standing {
             Standing::Granted | Standing::Pending => Stickiness::Leased,
             Standing::Overdue | Standing::None | Standing::Barred => Stickiness::New,
@@ -170,7 +170,7 @@ impl<'a> Bench<'a> {
         let subject = self.subject(Via::Relay(relay.node), Some(relay.standing), sticky, room.load());
         let path = lease
             .filter(|lease| lease.state == LeaseState::Active)
-            .map(Lease::path);
+            .and_then(Lease::path);
         let evidence = self.hearing.through(relay.node);
         let mut judged = self.judge(&subject, evidence, (standing, path));
         judged.relay = Some(relay);
@@ -223,15 +223,36 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn standing(relay: &Relay, lease: Option<&Lease>, rows: usize, now: Now) -> (Standing, Option<Reason>) {
-    match (lease.filter(|lease| lease.is_live()), relay.standing) {
+/// What a node could do for a route.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service {
+    pub(crate) kind: LeaseKind,
+    pub(crate) standing: RelayStanding,
+    pub(crate) is_full: bool,
+}
+
+impl Service {
+    fn of_relay(relay: &Relay, rows: usize) -> Self {
+        Self {
+            kind: LeaseKind::Relay,
+            standing: relay.standing,
+            is_full: rows >= LEASE_ROWS,
+        }
+    }
+}
+
+/// How far a route is with the right to a service; `lease`: the one that it has with that node, if any. One of another kind
+/// must end before.
+pub(crate) fn standing(service: Service, lease: Option<&Lease>, now: Now) -> (Standing, Option<Reason>) {
+    match (lease.filter(|lease| lease.is_live()), service.standing) {
+        (Some(lease), _) if lease.kind != service.kind => (Standing::Barred, Some(Reason::LeasePending)),
         (Some(lease), _) if lease.state == LeaseState::Active => (Standing::Granted, None),
         (Some(lease), _) if now.wall.since(lease.granted_at) > PATIENCE => {
             (Standing::Overdue, Some(Reason::LeasePending))
         }
         (Some(_), _) => (Standing::Pending, Some(Reason::LeasePending)),
         (None, RelayStanding::Draining | RelayStanding::Offline) => (Standing::Barred, None),
-        (None, RelayStanding::Ready) if rows >= LEASE_ROWS => (Standing::Barred, Some(Reason::RelayFull)),
+        (None, RelayStanding::Ready) if service.is_full => (Standing::Barred, Some(Reason::RelayFull)),
         (None, RelayStanding::Ready) => (Standing::None, None),
     }
 }

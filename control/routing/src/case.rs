@@ -26,7 +26,7 @@ use crate::lease::{Lease, LeaseBook};
 use crate::member::{Member, MemberState};
 use crate::observations::{Excerpt, Observations};
 use crate::policy::{Wanted, WantedRoute};
-use crate::pool::{Relay, RelayPool, RelayStanding};
+use crate::pool::{Introducer, Relay, RelayPool, RelayStanding};
 use crate::reservation::{Reservations, Room};
 use crate::route::{RouteBook, RouteRow};
 use crate::suspicion::Suspicion;
@@ -69,6 +69,11 @@ pub struct Case {
     /// Whether no route at all was improved, since most of what was heard was in doubt.
     #[n(11)]
     pub frozen: bool,
+    /// Every node that introduces others, by id.
+    #[n(12)]
+    #[cbor(skip_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub introducers: Vec<IntroducerCase>,
 }
 
 /// One end of the route.
@@ -120,6 +125,20 @@ pub struct RelayCase {
     pub rows: u32,
 }
 
+/// One node that introduces others, as the pass saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+#[serde(deny_unknown_fields)]
+pub struct IntroducerCase {
+    #[n(0)]
+    pub node: NodeId,
+    #[n(1)]
+    pub standing: RelayStanding,
+    /// Rows of its table, with what the pass had promised by then.
+    #[n(2)]
+    pub rows: u32,
+}
+
 impl Case {
     /// Lays open what decides the route between `ends` now.
     pub fn of(input: &Snapshot<'_>, ends: Ends, reserved: &Reservations, now: Now) -> Self {
@@ -135,6 +154,12 @@ impl Case {
                 load: room.load(),
                 rows: u32::try_from(room.rows).unwrap_or(u32::MAX),
             });
+        let introducers = input.relays.introducers().zip(reserved.introduced());
+        let introducers = introducers.map(|(introducer, rows)| IntroducerCase {
+            node: introducer.node,
+            standing: introducer.standing,
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+        });
         let wanted = input.wanted.find(ends.route);
 
         Self {
@@ -153,6 +178,7 @@ impl Case {
             leases: input.leases.of_route(ends.route).copied().collect(),
             memory: input.trends.of(ends.route).memory(),
             frozen: input.suspicion.freezes(),
+            introducers: introducers.collect(),
         }
     }
 
@@ -161,6 +187,10 @@ impl Case {
         let ends = [&self.low, &self.high];
         let members: BTreeMap<NodeId, Member> = ends.map(|end| (end.node, end.member())).into();
         let relays: RelayPool = self.relays.iter().map(RelayCase::relay).collect();
+        let relays = relays.with_introducers(self.introducers.iter().map(|known| Introducer {
+            node: known.node,
+            standing: known.standing,
+        }));
         let leases: LeaseBook = self.leases.iter().copied().collect();
         let routes: RouteBook = self.standing.clone().into_iter().collect();
         let mut observations = Observations::default();
@@ -229,7 +259,13 @@ impl Case {
         let relays = self.relays.iter();
         let rooms = relays.map(|relay| (relay.node, Room::known(relay.load, relay.rows)));
 
-        Reservations::known(rooms.collect())
+        let introduced = self.introducers.iter().map(|known| {
+            let rows = usize::try_from(known.rows).unwrap_or(usize::MAX);
+
+            (known.node, rows)
+        });
+
+        Reservations::known(rooms.collect(), introduced.collect())
     }
 }
 
@@ -237,7 +273,10 @@ impl End {
     fn of(input: &Snapshot<'_>, ends: Ends, node: NodeId) -> Self {
         let is_relay = |via: Via| via.relay().is_none_or(|relay| input.relays.find(relay).is_some());
         let relays = input.relays.iter().map(|relay| relay.node);
-        let others = relays.filter(|relay| !ends.both().contains(relay));
+        let introducers = input.relays.introducers().map(|introducer| introducer.node);
+        let others = relays
+            .chain(introducers)
+            .filter(|relay| !ends.both().contains(relay));
         let peers = ends.both().into_iter().filter(|peer| *peer != node).chain(others);
 
         Self {

@@ -6,12 +6,12 @@
 use std::cmp::Reverse;
 
 use protocol::document::config::{Candidate, Neighbour, Settings, SyntheticConfig};
-use protocol::document::routes::{LeaseRow, LeaseTable, Path, RouteDecision, Routes};
+use protocol::document::routes::{LeaseKind, LeaseRow, LeaseTable, Path, Rendezvous, RouteDecision, Routes};
 use protocol::id::{NodeId, RouteId};
 use protocol::limits::{CANDIDATES, LEASE_ROWS, STANDBYS};
 
 use crate::decide::Snapshot;
-use crate::lease::LeaseBook;
+use crate::lease::{Lease, LeaseBook};
 use crate::member::{Endpoint, Member};
 use crate::neighbour::{Learners, neighbours};
 use crate::route::{RouteBook, RouteRow};
@@ -55,7 +55,7 @@ fn decision(node: NodeId, row: &RouteRow) -> Option<RouteDecision> {
         reasons: row.reasons.clone(),
         priority: row.priority,
         cadence: row.cadence,
-        rendezvous: None,
+        rendezvous: row.rendezvous,
     })
 }
 
@@ -71,17 +71,28 @@ fn is_sound(row: &RouteRow, leases: &LeaseBook) -> bool {
         } => leases.find(*lease).is_some_and(|found| {
             let same_place = (found.relay, found.route) == (*relay, row.route);
 
-            same_place && found.generation >= *generation
+            same_place && found.kind == LeaseKind::Relay && found.generation >= *generation
         }),
     };
+    let is_met = |place: &Rendezvous| {
+        let found = leases.find(place.lease);
+        let is_its = |found: &&Lease| {
+            let same_place = (found.relay, found.route) == (place.node, row.route);
+
+            same_place && found.kind == LeaseKind::Rendezvous && found.generation >= place.generation
+        };
+
+        found.filter(is_its).is_some()
+    };
     let is_shaped = row.low < row.high && row.standbys.len() <= STANDBYS;
+    let is_shaped = is_shaped && row.rendezvous.iter().all(is_met);
 
     is_shaped && (row.path.is_some() || row.standbys.is_empty()) && row.paths().all(is_leased)
 }
 
-/// Every live lease of `relay` whose ends are in force.
+/// Every live lease of `relay` whose ends are in force, of the kinds that its roles let it serve.
 pub fn lease_table(input: &Snapshot<'_>, relay: NodeId) -> Result<LeaseTable, TableError> {
-    if input.relays.find(relay).is_none() {
+    if !input.relays.has_table(relay) {
         return Err(TableError::NotARelay);
     }
     let in_force = |node: &NodeId| input.members.get(node).is_some_and(Member::can_end_routes);
@@ -89,7 +100,8 @@ pub fn lease_table(input: &Snapshot<'_>, relay: NodeId) -> Result<LeaseTable, Ta
         .leases
         .carried_by(relay)
         .filter(|lease| in_force(&lease.low) && in_force(&lease.high))
-        .map(crate::lease::Lease::row)
+        .filter(|lease| input.relays.serves(relay, lease.kind))
+        .map(Lease::row)
         .collect();
     if rows.len() > LEASE_ROWS {
         return Err(TableError::TooManyRows);
@@ -101,8 +113,8 @@ pub fn lease_table(input: &Snapshot<'_>, relay: NodeId) -> Result<LeaseTable, Ta
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// The node has not the role, or is not in force.
-    #[error("the node is no relay")]
+    /// The node has neither role, or is not in force.
+    #[error("the node is no relay and introduces nobody")]
     NotARelay,
     /// The store has more leases on the relay than one table may carry.
     #[error("the relay has more leases than its table may carry")]

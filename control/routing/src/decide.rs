@@ -47,7 +47,7 @@ pub struct Outcome {
     pub change: Change,
     /// The row to write; none if `change` is [`Change::None`].
     pub row: Option<RouteRow>,
-    /// Relays to be leased for this route.
+    /// Relays to be leased for this route, or the node over which its ends are to meet.
     pub requests: Vec<LeaseRequest>,
     /// Leases that nobody uses any more, and whose ends know; or whose relay or end is not in force any more.
     pub withdrawals: Vec<LeaseId>,
@@ -215,7 +215,7 @@ pub(crate) struct Assigned {
     pub(crate) change: Change,
     pub(crate) row: Option<RouteRow>,
     pub(crate) requests: Vec<LeaseRequest>,
-    /// Relays that the route is to have besides those in its row.
+    /// Relays, and the node to meet over, that the route is to have besides those in its row.
     pub(crate) needed: BTreeSet<NodeId>,
     pub(crate) holding: Vec<(Aspect, Via)>,
     /// What is down or was, and whether it is; none if nobody says anything of it.
@@ -252,6 +252,7 @@ impl Assigned {
             cadence: Cadence::default(),
             decided_at: now.wall,
             considered: Vec::new(),
+            rendezvous: None,
             withdrawn_at: Some(generation),
             ..standing.clone()
         };

@@ -7,6 +7,7 @@ use protocol::id::{LeaseId, NodeId, RouteId};
 use protocol::time::{Boot, Now, Wall};
 use serde::Serialize;
 
+use crate::assign;
 use crate::candidate::{Candidate, appraise};
 use crate::damping::{self, Damping};
 use crate::decide::Snapshot;
@@ -36,6 +37,8 @@ pub struct Explanation {
     /// As they stand now, best first.
     pub candidates: Vec<CandidateView>,
     pub leases: Vec<LeaseView>,
+    /// Where the ends are to meet that have no path, or why nowhere; none while the route is not wanted.
+    pub rendezvous: Option<RendezvousView>,
     /// The last move that each end made by itself, as far as it is known.
     pub switches: Vec<SwitchView>,
     /// The newest report of a refresh that each end told of for each path.
@@ -182,9 +185,21 @@ pub struct SightingView {
     pub age_ms: u64,
 }
 
+/// A node over which the ends can agree when to dial each other, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RendezvousView {
+    /// The node that is leased for that, or is being leased.
+    pub node: Option<String>,
+    /// Whether the decision in force names it, so that the ends know.
+    pub named: bool,
+    pub why: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeaseView {
     pub id: LeaseId,
+    /// `relay`, or `rendezvous` of one that carries nothing but what two ends say to meet.
+    pub kind: &'static str,
     pub relay: String,
     pub generation: u32,
     pub state: &'static str,
@@ -242,6 +257,7 @@ pub fn explain(
             .collect(),
         candidates: desk.candidates(row),
         leases: desk.leases(),
+        rendezvous: desk.rendezvous(row),
         switches: desk.switches(),
         refreshes: desk.refreshes(),
     })
@@ -399,6 +415,7 @@ impl Desk<'_> {
             .of_route(self.route)
             .map(|lease| LeaseView {
                 id: lease.lease,
+                kind: lease.kind.name(),
                 relay: (self.name)(lease.relay),
                 generation: lease.generation,
                 state: lease.state.name(),
@@ -406,6 +423,18 @@ impl Desk<'_> {
                 unused_for_ms: unused(lease.relay).map(age),
             })
             .collect()
+    }
+
+    fn rendezvous(&self, row: Option<&RouteRow>) -> Option<RendezvousView> {
+        let reserved = Reservations::of(self.input);
+        let meeting = assign::meeting(self.input, self.ends(), &reserved, self.now)?;
+        let named = row.and_then(|row| row.rendezvous);
+
+        Some(RendezvousView {
+            node: meeting.node.map(self.name),
+            named: named.is_some_and(|named| meeting.node == Some(named.node)),
+            why: meeting.why.name(),
+        })
     }
 
     fn switches(&self) -> Vec<SwitchView> {

@@ -1,4 +1,4 @@
-//! Relay leases: the right of one relay to carry one pair.
+//! Leases: the right of one relay to carry one pair, or of one other node to let the two agree when to dial each other.
 //!
 //! ```text
 //! grant ─▶ Offered ── the relay's table that carries it is acknowledged ─▶ Active ── nobody uses it ─▶ Withdrawn
@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use control_core::store::{Row, Table};
 use minicbor::{Decode, Encode};
-use protocol::document::routes::{LeaseKind, LeaseRow, Path};
+use protocol::document::routes::{LeaseKind, LeaseRow, Path, Rendezvous};
 use protocol::id::{ClusterId, LeaseId, NodeId, RouteId};
 use protocol::time::Wall;
 use serde::{Deserialize, Serialize};
 
-/// A lease as the store keeps it; there is at most one per route and relay.
+/// A lease as the store keeps it; there is at most one per route and node that serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +35,7 @@ pub struct Lease {
     pub low: NodeId,
     #[n(4)]
     pub high: NodeId,
+    /// Who serves it: a relay, or a node with role `rendezvous`.
     #[n(5)]
     pub relay: NodeId,
     /// The fencing token: grows with every grant, and the relay refuses any lower one.
@@ -54,6 +55,10 @@ pub struct Lease {
     pub carried_by: Option<TableVersion>,
     #[n(12)]
     pub withdrawn_at: Option<Wall>,
+    #[n(13)]
+    #[cbor(skip_if = "LeaseKind::is_relay")]
+    #[serde(default, skip_serializing_if = "LeaseKind::is_relay")]
+    pub kind: LeaseKind,
 }
 
 impl Lease {
@@ -76,11 +81,15 @@ impl Lease {
             relay: request.relay,
             generation,
             state: LeaseState::Offered,
-            budget_kib: BUDGET_KIB,
+            budget_kib: match request.kind {
+                LeaseKind::Relay => BUDGET_KIB,
+                LeaseKind::Rendezvous => MEETING_KIB,
+            },
             grace_minutes: GRACE_MINUTES,
             granted_at: now,
             carried_by: None,
             withdrawn_at: None,
+            kind: request.kind,
         }
     }
 
@@ -123,14 +132,23 @@ impl Lease {
             .is_some_and(|at| now.since(at) > grace + FORGET_MARGIN)
     }
 
-    /// The path it allows.
-    pub fn path(&self) -> Path {
-        Path::Relay {
+    /// The path it allows; none over a node that carries no traffic.
+    pub fn path(&self) -> Option<Path> {
+        self.kind.is_relay().then_some(Path::Relay {
             relay: self.relay,
             lease: self.lease,
             generation: self.generation,
             budget: 1024 * u32::from(self.budget_kib),
-        }
+        })
+    }
+
+    /// What the ends are told of a rendezvous lease; none of any other.
+    pub fn rendezvous(&self) -> Option<Rendezvous> {
+        (self.kind == LeaseKind::Rendezvous).then_some(Rendezvous {
+            node: self.relay,
+            lease: self.lease,
+            generation: self.generation,
+        })
     }
 
     /// Its row in the relay's table.
@@ -142,7 +160,7 @@ impl Lease {
             generation: self.generation,
             budget_kib: self.budget_kib,
             grace_minutes: self.grace_minutes,
-            kind: LeaseKind::Relay,
+            kind: self.kind,
         }
     }
 
@@ -204,9 +222,10 @@ pub struct TableVersion {
     pub version: u64,
 }
 
-/// A relay that a route wants and has no live lease on.
+/// A node that a route wants and has no live lease on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseRequest {
+    pub kind: LeaseKind,
     pub cluster: ClusterId,
     pub route: RouteId,
     pub low: NodeId,
@@ -310,6 +329,12 @@ impl FromIterator<Lease> for LeaseBook {
 
 /// What one pair may send through one relay: 50 full synthetic frames a second and their answers, twice over.
 pub const BUDGET_KIB: u16 = 256;
+/// What two ends may say to each other over a node that is no relay, in full frames: seven a second. Each end probes it every
+/// two seconds at most, and a meeting takes one frame of each.
+pub const MEETING_KIB: u16 = 8;
+/// Pairs that one such node introduces: with two connections each it holds a few thousand, as a relay of middling load does.
+/// They come and go, for who has met needs it no more.
+pub const MEETING_PAIRS: usize = 2_000;
 /// How long a row outlives the relay's freshness: a day (DESIGN 5), so that a night without controllers moves nothing.
 pub const GRACE_MINUTES: u16 = 24 * 60;
 /// Clocks of two controllers may differ by this much before a withdrawn generation could be reused.
@@ -400,12 +425,37 @@ mod tests {
         assert_eq!(cbor::decode(&cbor::encode(&lease)), Ok(lease));
     }
 
+    #[test]
+    fn a_rendezvous_lease_is_no_path_and_a_relay_lease_is_no_rendezvous() {
+        let asked = LeaseRequest {
+            kind: LeaseKind::Rendezvous,
+            ..request()
+        };
+        let mut relayed = granted();
+        relayed.withdraw(Wall(1_500));
+        let meeting = Lease::grant(&asked, Some(&relayed), id(9), Wall(2_000));
+
+        assert_eq!((meeting.path(), relayed.rendezvous()), (None, None));
+        assert_eq!(
+            meeting.rendezvous().map(|found| (found.node, found.generation)),
+            Some((meeting.relay, 2)),
+            "the fencing token goes on, whatever the kind"
+        );
+        assert_eq!(
+            (meeting.budget_kib, relayed.budget_kib),
+            (MEETING_KIB, BUDGET_KIB)
+        );
+        assert_eq!(cbor::decode(&cbor::encode(&meeting)), Ok(meeting));
+        assert_eq!(meeting.row().kind, LeaseKind::Rendezvous);
+    }
+
     fn granted() -> Lease {
         Lease::grant(&request(), None, id(7), Wall(1_000))
     }
 
     fn request() -> LeaseRequest {
         LeaseRequest {
+            kind: LeaseKind::Relay,
             cluster: ClusterId::from_bytes([1; 16]),
             route: RouteId::from_bytes([2; 16]),
             low: NodeId::from_bytes([3; 16]),

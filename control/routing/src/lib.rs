@@ -23,6 +23,7 @@ pub mod explain;
 pub mod forecast;
 pub mod journal;
 pub mod lease;
+pub mod meeting;
 pub mod member;
 pub mod neighbour;
 pub mod observations;

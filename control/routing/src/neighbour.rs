@@ -12,16 +12,16 @@ use crate::rendezvous;
 
 /// The neighbours of a node: the far ends of its routes, and relays.
 ///
-/// Up to [`FULL_MESH`] nodes that is every relay, and for a relay every member; beyond, a node gets the relays that are
-/// leased for its routes and others up to [`RELAYS`], and a relay only what it has routes with: it need not dial those
-/// it carries.
+/// Up to [`FULL_MESH`] nodes that is every relay and every introducer, and for those every member; beyond, a node gets the
+/// ones that are leased for its routes and other relays up to [`RELAYS`], and a relay or introducer only what it has routes
+/// with: it need not dial those it carries.
 pub fn neighbours(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<NodeId> {
     let Some(member) = in_force(input.members, node) else {
         return BTreeSet::new();
     };
     let mut neighbours: BTreeSet<NodeId> = ends_of(input, node).collect();
     neighbours.extend(relays_of(input, member));
-    if input.relays.find(node).is_some() && is_small(input) {
+    if input.relays.has_table(node) && is_small(input) {
         neighbours.extend(input.members.keys());
     }
     neighbours.remove(&node);
@@ -76,13 +76,15 @@ impl Learners {
         let ends = moved.iter().flat_map(|node| ends_of(input, *node));
         let concerned: BTreeSet<NodeId> = ends.chain(moved.iter().copied()).collect();
         let relays = input.relays.iter().map(|relay| relay.node);
+        let introducers = input.relays.introducers().map(|introducer| introducer.node);
         let stale: Vec<NodeId> = relays
+            .chain(introducers)
             .filter(|relay| input.members.get(relay).is_some_and(is_unconfirmed))
             .filter(|relay| !self.stand(input, *relay, moved))
             .collect();
         let concerned = concerned
             .into_iter()
-            .filter(|node| input.relays.find(*node).is_none())
+            .filter(|node| !input.relays.has_table(*node))
             .chain(stale);
         let mut turned = BTreeSet::new();
         for node in concerned {
@@ -125,9 +127,9 @@ fn is_unconfirmed(member: &Member) -> bool {
 }
 
 fn learners_of(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<Rank> {
-    let could: BTreeSet<NodeId> = match input.relays.find(node) {
-        Some(_) => input.members.keys().copied().collect(),
-        None => neighbours(input, node),
+    let could: BTreeSet<NodeId> = match input.relays.has_table(node) {
+        true => input.members.keys().copied().collect(),
+        false => neighbours(input, node),
     };
     let ranked: BTreeSet<Rank> = could
         .into_iter()
@@ -170,8 +172,10 @@ fn is_ipv4(endpoint: &Endpoint) -> bool {
 
 fn relays_of(input: &Snapshot<'_>, member: &Member) -> BTreeSet<NodeId> {
     let every = input.relays.iter().map(|relay| relay.node);
-    if is_small(input) || input.relays.len() <= RELAYS {
-        return every.collect();
+    if is_small(input) {
+        let introducers = input.relays.introducers().map(|introducer| introducer.node);
+
+        return every.chain(introducers).collect();
     }
     let routes = input.wanted.of_node(member.node).map(|route| route.route);
     let mut relays: BTreeSet<NodeId> = routes
@@ -179,6 +183,11 @@ fn relays_of(input: &Snapshot<'_>, member: &Member) -> BTreeSet<NodeId> {
         .filter(|lease| Lease::is_live(lease))
         .map(|lease| lease.relay)
         .collect();
+    if input.relays.len() <= RELAYS {
+        relays.extend(every);
+
+        return relays;
+    }
     let mut others: Vec<(u64, NodeId)> = every
         .filter(|relay| !relays.contains(relay))
         .map(|relay| (rendezvous::rank(member.node.as_bytes(), relay.as_bytes()), relay))

@@ -12,6 +12,8 @@ use crate::decide::Snapshot;
 #[derive(Clone, Debug)]
 pub struct Reservations {
     rooms: Vec<(NodeId, Room)>,
+    /// Rows of the tables of those who introduce, in the order of the pool.
+    introduced: Vec<(NodeId, usize)>,
     /// Decisions of this pass whose cases were laid open.
     cases: usize,
 }
@@ -56,14 +58,20 @@ impl Reservations {
                 .iter()
                 .map(|relay| (relay.node, room(relay.node)))
                 .collect(),
+            introduced: input
+                .relays
+                .introducers()
+                .map(|introducer| (introducer.node, input.leases.rows(introducer.node)))
+                .collect(),
             cases: 0,
         }
     }
 
     /// As far ahead of the books as a pass was. The pool must have the same relays.
-    pub(crate) fn known(rooms: BTreeMap<NodeId, Room>) -> Self {
+    pub(crate) fn known(rooms: BTreeMap<NodeId, Room>, introduced: BTreeMap<NodeId, usize>) -> Self {
         Self {
             rooms: rooms.into_iter().collect(),
+            introduced: introduced.into_iter().collect(),
             cases: 0,
         }
     }
@@ -82,11 +90,19 @@ impl Reservations {
             room.rows += 1;
             room.load += 1;
         });
+        if let Ok(at) = self.introduced.binary_search_by_key(&relay, |(node, _)| *node) {
+            self.introduced[at].1 += 1;
+        }
     }
 
     /// In the order of the pool.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = Room> {
         self.rooms.iter().map(|(_, room)| *room)
+    }
+
+    /// Rows of those who introduce, in the order of the pool.
+    pub(crate) fn introduced(&self) -> impl Iterator<Item = usize> {
+        self.introduced.iter().map(|(_, rows)| *rows)
     }
 
     /// Whether another case may be laid open in this pass, and if so counts it.

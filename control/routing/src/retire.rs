@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use protocol::id::{LeaseId, NodeId};
+use protocol::document::routes::LeaseKind;
+use protocol::id::LeaseId;
 use protocol::time::Now;
 
 use crate::decide::{Assigned, Snapshot};
 use crate::evidence::Ends;
+use crate::lease::Lease;
 use crate::member::Member;
 use crate::route::RouteRow;
 use crate::trend::Aspect;
 use crate::via::Via;
 
-/// The relays whose leases lie idle, and the leases to withdraw now.
+/// The nodes whose leases lie idle, and the leases to withdraw now.
 ///
-/// An idle lease goes once both ends probe under a decision without it, or after [`LINGER`]; one whose relay or end is
+/// An idle lease goes once both ends probe under a decision without it, or after [`LINGER`]; one whose node or end is
 /// not in force any more goes at once.
 pub(crate) fn retire(
     input: &Snapshot<'_>,
@@ -29,12 +31,12 @@ pub(crate) fn retire(
         .iter()
         .all(|end| input.members.get(end).is_some_and(Member::can_end_routes));
     for lease in input.leases.of_route(ends.route).filter(|lease| lease.is_live()) {
-        if ended || input.relays.find(lease.relay).is_none() {
+        if ended || !input.relays.serves(lease.relay, lease.kind) {
             withdrawals.push(lease.lease);
             continue;
         }
         let rows = [standing, assigned.row.as_ref()];
-        let is_used = rows.into_iter().flatten().any(|row| uses(row, lease.relay));
+        let is_used = rows.into_iter().flatten().any(|row| uses(row, lease));
         if is_used || assigned.needed.contains(&lease.relay) {
             continue;
         }
@@ -50,8 +52,11 @@ pub(crate) fn retire(
     (idle, withdrawals)
 }
 
-fn uses(row: &RouteRow, relay: NodeId) -> bool {
-    row.paths().any(|path| path.relay() == Some(relay))
+fn uses(row: &RouteRow, lease: &Lease) -> bool {
+    match lease.kind {
+        LeaseKind::Relay => row.paths().any(|path| path.relay() == Some(lease.relay)),
+        LeaseKind::Rendezvous => row.rendezvous.is_some_and(|place| place.node == lease.relay),
+    }
 }
 
 /// Whether both ends have probed under this decision.

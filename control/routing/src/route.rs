@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use control_core::store::{Row, Table};
 use minicbor::{Decode, Encode};
-use protocol::document::routes::{Action, Cadence, Path, Reason};
+use protocol::document::routes::{Action, Cadence, Path, Reason, Rendezvous};
 use protocol::id::{ClusterId, NodeId, RouteId};
 use protocol::time::{Wall, millis};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct RouteRow {
     pub low: NodeId,
     #[n(3)]
     pub high: NodeId,
-    /// Grows by one whenever path, standbys, priority or cadence change, and never falls.
+    /// Grows by one whenever path, standbys, priority, cadence or rendezvous change, and never falls.
     #[n(4)]
     pub generation: u64,
     #[n(5)]
@@ -57,6 +57,10 @@ pub struct RouteRow {
     /// say nothing of the route as it is now.
     #[n(13)]
     pub withdrawn_at: Option<u64>,
+    /// Where the ends may agree to dial each other, while they have no path that works.
+    #[n(14)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendezvous: Option<Rendezvous>,
 }
 
 impl RouteRow {

@@ -21,13 +21,13 @@ pub(crate) enum LinkCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LeaseCommand {
-    /// List the relay leases
+    /// List the leases: rights of relays to carry a pair, and of other nodes to let one meet
     List {
-        /// Only those of this relay: a node, by name or id
+        /// Only those over this node: by name or id
         #[arg(long, value_name = "NODE")]
         relay: Option<String>,
     },
-    /// Show one relay lease
+    /// Show one lease
     Show {
         /// Its id, or the beginning that no other lease has: 4 characters or more
         id: String,
@@ -91,6 +91,7 @@ pub(super) const LINKS: [Column; 11] = [
 pub(super) const LEASES: [Column; 15] = [
     column("ID", "id").whole(),
     column("STATE", "state"),
+    column("KIND", "kind"),
     column("RELAY", "relay"),
     column("SOURCE", "source"),
     column("TARGET", "target"),
@@ -99,7 +100,6 @@ pub(super) const LEASES: [Column; 15] = [
     column("REFUSED", "refused"),
     column("BYTES", "forwarded_bytes").wide(),
     lapse("TOLD", "told_ms").wide(),
-    column("KIND", "kind").wide(),
     column("KIB/S", "budget_kib").wide(),
     column("FRESH", "fresh_at").wide(),
     column("GRACE UNTIL", "grace_ends_at").wide(),

@@ -177,9 +177,23 @@ fn decided(decision: &Value, explained: &Value, text: &mut String) {
     for (name, value) in lines {
         let _ = writeln!(text, "  {name:<9} {}", wrapped(&value, 12));
     }
+    if let Some(meets) = meets(&explained["rendezvous"]) {
+        let _ = writeln!(text, "  meets     {}", wrapped(&meets, 12));
+    }
     if !explained["published"].is_null() {
         let versions = words(&explained["published"]);
         let _ = writeln!(text, "  documents versions {versions}, of source and target");
+    }
+}
+
+/// Where the ends are to meet that have no path, or why nowhere; none if they have one, or a relay.
+fn meets(rendezvous: &Value) -> Option<String> {
+    let why = rendezvous["why"].as_str()?;
+    match (rendezvous["node"].as_str(), rendezvous["named"] == true) {
+        (Some(node), true) => Some(format!("over {node} ({why})")),
+        (Some(node), false) => Some(format!("over {node}, once the ends know of it ({why})")),
+        (None, _) if ["direct_not_down", "relay_leased"].contains(&why) => None,
+        (None, _) => Some(format!("nowhere ({why})")),
     }
 }
 
@@ -292,7 +306,8 @@ const HISTORY: [Column; 5] = [
     column("REASONS", "reasons"),
 ];
 
-const LEASES: [Column; 4] = [
+const LEASES: [Column; 5] = [
+    column("KIND", "kind"),
     column("RELAY", "relay"),
     column("STATE", "state"),
     column("GEN", "generation"),
@@ -357,6 +372,24 @@ mod tests {
              REPORTER  VIA     TRIGGER  OUTCOME     VERSIONS  PAUSE MS  HELD BACK  AGE MS\n\
              a         direct  failure  suppressed  7,8       30000     3          9000\n"
         );
+    }
+
+    #[test]
+    fn where_ends_meet_is_told_of_those_that_have_no_path() {
+        let told = |node: Value, named, why| meets(&json!({"node": node, "named": named, "why": why}));
+        let text = |text: &str| Some(text.to_owned());
+
+        assert_eq!(told(json!("n1"), true, "granted"), text("over n1 (granted)"));
+        assert_eq!(
+            told(json!("n1"), false, "lease_pending"),
+            text("over n1, once the ends know of it (lease_pending)")
+        );
+        assert_eq!(
+            told(Value::Null, false, "no_rendezvous"),
+            text("nowhere (no_rendezvous)")
+        );
+        assert_eq!(told(Value::Null, false, "relay_leased"), None);
+        assert_eq!(meets(&Value::Null), None);
     }
 
     #[test]

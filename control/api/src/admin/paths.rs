@@ -362,7 +362,7 @@ fn lease_view(scene: &Scene<'_>, lease: &Lease) -> LeaseView {
         id: lease.lease.to_string(),
         name: format!("{} {}", scene.fleet.name(lease.low), scene.fleet.name(lease.high)),
         state: lease.state.name().to_owned(),
-        kind: "relay".to_owned(),
+        kind: lease.kind.name().to_owned(),
         relay: scene.fleet.name(lease.relay),
         source: scene.fleet.name(lease.low),
         target: scene.fleet.name(lease.high),

@@ -11,12 +11,10 @@ use control_core::store::RowsMut;
 use control_core::{damage, issuing, node};
 use control_routing::compile;
 use control_routing::lease::{Lease, TableVersion};
-use control_routing::member::Member;
 use protocol::document::config::Settings;
 use protocol::envelope::{self, Document, Subject};
 use protocol::id::{ClusterId, NodeId};
 use protocol::merkle::{Leaf, Tree};
-use protocol::node::NodeRole;
 
 use super::press::Kept;
 use super::records::Records;
@@ -106,8 +104,8 @@ impl<'a> Work<'a> {
         let reversals = members.filter_map(|member| member.reverted.as_ref());
         // For nodes that will go back to them.
         settings.note(desk, self.cluster, reversals)?;
-        for (id, member) in &books.fleet().members {
-            self.plan(*id, Some(member), Due::ALL);
+        for id in books.fleet().members.keys() {
+            self.plan(books.fleet(), *id, Due::ALL);
         }
 
         Ok(())
@@ -140,7 +138,7 @@ impl<'a> Work<'a> {
                 routes: concerned.routes.contains(&node),
                 table: concerned.tables.contains(&node),
             };
-            self.plan(node, members.get(&node), due);
+            self.plan(records.fleet(), node, due);
         }
 
         Ok(())
@@ -148,14 +146,14 @@ impl<'a> Work<'a> {
 
     /// Has documents of a node compiled, or takes those of one that has none any more out of the tree. A node whose row
     /// cannot be read keeps its leaf.
-    fn plan(&mut self, node: NodeId, member: Option<&Member>, due: Due) {
-        match member {
+    fn plan(&mut self, fleet: &Fleet, node: NodeId, due: Due) {
+        match fleet.members.get(&node) {
             Some(member) if !member.state.is_in_force() => {
                 self.documents.remove(&node);
                 self.tree.remove(node);
             }
-            Some(member) => {
-                let table = due.table && member.has(NodeRole::Relay);
+            Some(_) => {
+                let table = due.table && fleet.relays.has_table(node);
                 self.due.push_back((node, Due { table, ..due }));
             }
             None => {}
@@ -190,7 +188,7 @@ impl<'a> Work<'a> {
         };
         let standing = self.documents.keys().copied();
         let relays: Vec<NodeId> = standing
-            .filter(|id| !is_over(id) && fleet.relays.find(*id).is_some() && carries_for(id))
+            .filter(|id| !is_over(id) && fleet.relays.has_table(*id) && carries_for(id))
             .collect();
         for id in over {
             self.documents.remove(&id);

@@ -174,6 +174,7 @@ fn put(router: &mut Router, node: NodeId, member: Member) {
 /// The relay is leased for a route.
 fn take_lease(router: &mut Router, wanted: &WantedRoute, id: LeaseId) {
     let request = LeaseRequest {
+        kind: protocol::document::routes::LeaseKind::Relay,
         cluster: CLUSTER,
         route: wanted.route,
         low: wanted.low,

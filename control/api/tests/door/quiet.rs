@@ -88,6 +88,7 @@ fn a_large_pass_is_cut_into_requests_that_each_fit_one_commit() {
         id[..4].copy_from_slice(&number.to_be_bytes());
         let route = RouteId::from_bytes(id);
         let request = LeaseRequest {
+            kind: protocol::document::routes::LeaseKind::Relay,
             cluster,
             route,
             low: node(1),

@@ -120,6 +120,7 @@ fn a_relay_that_the_pass_has_filled_up_is_full_in_the_case_too() {
         let mut id = [0xEE; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
         let request = LeaseRequest {
+            kind: protocol::document::routes::LeaseKind::Relay,
             cluster: CLUSTER,
             route: RouteId::from_bytes(id),
             low: node(1),

@@ -150,6 +150,11 @@ fn the_largest_table_and_config_fit_a_frame() {
         standbys: vec![relayed; 2],
         generation: u64::from(u32::MAX),
         reasons: vec![protocol::document::routes::Reason::LinkDown; 8],
+        rendezvous: Some(protocol::document::routes::Rendezvous {
+            node: node(1),
+            lease: LeaseId::from_bytes([0xff; 16]),
+            generation: u32::MAX,
+        }),
         ..wide
     };
     routes.decisions = vec![wide; compile::DECISIONS];

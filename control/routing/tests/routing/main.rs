@@ -8,6 +8,7 @@ mod explain;
 mod forecast;
 mod herd;
 mod journal;
+mod meeting;
 mod policy;
 mod properties;
 mod selection;

@@ -9,13 +9,13 @@ use control_routing::member::MemberState;
 use control_routing::route::{RouteBook, RouteRow, Verdict};
 use control_routing::via::Via;
 use proptest::prelude::*;
-use protocol::document::routes::{Path, Reason};
+use protocol::document::routes::{LeaseKind, Path, Reason};
 use protocol::id::{NodeId, RouteId};
 use protocol::limits::STANDBYS;
 use protocol::wire::Report;
 
 use crate::case::{exported, stored};
-use crate::world::{World, member, node, observation, relay};
+use crate::world::{World, introducer, member, node, observation, relay};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -66,6 +66,21 @@ proptest! {
         for event in events {
             happen(&mut world, event)?;
         }
+    }
+
+    #[test]
+    fn no_history_breaks_a_promise_where_pairs_meet(events in prop::collection::vec(event(), 1..60)) {
+        let mut world = meeting_cluster();
+        for event in events {
+            happen(&mut world, event)?;
+        }
+        heal(&mut world);
+        world.run(300);
+        for row in world.routes.iter() {
+            prop_assert_eq!(row.rendezvous, None, "who has a path needs none: {:?}", row);
+        }
+        let idle = world.leases.iter().find(|lease| lease.kind == LeaseKind::Rendezvous && lease.is_live());
+        prop_assert_eq!(idle, None, "what nobody needs is given back");
     }
 
     #[test]
@@ -200,6 +215,7 @@ fn judge_decision(world: &World, standing: Option<&RouteRow>, row: &RouteRow) ->
         prop_assert_eq!(found.generation, *generation);
         prop_assert!(*relay != row.low && *relay != row.high);
     }
+    judge_rendezvous(world, row)?;
     let Some(path) = row.path else {
         return Ok(());
     };
@@ -215,7 +231,37 @@ fn judge_decision(world: &World, standing: Option<&RouteRow>, row: &RouteRow) ->
     judge_order(row)
 }
 
-/// The path is the best of what the decision names, unless it says what it is waiting for.
+/// Ends are told of a node that has acknowledged their lease, and of none that carries for them.
+fn judge_rendezvous(world: &World, row: &RouteRow) -> Result<(), TestCaseError> {
+    let introducers: BTreeSet<NodeId> = world.relays.introducers().map(|found| found.node).collect();
+    let is_path = |via: Via| via.relay().is_some_and(|relay| introducers.contains(&relay));
+    prop_assert!(
+        !row.considered.iter().any(|found| is_path(found.via)),
+        "{:?}",
+        row
+    );
+    prop_assert!(!row.paths().map(Via::from).any(is_path), "{:?}", row);
+    prop_assert_eq!(
+        row.reasons.contains(&Reason::RendezvousGranted),
+        row.rendezvous.is_some()
+    );
+    let Some(place) = row.rendezvous else {
+        return Ok(());
+    };
+    let found = world.leases.find(place.lease).expect("the lease is there");
+    prop_assert_eq!(
+        (found.state, found.kind),
+        (LeaseState::Active, LeaseKind::Rendezvous)
+    );
+    prop_assert_eq!((found.relay, found.route), (place.node, row.route));
+    prop_assert_eq!(found.generation, place.generation);
+    prop_assert!(introducers.contains(&place.node) && ![row.low, row.high].contains(&place.node));
+    prop_assert!(row.path.is_some());
+
+    Ok(())
+}
+
+/// The path is the best of what the decision names, unless it says what it is waiting for, or that nothing carries.
 fn judge_order(row: &RouteRow) -> Result<(), TestCaseError> {
     let class = |verdict: Verdict| {
         let found = row
@@ -233,7 +279,12 @@ fn judge_order(row: &RouteRow) -> Result<(), TestCaseError> {
     };
     let chosen = class(Verdict::Chosen).next().expect("something is chosen");
     let beaten = class(Verdict::Standby).all(|standby| chosen <= standby);
-    prop_assert!(beaten || row.reasons.contains(&Reason::HeldBack), "{:?}", row);
+    let says = |reason| row.reasons.contains(&reason);
+    prop_assert!(
+        beaten || says(Reason::HeldBack) || says(Reason::NoCandidate),
+        "{:?}",
+        row
+    );
 
     Ok(())
 }
@@ -295,6 +346,13 @@ fn cluster() -> World {
     let relays = [relay(11, "fra"), relay(12, "fra"), relay(13, "ber")];
 
     World::of((1..=4).map(member).chain(relays))
+}
+
+/// The same nodes, of which one relays and two introduce.
+fn meeting_cluster() -> World {
+    let others = [relay(11, "fra"), introducer(12), introducer(13)];
+
+    World::of((1..=4).map(member).chain(others))
 }
 
 fn at(number: u8) -> NodeId {

@@ -114,6 +114,11 @@ pub(crate) fn relay(number: u8, site: &str) -> Member {
     machine(number, NodeRole::Relay, &[("site", site)])
 }
 
+/// A node over which others meet, and that carries nothing for them.
+pub(crate) fn introducer(number: u8) -> Member {
+    machine(number, NodeRole::Rendezvous, &[])
+}
+
 impl World {
     pub(crate) fn of(members: impl IntoIterator<Item = Member>) -> Self {
         let mut world = Self {
@@ -229,8 +234,10 @@ impl World {
     }
 
     pub(crate) fn acknowledge_all(&mut self) {
-        let relays: Vec<NodeId> = self.relays.iter().map(|relay| relay.node).collect();
-        for relay in relays {
+        let introducers = self.relays.introducers().map(|introducer| introducer.node);
+        let relays = self.relays.iter().map(|relay| relay.node);
+        let all: Vec<NodeId> = relays.chain(introducers).collect();
+        for relay in all {
             if !self.network.dead.contains(&relay) {
                 self.acknowledge(relay);
             }

@@ -70,6 +70,7 @@ impl World {
         let relays = nearest(wanted.route, size);
         let leases = relays.map(|relay| {
             let request = LeaseRequest {
+                kind: protocol::document::routes::LeaseKind::Relay,
                 cluster: CLUSTER,
                 route: wanted.route,
                 low: wanted.low,
@@ -88,7 +89,7 @@ impl World {
                 ..Lease::grant(&request, None, id, NOW.wall)
             }
         });
-        let paths = leases.map(|lease| lease.path());
+        let paths = leases.map(|lease| lease.path().expect("relay leases"));
         self.fleet.routes.put(row(wanted, &paths));
         for (rank, path) in paths.iter().enumerate() {
             self.measure(wanted, *path, rank);
@@ -178,6 +179,7 @@ fn row(wanted: &WantedRoute, paths: &[Path; 3]) -> RouteRow {
         decided_at: NOW.wall,
         considered: Vec::new(),
         withdrawn_at: None,
+        rendezvous: None,
     }
 }
 

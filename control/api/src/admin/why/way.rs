@@ -32,7 +32,7 @@ fn no_way_around(inquiry: &Inquiry<'_>) -> Fault {
         fleet
             .leases
             .of_route(inquiry.route())
-            .filter(|lease| lease.is_live())
+            .filter(|lease| lease.is_live() && lease.kind.is_relay())
     };
     let relays = || {
         let others = fleet.relays.iter().map(|relay| (relay.node, relay.standing));
@@ -74,10 +74,19 @@ fn no_way_around(inquiry: &Inquiry<'_>) -> Fault {
         ("no_candidate", why, "gabion relay list".to_owned())
     };
 
+    let meeting = inquiry.decided().and_then(|(row, _)| row.rendezvous);
+    let meeting = meeting.map_or_else(String::new, |place| {
+        format!("; the ends try to meet over {}", inquiry.name(place.node))
+    });
+
     Fault {
         // The path says next which direction is cut.
         goes_on: true,
-        ..Fault::new(verdict, format!("the direct path is down, and {why}"), fix)
+        ..Fault::new(
+            verdict,
+            format!("the direct path is down, and {why}{meeting}"),
+            fix,
+        )
     }
 }
 
