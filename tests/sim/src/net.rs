@@ -7,7 +7,7 @@
 mod chance;
 mod inbox;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +35,7 @@ pub struct Way {
     pub jitter: Duration,
     pub loss: u16,
     pub duplication: u16,
-    /// Swallows everything, silently.
+    /// Swallows everything, silently. So does a router that lets in answers alone, with what is none.
     pub cut: bool,
 }
 
@@ -90,6 +90,10 @@ struct State {
     usual: Way,
     ways: BTreeMap<(IpAddr, IpAddr), Way>,
     inboxes: BTreeMap<SocketAddr, Arc<Inbox>>,
+    /// Hosts behind a router that lets in answers alone.
+    guarded: BTreeSet<IpAddr>,
+    /// What such routers remember, by who is inside and who outside.
+    holes: BTreeMap<(SocketAddr, SocketAddr), Hole>,
     /// Packets so far, by where from and where to.
     sent: BTreeMap<(SocketAddr, SocketAddr), u64>,
     counts: Counts,
@@ -107,6 +111,8 @@ impl Net {
             usual,
             ways: BTreeMap::new(),
             inboxes: BTreeMap::new(),
+            guarded: BTreeSet::new(),
+            holes: BTreeMap::new(),
             sent: BTreeMap::new(),
             counts: Counts::default(),
             trace: VecDeque::new(),
@@ -150,6 +156,12 @@ impl Net {
         let mut state = self.state();
         let way = state.way(from, to);
         state.ways.insert((from, to), Way { cut, ..way });
+    }
+
+    /// From now on a router before this host lets in what answers it alone, and keeps its address and port as many do. It
+    /// forgets soon whom the host has sent to, unless that one has answered.
+    pub fn guard(&self, host: IpAddr) {
+        self.state().guarded.insert(host);
     }
 
     /// Cuts or heals both directions.
@@ -214,7 +226,7 @@ impl State {
         // Always the same number of draws, so that a way's settings do not shift its later chances.
         let (loss, duplication) = (chance.per_mille(), chance.per_mille());
         let arrivals = [0, 1].map(|_| arrival(way, chance.per_mille()));
-        let fate = if way.cut {
+        let fate = if way.cut || !self.lets_pass(from, to) {
             Fate::Cut
         } else if loss < way.loss {
             Fate::Lost
@@ -234,6 +246,30 @@ impl State {
             },
             number,
         );
+    }
+
+    /// What the routers before both ends make of a packet.
+    fn lets_pass(&mut self, from: SocketAddr, to: SocketAddr) -> bool {
+        let now = Instant::now();
+        let is_open = |hole: &Hole| now - hole.at <= if hole.is_answered { ANSWERED } else { UNANSWERED };
+        if self.guarded.contains(&from.ip()) {
+            let known = self.holes.get(&(from, to)).filter(|hole| is_open(hole));
+            let is_answered = known.is_some_and(|hole| hole.is_answered);
+            self.holes.insert((from, to), Hole { at: now, is_answered });
+        }
+        if !self.guarded.contains(&to.ip()) {
+            return true;
+        }
+        let hole = self.holes.get_mut(&(to, from)).filter(|hole| is_open(hole));
+        let is_let_in = hole.is_some();
+        if let Some(hole) = hole {
+            *hole = Hole {
+                at: now,
+                is_answered: true,
+            };
+        }
+
+        is_let_in
     }
 
     fn deliver(
@@ -286,6 +322,13 @@ impl State {
         }
         self.trace.push_back(packet);
     }
+}
+
+/// That somebody inside has sent to somebody outside.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    at: Instant,
+    is_answered: bool,
 }
 
 fn arrival(way: Way, share: u16) -> Instant {
@@ -374,5 +417,9 @@ impl UdpPoller for AlwaysWritable {
     }
 }
 
+/// How long a hole lasts: of those that nobody answered, hardly longer than a handshake waits before it repeats itself, so that
+/// two ends must dial in the same second; of others, two minutes, as is usual.
+const UNANSWERED: Duration = Duration::from_secs(1);
+const ANSWERED: Duration = Duration::from_secs(120);
 /// Packets that the trace keeps.
 const REMEMBERED: usize = 100_000;

@@ -139,7 +139,16 @@ impl World {
         host
     }
 
-    /// A host that has a token and has not started yet. The names of relays begin with `relay`.
+    /// A host that joins to let others meet.
+    pub fn introducer(&mut self) -> Host {
+        let host = self.stranger("rendezvous", &["rendezvous"], None);
+        self.start(host);
+
+        host
+    }
+
+    /// A host that has a token and has not started yet. The names of relays begin with `relay`, of those that let others meet
+    /// with `rendezvous`.
     pub fn stranger(&mut self, kind: &str, roles: &[&str], site: Option<&str>) -> Host {
         let mut input = json!({ "approval": "auto", "roles": roles });
         if let Some(site) = site {
@@ -202,6 +211,12 @@ impl World {
     pub fn freeze(&mut self, host: Host, frozen: bool) {
         self.note(host, if frozen { "stops" } else { "goes on" });
         self.node(host).freeze(&self.net, frozen);
+    }
+
+    /// Puts a router before a host that lets in answers alone.
+    pub fn put_behind_nat(&mut self, host: Host) {
+        self.note(host, "is behind a router from now on");
+        self.net.guard(ip(host));
     }
 
     /// Cuts or heals the way from one host to another, and leaves the way back as it is.

@@ -23,6 +23,7 @@ use crate::net::Net;
 pub(super) struct NodeHost {
     pub(super) name: Arc<str>,
     pub(super) address: SocketAddr,
+    /// Whether it serves others and ends no routes.
     pub(super) is_relay: bool,
     pub(super) disk: MemoryDisk,
     clock: HostClock,
@@ -43,7 +44,7 @@ impl NodeHost {
         Self {
             name: name.into(),
             address,
-            is_relay: name.starts_with("relay"),
+            is_relay: ["relay", "rendezvous"].iter().any(|kind| name.starts_with(kind)),
             disk: MemoryDisk::new(FSYNC),
             clock,
             seed,
