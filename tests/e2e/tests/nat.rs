@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agent_shell::local::RouteRow;
 use e2e::lab::{Lab, Mode, Nat, Node, Place, is_settled};
+use serde_json::{Value, json};
 
 /// What stands between a host and the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,81 @@ fn pairs_are_direct_or_relayed_as_the_table_says_and_a_host_that_moves_is_found_
     every_cell(&mut lab);
     behind_a_wall(&mut lab);
     roaming(&mut lab);
+}
+
+#[test]
+fn two_masqueraded_hosts_without_a_relay_meet_over_a_node_with_role_rendezvous() {
+    let Some(mut lab) = Lab::for_test("two_masqueraded_hosts_without_a_relay") else {
+        return;
+    };
+    let settings = "[transport]\nprobe_fast = \"500ms\"\n";
+    lab.init_controller(Mode::Dev, settings);
+    lab.start_controller();
+    lab.site().json(&["cluster", "create", "prod"]);
+    let [one, other] = Masquerade.hosts();
+    lab.join(&[one, other].map(|host| Node::member(host, &[]).at(Masquerade.place())));
+    // Two routers as forgiving as these let in who dials often enough: first nothing at all gets through.
+    lab.cut(&[one], &[other]);
+    lab.until("it is said that they have nowhere to meet", PATIENCE, |lab| {
+        explained(lab, "no_rendezvous", &Value::Null)
+    });
+    assert_eq!(lab.site().json(&["lease", "list"]), json!([]));
+    for (from, to) in [(one, other), (other, one)] {
+        let route = lab.door(from).route(to).expect("a route");
+        assert!(
+            route.meets_over.is_none() && !is_settled(&route),
+            "{}",
+            told(&route)
+        );
+    }
+
+    lab.join(&[Node::rendezvous(MEETING)]);
+    lab.until(
+        "both have dialled at a moment that they agreed on there",
+        PATIENCE,
+        |lab| {
+            explained(lab, "granted", &json!(MEETING))?;
+            [one, other].into_iter().try_for_each(|host| met(lab, host))
+        },
+    );
+    let leases = lab.site().json(&["lease", "list"]);
+    let lease = |member: &str| leases[0][member].clone();
+    assert_eq!(
+        (lease("kind"), lease("state")),
+        (json!("rendezvous"), json!("active")),
+        "{leases}"
+    );
+    assert!(
+        lab.dropped(one, other) + lab.dropped(other, one) > 0,
+        "the fault has fired"
+    );
+
+    lab.heal(&[one], &[other]);
+    lab.until("they have a direct path", PATIENCE, |lab| {
+        stands(lab, one, other, Direct)
+    });
+    lab.until("what they met over is given back", PATIENCE, |lab| {
+        let leases = lab.site().json(&["lease", "list"]);
+        match leases[0]["state"].as_str() {
+            Some("withdrawn") => Ok(()),
+            _ => Err(leases.to_string()),
+        }
+    });
+    stands(&lab, one, other, Direct).expect("and it stays");
+}
+
+/// Whether an operator is told this of where the two are to meet.
+fn explained(lab: &Lab, why: &str, node: &Value) -> Result<(), String> {
+    let [one, other] = Masquerade.hosts();
+    let asked = lab
+        .site()
+        .try_run(&["route", "explain", one, other, "-o", "json"]);
+    let told: Value = serde_json::from_slice(&asked.stdout).map_err(|error| error.to_string())?;
+    let told = &told["rendezvous"];
+    match told["why"] == why && told["node"] == *node {
+        true => Ok(()),
+        false => Err(format!("not {why}: {told}")),
+    }
 }
 
 /// A controller and a relay that everybody reaches, and two hosts of every kind.
@@ -198,6 +274,7 @@ impl Kind {
 }
 
 const WALLED: &str = "walled";
+const MEETING: &str = "meeting";
 const KINDS: [Kind; 5] = [Public, OnlyV6, Masquerade, PortVarying, Both];
 /// Dials that led to nothing, of both ends together.
 const TRIED: u32 = 4;

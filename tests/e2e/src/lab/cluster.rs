@@ -29,7 +29,8 @@ impl Mode {
 #[derive(Clone, Debug)]
 pub struct Node {
     pub name: String,
-    pub is_relay: bool,
+    /// What it does for the others besides being a member.
+    pub role: Option<&'static str>,
     /// `key=value`.
     pub labels: Vec<String>,
     pub place: Place,
@@ -39,17 +40,22 @@ pub struct Node {
 
 impl Node {
     pub fn member(name: &str, labels: &[&str]) -> Self {
-        Self::new(name, false, labels)
+        Self::new(name, None, labels)
     }
 
     pub fn relay(name: &str, labels: &[&str]) -> Self {
-        Self::new(name, true, labels)
+        Self::new(name, Some("relay"), labels)
     }
 
-    fn new(name: &str, is_relay: bool, labels: &[&str]) -> Self {
+    /// Lets others meet, and carries nothing for them.
+    pub fn rendezvous(name: &str) -> Self {
+        Self::new(name, Some("rendezvous"), &[])
+    }
+
+    fn new(name: &str, role: Option<&'static str>, labels: &[&str]) -> Self {
         Self {
             name: name.to_owned(),
-            is_relay,
+            role,
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
             place: Place::Open,
             args: Vec::new(),
@@ -156,9 +162,9 @@ impl Lab {
             self.host_at(&node.name, node.place);
             self.args.insert(node.name.clone(), node.args.clone());
             let labels = node.labels.iter().flat_map(|label| ["--label", label]);
-            let role: &[&str] = if node.is_relay { &["--role", "relay"] } else { &[] };
-            let args: Vec<&str> = ["--approval", "auto"].into_iter().chain(labels).collect();
-            self.invite(&node.name, &[&args, role].concat());
+            let role = node.role.into_iter().flat_map(|role| ["--role", role]);
+            let args = ["--approval", "auto"].into_iter().chain(labels).chain(role);
+            self.invite(&node.name, &args.collect::<Vec<_>>());
             self.start_agent(&node.name);
         }
         self.until("every node joins", JOIN, |lab| {
