@@ -3,7 +3,7 @@
 use control_core::desk::Desk;
 use control_core::store::{Rows, RowsMut, StoreError, Tx};
 use control_routing::decide::Outcome;
-use control_routing::lease::{LeaseState, Lease, TableVersion};
+use control_routing::lease::{Lease, LeaseState, TableVersion};
 use control_routing::route::RouteRow;
 use protocol::id::{ClusterId, LeaseId, NodeId};
 

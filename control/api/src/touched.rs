@@ -114,8 +114,7 @@ impl Tracked<'_> {
                 })
             }
             Book::Leases => {
-                let lease =
-                    |bytes: Option<&[u8]>| bytes.and_then(|bytes| cbor::decode::<Lease>(bytes).ok());
+                let lease = |bytes: Option<&[u8]>| bytes.and_then(|bytes| cbor::decode::<Lease>(bytes).ok());
                 let pair = lease(before).zip(lease(after));
 
                 pair.is_none_or(|(before, after)| !before.publishes_as(&after))

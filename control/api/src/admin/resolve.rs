@@ -3,7 +3,7 @@
 use control_core::cluster::{self, ClusterRow};
 use control_core::node::{self, NodeRow, Tenure};
 use control_core::store::View;
-use control_routing::lease::{LeaseBook, Lease};
+use control_routing::lease::{Lease, LeaseBook};
 use data_encoding::BASE64URL_NOPAD;
 use protocol::error::Code;
 use protocol::id::{ClusterId, NodeId, TEXT_LENGTH};
@@ -138,6 +138,7 @@ const LISTED: usize = 8;
 #[cfg(test)]
 mod tests {
     use control_routing::lease::LeaseRequest;
+    use protocol::document::routes::LeaseKind;
     use protocol::id::{LeaseId, RouteId};
     use protocol::time::Wall;
 
@@ -173,6 +174,7 @@ mod tests {
             low: NodeId::from_bytes([3; 16]),
             high: NodeId::from_bytes([4; 16]),
             relay: NodeId::from_bytes([5; 16]),
+            kind: LeaseKind::Relay,
             previous: None,
         };
 

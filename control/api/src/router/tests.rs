@@ -1,5 +1,5 @@
 use control_core::store::{Row, Table};
-use control_routing::lease::{LeaseRequest, Lease};
+use control_routing::lease::{Lease, LeaseRequest};
 use control_routing::member::MemberState;
 use control_routing::policy::{PolicyRow, Wanted, WantedRoute};
 use protocol::cbor;
@@ -244,10 +244,17 @@ fn what_could_not_be_stored_is_decided_again_as_if_for_the_first_time() {
     let moved = Arc::new(Trend::default().with_improvement(Boot(7)));
     router.trends.set(wanted.route, moved);
     router.take_back(&BTreeSet::from([wanted.route]), &before);
-    assert!(router.trends.of(wanted.route).is_empty(), "its move would count twice");
+    assert!(
+        router.trends.of(wanted.route).is_empty(),
+        "its move would count twice"
+    );
     let again = router.pass(Evidence::default(), at(0));
 
-    assert_eq!((first.decided, again.decided), (1, 1), "nobody has to say it again");
+    assert_eq!(
+        (first.decided, again.decided),
+        (1, 1),
+        "nobody has to say it again"
+    );
 }
 
 /// A large fleet after its first pass.

@@ -13,7 +13,7 @@ use proptest::sample::Index;
 use protocol::cbor;
 use protocol::document::authority::Serial;
 use protocol::document::config::{Candidate, CandidateKind, Transport};
-use protocol::document::routes::{Action, Cadence, Path};
+use protocol::document::routes::{Action, Cadence, LeaseKind, Path};
 
 use protocol::envelope::Kind;
 use protocol::id::{LeaseId, RequestId, RouteId};
@@ -65,6 +65,7 @@ struct NodeIs {
     tenure: Tenure,
     presence: Presence,
     is_relay: bool,
+    is_introducer: bool,
     port: u16,
     is_confirmed: bool,
     is_ipv6: bool,
@@ -244,7 +245,8 @@ fn take(tx: &mut MemoryTx, step: &Step, nodes: usize, relays: usize) -> Option<(
             priority,
         } => {
             let (low, high) = ends(pair, nodes)?;
-            let over = relay.map(|relay| lease((low, high), id(relay.index(relays.max(1))), None, 1).path());
+            let over =
+                relay.and_then(|relay| lease((low, high), id(relay.index(relays.max(1))), None, 1).path());
             let row = route_row((low, high), over, *priority);
             match is_gone {
                 true => tx.delete_bytes(Table::Routes, &row.key()).expect("memory"),
@@ -271,6 +273,7 @@ fn route_row((low, high): (NodeId, NodeId), over: Option<Path>, priority: u8) ->
         decided_at: Wall(0),
         considered: Vec::new(),
         withdrawn_at: None,
+        rendezvous: None,
     }
 }
 
@@ -281,12 +284,7 @@ fn ends(pair: &[Index; 2], nodes: usize) -> Option<(NodeId, NodeId)> {
 }
 
 /// There is one lease for each pair and relay.
-fn lease(
-    (low, high): (NodeId, NodeId),
-    relay: NodeId,
-    state: Option<LeaseState>,
-    generation: u32,
-) -> Lease {
+fn lease((low, high): (NodeId, NodeId), relay: NodeId, state: Option<LeaseState>, generation: u32) -> Lease {
     let route = RouteId::between(CLUSTER, low, high);
     let place = [route.as_bytes().as_slice(), relay.as_bytes()].concat();
     let digest = Digest::of(&place);
@@ -296,6 +294,10 @@ fn lease(
         low,
         high,
         relay,
+        kind: match digest.as_bytes()[31] % 4 {
+            0 => LeaseKind::Rendezvous,
+            _ => LeaseKind::Relay,
+        },
         previous: None,
     };
     let lease = LeaseId::from_bytes(*digest.as_bytes().first_chunk().expect("long enough"));
@@ -361,14 +363,16 @@ fn node_is() -> impl Strategy<Value = NodeIs> {
     let presence = prop_oneof![Just(Presence::Active), Just(Presence::Offline)];
     let flags = (
         prop::bool::weighted(0.1),
+        prop::bool::weighted(0.05),
         any::<bool>(),
         prop::bool::weighted(0.2),
     );
     (tenure, presence, flags, 1_u16..4, 0_u8..2).prop_map(
-        |(tenure, presence, (is_relay, is_confirmed, is_ipv6), port, site)| NodeIs {
+        |(tenure, presence, (is_relay, is_introducer, is_confirmed, is_ipv6), port, site)| NodeIs {
             tenure,
             presence,
             is_relay,
+            is_introducer,
             port,
             is_confirmed,
             is_ipv6,
@@ -385,6 +389,7 @@ fn node_row(node: NodeId, as_it_is: NodeIs) -> NodeRow {
     let address = format!("{host}:{}", as_it_is.port).parse().expect("an address");
     let mut roles = vec![NodeRole::Member];
     roles.extend(as_it_is.is_relay.then_some(NodeRole::Relay));
+    roles.extend(as_it_is.is_introducer.then_some(NodeRole::Rendezvous));
 
     NodeRow {
         cluster: CLUSTER,
@@ -431,6 +436,7 @@ const PLAIN: NodeIs = NodeIs {
     tenure: Tenure::Enabled,
     presence: Presence::Active,
     is_relay: false,
+    is_introducer: false,
     port: 1,
     is_confirmed: true,
     is_ipv6: false,
