@@ -150,7 +150,7 @@ impl Books {
                 let member = row.map(Fleet::member_of);
                 let was_unreadable = self.note(book, key, member != Some(None));
                 if member == Some(None) {
-                    return Ok(None);
+                    return Ok(self.handle_damaged_node(node, was_unreadable));
                 }
 
                 self.handle_member(node, member.flatten(), was_unreadable)
@@ -244,6 +244,20 @@ impl Books {
         let gone = before.iter().filter(|route| wanted.find(route.route).is_none());
 
         news.chain(gone).cloned().collect()
+    }
+
+    /// A damaged row changes nothing of a node that is known.
+    fn handle_damaged_node(&self, node: NodeId, was_unreadable: bool) -> Option<Change> {
+        let is_known = was_unreadable || self.fleet.members.contains_key(&node);
+
+        (!is_known).then(|| {
+            Change::Node(Box::new(ChangedNode {
+                node,
+                before: None,
+                was_unknown: false,
+                repooled: false,
+            }))
+        })
     }
 
     pub(crate) fn handle_member(

@@ -4,6 +4,7 @@
 //! own record, or too much of everything, keeps its document from being made.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use protocol::document::config::{Candidate, Neighbour, Settings, SyntheticConfig};
 use protocol::document::routes::{LeaseKind, LeaseRow, LeaseTable, Path, Rendezvous, RouteDecision, Routes};
@@ -90,12 +91,20 @@ fn is_sound(row: &RouteRow, leases: &LeaseBook) -> bool {
     is_shaped && (row.path.is_some() || row.standbys.is_empty()) && row.paths().all(is_leased)
 }
 
-/// Every live lease of `relay` whose ends are in force, of the kinds that its roles let it serve.
-pub fn lease_table(input: &Snapshot<'_>, relay: NodeId) -> Result<LeaseTable, TableError> {
+/// Every live lease of `relay` whose ends are in force, of the kinds that its roles let it serve. What is granted to ends of
+/// which nobody can say whether they are (`unknown`) stays.
+pub fn lease_table(
+    input: &Snapshot<'_>,
+    unknown: &BTreeSet<NodeId>,
+    relay: NodeId,
+) -> Result<LeaseTable, TableError> {
     if !input.relays.has_table(relay) {
         return Err(TableError::NotARelay);
     }
-    let in_force = |node: &NodeId| input.members.get(node).is_some_and(Member::can_end_routes);
+    let in_force = |node: &NodeId| match input.members.get(node) {
+        Some(member) => member.can_end_routes(),
+        None => unknown.contains(node),
+    };
     let mut rows: Vec<LeaseRow> = input
         .leases
         .carried_by(relay)

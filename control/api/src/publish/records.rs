@@ -132,6 +132,9 @@ impl Records {
         let (before, after) = (changed.before.as_ref(), fleet.members.get(&node));
         // What it went back from is for its own config to say.
         concerned.configs.insert(node);
+        if changed.was_unknown || self.books.unknown().any(|unknown| unknown == node) {
+            concerned.tables.extend(relays_for(fleet, node, true));
+        }
         if !self.shows(changed) {
             return;
         }

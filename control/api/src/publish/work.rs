@@ -255,7 +255,8 @@ impl<'a> Work<'a> {
     }
 
     fn lease_table(&mut self, desk: &mut Desk<'_>, records: &mut Records, id: NodeId) -> Result<(), Failure> {
-        let body = match compile::lease_table(&records.snapshot(), id) {
+        let unknown = records.books.unknown().collect();
+        let body = match compile::lease_table(&records.snapshot(), &unknown, id) {
             Ok(body) => body,
             Err(error) => return skip(id, &error),
         };

@@ -127,6 +127,22 @@ fn a_row_of_a_node_or_a_policy_that_is_damaged_changes_nothing_in_force() {
 }
 
 #[test]
+fn a_node_whose_row_is_damaged_before_a_start_keeps_what_relays_carry_for_it() {
+    let mut desk = Controller::new(23);
+    let (cluster, [a, b, relay]) = desk.leased();
+    let before: LeaseTable = desk.document(relay, Kind::LeaseTable);
+    assert_eq!(before.rows.len(), 1);
+    desk.spoil(Table::Nodes, &[cluster.as_bytes(), b.as_bytes()]);
+    desk.reopen(2);
+    let after: LeaseTable = desk.document(relay, Kind::LeaseTable);
+    assert_eq!(after, before);
+    desk.act(Action::NodeDisable, json!({ "id": "a" }));
+    let table: LeaseTable = desk.document(relay, Kind::LeaseTable);
+
+    assert!(table.rows.is_empty(), "the other end is known: {a:?}");
+}
+
+#[test]
 fn a_finding_that_cannot_be_read_holds_up_nothing_and_is_one_itself() {
     let mut desk = Controller::new(26);
     let cluster = desk.create_cluster();

@@ -1,5 +1,7 @@
 //! What each node is told.
 
+use std::collections::BTreeSet;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -48,8 +50,9 @@ fn equal_records_give_equal_bytes() {
         cbor::encode(&routes_of(&other, 1))
     );
     assert_eq!(cbor::encode(&config(&one, 1)), cbor::encode(&config(&other, 1)));
-    let table =
-        |world: &World| compile::lease_table(&world.snapshot(), node(11)).map(|table| cbor::encode(&table));
+    let table = |world: &World| {
+        compile::lease_table(&world.snapshot(), &BTreeSet::new(), node(11)).map(|table| cbor::encode(&table))
+    };
     assert_eq!(table(&one), table(&other));
 }
 
@@ -93,7 +96,7 @@ fn a_record_that_contradicts_itself_is_left_out_and_named() {
 fn a_relay_is_told_its_live_leases_and_nobody_elses() {
     let mut world = settled();
     let rows = |world: &World, number| {
-        compile::lease_table(&world.snapshot(), node(number))
+        compile::lease_table(&world.snapshot(), &BTreeSet::new(), node(number))
             .expect("a relay")
             .rows
     };
@@ -107,7 +110,7 @@ fn a_relay_is_told_its_live_leases_and_nobody_elses() {
         "a revoked end is carried no more, before any pass"
     );
 
-    let none = compile::lease_table(&world.snapshot(), node(1));
+    let none = compile::lease_table(&world.snapshot(), &BTreeSet::new(), node(1));
     assert_eq!(none, Err(TableError::NotARelay));
 }
 

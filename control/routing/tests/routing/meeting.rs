@@ -1,6 +1,6 @@
 //! Pairs without a path: where their ends are to meet, until they have one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control_routing::compile;
 use control_routing::explain::{RendezvousView, Words, explain};
@@ -31,7 +31,7 @@ fn a_pair_without_a_path_and_without_a_relay_is_told_where_to_meet() {
         (lease.kind, lease.state),
         (LeaseKind::Rendezvous, LeaseState::Active)
     );
-    let table = compile::lease_table(&world.snapshot(), node(11)).expect("it introduces");
+    let table = compile::lease_table(&world.snapshot(), &BTreeSet::new(), node(11)).expect("it introduces");
     assert_eq!(table.rows, [lease.row()]);
     for end in [1, 2] {
         let told = compile::routes(node(end), &world.routes, &world.leases);
@@ -64,7 +64,7 @@ fn ends_are_told_once_the_node_has_shown_that_it_knows() {
     assert_eq!(lease.state, LeaseState::Offered);
     assert_eq!(world.row(node(1), node(2)).rendezvous, None);
     assert_eq!(why(&world).0, "lease_pending");
-    let mut said = std::collections::BTreeSet::new();
+    let mut said = BTreeSet::new();
     for _ in 0..24 {
         run(&mut world, 5);
         said.insert(why(&world).0);
@@ -97,7 +97,7 @@ fn what_two_ends_met_over_is_given_back_once_their_path_has_worked_for_a_while()
     let lease = world.leases.find(place.lease).expect("kept for its generation");
     assert_eq!(lease.state, LeaseState::Withdrawn);
     assert_eq!(
-        compile::lease_table(&world.snapshot(), node(11))
+        compile::lease_table(&world.snapshot(), &BTreeSet::new(), node(11))
             .expect("empty")
             .rows,
         []

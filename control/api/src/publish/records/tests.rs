@@ -153,6 +153,7 @@ type Documents = BTreeMap<NodeId, [Option<Vec<u8>>; 3]>;
 /// Config, routes and lease table of every node in force.
 fn documents(records: &Records) -> Documents {
     let input = records.snapshot();
+    let unknown = records.books.unknown().collect();
     let in_force = records
         .fleet()
         .members
@@ -165,7 +166,7 @@ fn documents(records: &Records) -> Documents {
             let settings = records.settings.of(member.reverted.as_ref());
             let config = compile::config(&input, &records.learners, node, &settings).ok();
             let routes = compile::routes(node, input.routes, input.leases).document;
-            let table = compile::lease_table(&input, node).ok();
+            let table = compile::lease_table(&input, &unknown, node).ok();
 
             (
                 node,
