@@ -1,9 +1,14 @@
 //! A whole site of relays is lost: everything it carried goes elsewhere, and not all to the same place.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use control_routing::decide::decide_some;
+use control_routing::lease::RelayLease;
+use control_routing::suspicion::Suspicion;
 use control_routing::via::Via;
-use protocol::id::NodeId;
+use protocol::id::{LeaseId, NodeId, RouteId};
+use protocol::limits::LEASE_ROWS;
 
 use crate::world::{World, member, node, relay};
 
@@ -15,7 +20,7 @@ fn what_a_lost_site_carried_spreads_over_the_others_within_one_pass_and_stays_th
     let orphans: u32 = lost.iter().filter_map(|relay| before.get(relay)).sum();
     assert!(orphans > 30, "{orphans} routes went through the site: {before:?}");
     world.network.dead.extend(&lost);
-    world.advance(std::time::Duration::from_secs(5));
+    world.advance(Duration::from_secs(5));
     world.report_all();
     world.decide();
 
@@ -46,6 +51,67 @@ fn what_a_lost_site_carried_spreads_over_the_others_within_one_pass_and_stays_th
         moved, 0,
         "one more decision for the new standbys, or two, and then quiet"
     );
+}
+
+#[test]
+fn no_relay_is_above_its_budget_at_any_moment_while_a_lost_site_is_re_homed() {
+    let mut world = relayed();
+    let [lost, left] = [&SITES[..1], &SITES[1..]].map(relays_of);
+    let orphans = lost.iter().map(|relay| world.leases.rows(*relay)).sum::<usize>();
+    // A sixth more room than all of it needs, if nobody gets more than his part.
+    let room = orphans / left.len() + orphans / left.len() / 6 + 1;
+    for relay in &left {
+        fill(&mut world, *relay, BUDGET - room);
+    }
+    world.network.dead.extend(&lost);
+    let mut fullest = 0;
+    for second in (0..50).step_by(5) {
+        world.advance(Duration::from_secs(5));
+        world.report_all();
+        decide_ours(&mut world);
+        for relay in &left {
+            let rows = world.leases.rows(*relay);
+            assert!(rows <= BUDGET, "{rows} leases after {second} s");
+            fullest = fullest.max(rows);
+        }
+        assert_even(&loads(&world), &left);
+        world.acknowledge_all();
+    }
+
+    assert!(
+        fullest > BUDGET - room / 2,
+        "the budget was never near: {fullest}"
+    );
+    let short = world.routes.iter().filter(|row| row.standbys.len() < 2).count();
+    assert_eq!(short, 0, "each route has its standbys again");
+}
+
+/// A pass over the routes of this fleet; the leases of others stay as they are.
+fn decide_ours(world: &mut World) {
+    let routes: Vec<RouteId> = world.routes.iter().map(|row| row.route).collect();
+    world.suspicion = Suspicion::of(&world.observations, &world.members, &world.wanted, world.now.boot);
+    let outcomes = decide_some(&world.snapshot(), routes, world.now);
+    world.apply(&outcomes);
+}
+
+/// Gives a relay as many leases of others.
+fn fill(world: &mut World, relay: NodeId, rows: usize) {
+    let granted = world
+        .leases
+        .carried_by(relay)
+        .next()
+        .copied()
+        .expect("it carries some");
+    for number in world.leases.rows(relay)..rows {
+        let mut id = [0xEE; 16];
+        id[..8].copy_from_slice(&relay.as_bytes()[..8]);
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        world.leases.put(RelayLease {
+            lease: LeaseId::from_bytes(id),
+            route: RouteId::from_bytes(id),
+            ..granted
+        });
+    }
 }
 
 /// No relay has more than a quarter above its share, and a few.
@@ -104,3 +170,5 @@ fn number_of(site: usize, number: u8) -> u8 {
 }
 
 const SITES: [&str; 4] = ["fra", "ber", "ams", "par"];
+/// What a relay may be given: the rows of its lease table, each worth the bytes a second of one lease.
+const BUDGET: usize = LEASE_ROWS;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use control_routing::decide::{Change, Outcome, Snapshot, decide};
-use control_routing::lease::{Lease, LeaseBook, TableVersion};
+use control_routing::lease::{LeaseBook, LeaseState, Lease, TableVersion};
 use control_routing::member::{Member, MemberState};
 use control_routing::observations::{News, Observations};
 use control_routing::policy::{PolicyRow, Wanted};
@@ -225,7 +225,11 @@ impl World {
     /// The relay takes its table: what was offered becomes active.
     pub(crate) fn acknowledge(&mut self, relay: NodeId) {
         let table = TableVersion { epoch: 1, version: 1 };
-        let offered: Vec<Lease> = self.leases.carried_by(relay).copied().collect();
+        let carried = self.leases.carried_by(relay);
+        let offered: Vec<Lease> = carried
+            .filter(|lease| lease.state == LeaseState::Offered)
+            .copied()
+            .collect();
         for mut lease in offered {
             lease.carry(table);
             lease.acknowledge(table);
@@ -344,7 +348,7 @@ impl World {
     }
 }
 
-fn fail(row: &mut PathObservation) {
+pub(crate) fn fail(row: &mut PathObservation) {
     (row.drift, row.rtt_us, row.misses) = (Drift::Failure, None, 5);
     (row.lost_out, row.lost_in, row.window) = (20, 20, 20);
 }
