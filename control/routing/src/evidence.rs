@@ -38,7 +38,7 @@ pub struct Evidence {
     /// An end blames it, or did within [`MARK`], neither has been heard of since nor contradicted; or neither end hears the
     /// other. One
     /// end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path. One that
-    /// is under suspicion blames in vain what the other end finds well.
+    /// is under suspicion blames in vain what the other end finds well, and two of them are heard after [`STEADY`].
     pub down: bool,
     /// Answers came within [`FRESH`], to an end that still gets some, and no end calls it down.
     pub probed: bool,
@@ -82,11 +82,15 @@ impl Evidence {
         // What was said long ago does not stand against what the other end says now.
         let is_old = |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) > FRESH);
         let is_doubted = |end: usize| is_contradicted(end) && (is_old(end) || doubted[end]);
+        // Two that are doubted bear each other out only by saying the same for a while.
+        let is_new = |seen: &PathSeen| !seen.is_down_for(STEADY, now);
+        let are_down = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_down));
+        let is_chance = doubted == [true; 2] && are_down && probes.into_iter().flatten().any(is_new);
         let blamed = [0, 1]
             .into_iter()
             .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));
         let silent = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_silent));
-        let down = blamed || silent;
+        let down = (blamed || silent) && !is_chance;
         let fresh = |seen: &&PathSeen| now.since(seen.at) <= FRESH;
         let answered = |seen: &PathSeen| seen.rtt_us.is_some() && seen.window > 0;
         let probed = probes
@@ -226,5 +230,8 @@ fn links_of(via: Via, links: [Option<&LinkSeen>; 2]) -> (LinkState, Option<u32>)
     }
 }
 
+/// How long two ends that are both doubted must call a path down without a break before they are believed: what spoils three
+/// reports of ten spoils seven in a row of both ends once in twenty million times.
+pub const STEADY: Duration = Duration::from_secs(30);
 /// How long bad news outlives the report that brought it: a path that is not probed any more cannot clear itself.
 pub const MARK: Duration = Duration::from_secs(60);

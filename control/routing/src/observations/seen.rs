@@ -1,5 +1,7 @@
 //! What one node last said of a path, of a link, of a lease that it carries, of its own failovers, and of its refreshes.
 
+use std::time::Duration;
+
 use protocol::id::NodeId;
 use protocol::time::Boot;
 use protocol::wire::{Carried, Drift, Refresh, Switch};
@@ -32,6 +34,11 @@ impl PathSeen {
     /// Whether nothing gets through, or not the way it should.
     pub fn is_down(&self) -> bool {
         self.is_silent() || self.is_at_fault()
+    }
+
+    /// Whether that has been said for so long without a break.
+    pub fn is_down_for(&self, least: Duration, now: Boot) -> bool {
+        self.down_since.is_some_and(|since| now.since(since) >= least)
     }
 
     /// Whether the reporter's probes go unanswered, be it for the path or for a peer that is heard on none.

@@ -12,5 +12,6 @@ mod meeting;
 mod policy;
 mod properties;
 mod selection;
+mod sick;
 mod suspicion;
 mod world;

@@ -75,6 +75,22 @@ fn what_both_ends_call_down_moves_whoever_is_ill() {
 }
 
 #[test]
+fn two_that_are_both_ill_are_heard_once_they_have_said_the_same_for_half_a_minute() {
+    let mut world = settled();
+    let (one, other) = (node(1), node(2));
+    world.ill.extend([one, other]);
+    world.run(10);
+    assert!(world.suspicion.doubts(one) && world.suspicion.doubts(other));
+    world.stubborn = true;
+    // A relay that nobody has called down yet is there for them.
+    world.run(20);
+    assert_eq!(world.via(one, other), Via::Direct, "it may be chance yet");
+    world.run(15);
+
+    assert_ne!(world.via(one, other), Via::Direct);
+}
+
+#[test]
 fn nothing_is_improved_while_a_third_of_the_fleet_is_ill_and_all_is_improved_after() {
     let mut world = settled();
     let (one, other) = (node(5), node(9));
@@ -154,7 +170,7 @@ fn generations(world: &World) -> BTreeMap<RouteId, u64> {
 }
 
 /// Twelve members on four sites with three relays, all well.
-fn settled() -> World {
+pub(crate) fn settled() -> World {
     let site = |number: u8| ["a", "b", "c", "d"][usize::from((number - 1) / 3)];
     let members = (1..=12).map(|number| machine(number, NodeRole::Member, &[("site", site(number))]));
     let relays = [relay(21, "r"), relay(22, "s"), relay(23, "t")];
