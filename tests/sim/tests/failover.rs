@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use agent_shell::local::RouteRow;
+use sim::net::Way;
 use sim::world::{Host, Via, World};
 
 #[test]
@@ -137,6 +139,37 @@ fn a_stopped_relay_loses_its_traffic_and_carries_nothing_before_it_has_heard_a_c
     }
 }
 
+#[test]
+fn a_relay_that_stops_soon_after_the_direct_path_was_cut_costs_no_more_than_its_own_doubt() {
+    for (seed, pause) in (0..).zip(PAUSES) {
+        let mut fleet = Fleet::new(seed);
+        fleet.slow_direct();
+        let relay = fleet.relayed();
+        let (one, other) = (fleet.one, fleet.other);
+        flow(&mut fleet.world, one, other);
+        // A standby of which nobody knows yet that it is dead.
+        fleet.world.set_cut_between(one, other, true);
+        fleet.world.run_for(pause);
+        fleet.stops(relay);
+    }
+}
+
+#[test]
+fn a_relay_that_stops_as_soon_as_it_carries_a_pair_costs_no_more_than_its_own_doubt() {
+    for (seed, pause) in (0..).zip(PAUSES) {
+        let mut fleet = Fleet::new(seed);
+        fleet.world.relay("site-c");
+        fleet.world.run_for(secs(60));
+        let (one, other) = (fleet.one, fleet.other);
+        // Both ends leave the direct path, and a decision gives them another standby soon after.
+        fleet.world.set_cut_between(one, other, true);
+        let relay = fleet.relayed();
+        flow(&mut fleet.world, one, other);
+        fleet.world.run_for(pause);
+        fleet.stops(relay);
+    }
+}
+
 /// Two members and two relays, of which each pair of members has one as a standby at least.
 struct Fleet {
     world: World,
@@ -157,6 +190,62 @@ impl Fleet {
             one,
             other,
             relays,
+        }
+    }
+
+    /// Makes the direct path worse than those through the relays, though it works.
+    fn slow_direct(&mut self) {
+        for (from, to) in [(self.one, self.other), (self.other, self.one)] {
+            self.world
+                .set_way(from, to, Way::taking(Duration::from_millis(100)));
+        }
+    }
+
+    /// Stops the relay in use. Nothing is missing but what went before the first probe was missed: copies take another path
+    /// from then on.
+    fn stops(&mut self, relay: Host) {
+        self.world.freeze(relay, true);
+        self.world.run_for(secs(7));
+        let seed = self.world.seed();
+        for (from, to) in [(self.one, self.other), (self.other, self.one)] {
+            let received = self.world.take_received(from, to);
+            let bound = u64::from(RATE) * u64::from(DOUBT.subsec_millis()) / 1_000;
+            assert!(
+                received.missing > 0,
+                "seed {seed}: it was not in use: {received:?}"
+            );
+            assert!(
+                received.missing <= bound && received.largest_gap <= DOUBT + RELAYED_TRIP,
+                "seed {seed}: {received:?}, not within {DOUBT:?}"
+            );
+        }
+    }
+
+    /// Waits until both ends send over one relay as decided, and another one answers. Returns the one in use.
+    fn relayed(&mut self) -> Host {
+        let (one, other) = (self.one, self.other);
+        let is_ready = |route: &RouteRow| {
+            let is_up = |active: bool| {
+                let mut paths = route.paths.iter();
+
+                paths.any(|path| {
+                    path.active == active && path.health == "up" && (active || path.path.relay.is_some())
+                })
+            };
+
+            route.active == route.decided && is_up(true) && is_up(false)
+        };
+        self.world
+            .until("a relay carries the pair as decided", secs(240), |world| {
+                both(world, one, other, |via| via != Via::Direct)
+                    && world.active_path(one, other) == world.active_path(other, one)
+                    && [(one, other), (other, one)]
+                        .into_iter()
+                        .all(|(from, to)| world.route(from, to).is_some_and(|route| is_ready(&route)))
+            });
+        match self.world.active_path(one, other) {
+            Some(Via::Relay(relay)) => relay,
+            Some(Via::Direct) | None => panic!("seed {}: not relayed", self.world.seed()),
         }
     }
 }
@@ -218,3 +307,12 @@ const DETECTION: Duration = Duration::from_millis(4 * 200);
 /// A round trip there and back, with all jitter, the pause between two frames, and a millisecond for each timer.
 const DIRECT_TRIP: Duration = Duration::from_millis(14 + 20 + 4);
 const RELAYED_TRIP: Duration = Duration::from_millis(28 + 20 + 4);
+/// One missed probe of 200 ms, and one interval of phase.
+const DOUBT: Duration = Duration::from_millis(2 * 200);
+/// From the cut until the relay stops.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(900),
+];

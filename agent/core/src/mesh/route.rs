@@ -164,11 +164,11 @@ impl Route {
         self.standing.generation = generation;
         self.counter = 0;
         self.left.clear();
-        self.doubt_until = None;
         self.urgent = true;
         let decided = &self.paths[0];
         if self.track(self.active).is_none() {
             let from = std::mem::replace(&mut self.active, decided.tag);
+            self.doubt_until = None;
             self.tell_move(Some(from));
         }
         let decided = &self.paths[0];

@@ -94,6 +94,30 @@ fn traffic_leaves_a_relay_that_was_killed() {
 }
 
 #[test]
+fn a_decision_that_comes_while_the_path_in_use_is_in_doubt_ends_no_copies() {
+    for seed in 0..SEEDS {
+        let mut world = pair_over(seed, via(R, 1), &[via(S, 1), Path::Direct]);
+        settle(&mut world, seed);
+        world.kill(R);
+        // Between the first miss of each end and the third.
+        world.run_for(450);
+        for (from, to) in [(A, B), (B, A)] {
+            let route = world.route(from, to);
+            let standing = (route.active, route.doubling);
+            assert_eq!(standing, (via(R, 1), Some(via(S, 1))), "seed {seed}");
+        }
+        decide(&mut world, 2, via(R, 1), &[via(S, 1)]);
+        world.run_for(3_000);
+
+        for (from, to) in [(A, B), (B, A)] {
+            let lost = world.mesh(to).flow(node(from)).unwrap().missing;
+            assert!(lost <= 20 + 2, "{lost} frames, of 400 ms at most, seed {seed}");
+            assert_eq!(world.active(from, to), via(S, 1), "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_cut_in_one_direction_moves_both_ends_and_its_direction_is_known() {
     for seed in 0..SEEDS {
         let mut world = pair_over(seed, Path::Direct, &[via(R, 1), via(S, 1)]);
