@@ -14,6 +14,7 @@ mod ask;
 mod controller;
 mod host;
 mod ledger;
+mod moves;
 mod node;
 pub mod weather;
 mod witness;
@@ -35,6 +36,7 @@ pub use ask::{Received, Via};
 use controller::ControlHost;
 use host::HostClock;
 use ledger::Ledger;
+pub use moves::{Decided, Moved};
 use node::NodeHost;
 use witness::Witness;
 

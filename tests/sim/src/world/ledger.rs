@@ -25,6 +25,10 @@ pub(super) struct Ledger {
     generations: BTreeMap<(Host, RouteId), u64>,
     /// Every grant that the store ever held: for whom a relay may carry.
     grants: BTreeSet<Grant>,
+    /// Every decision that the store ever held, in the order of their commits.
+    pub(super) decisions: Vec<RouteRow>,
+    /// Who was seen under which id.
+    pub(super) hosts: BTreeMap<NodeId, Host>,
     read_up_to: Revision,
 }
 
@@ -55,6 +59,7 @@ impl World {
                 continue;
             };
             let routes = self.routes(host);
+            self.ledger.hosts.extend(status.id.map(|id| (id, host)));
             let run = self.node(host).runs();
             let rows = self.relay_rows(host).map(|relay| relay.rows).unwrap_or_default();
             let seen = [
@@ -71,7 +76,7 @@ impl World {
     }
 
     /// Reads every commit since the last look; decisions become lines of the history.
-    fn read_grants(&mut self) {
+    pub(super) fn read_grants(&mut self) {
         let from = self.ledger.read_up_to;
         let changes = self.control.disk.changes(from, usize::MAX);
         let Ok(changes) = changes else {
@@ -85,7 +90,7 @@ impl World {
                 if table == Some(Table::Leases as u8) {
                     self.read_lease(&cbor::decode(value).expect("a row of ours"));
                 } else if table == Some(Table::Routes as u8) {
-                    self.read_decision(&cbor::decode(value).expect("a row of ours"));
+                    self.read_decision(cbor::decode(value).expect("a row of ours"));
                 }
             }
         }
@@ -101,7 +106,7 @@ impl World {
         });
     }
 
-    fn read_decision(&self, row: &RouteRow) {
+    fn read_decision(&mut self, row: RouteRow) {
         let path = row.path.map(|path| (path.kind(), path.relay()));
         let what = format!(
             "decided on route {:?}, generation {}: {path:?}, {} standbys, {:?}",
@@ -111,6 +116,7 @@ impl World {
             row.reasons
         );
         self.note(Host::CONTROLLER, what);
+        self.ledger.decisions.push(row);
     }
 }
 

@@ -72,6 +72,26 @@ impl Witness {
         lines.iter().map(Line::to_string).collect()
     }
 
+    /// Every move of traffic that an agent told of. The first path is no move.
+    pub(super) fn moves(&self) -> Vec<Told> {
+        let seen = self.seen();
+        let moves = seen.lines.iter().filter_map(|line| {
+            let is_move = MOVES.iter().any(|told| line.what.contains(told)) && !line.what.contains(FIRST);
+            let field = |name: &str| line.what.split_once(name).map(|(_, value)| value);
+            let peer = field(" peer=").filter(|_| is_move)?;
+            let relay = field(" to=Relay { relay: ").and_then(|value| value.split(',').next());
+
+            Some(Told {
+                at: line.at,
+                who: Arc::clone(&line.who),
+                peer: peer.split_whitespace().next()?.to_owned(),
+                relay: relay.map(str::to_owned),
+            })
+        });
+
+        moves.collect()
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,7 +135,7 @@ impl Subscriber for Witness {
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
-        let mut told = Told(metadata.level().to_string().to_lowercase());
+        let mut told = Text(metadata.level().to_string().to_lowercase());
         event.record(&mut told);
         let who = SPEAKING.with_borrow(Clone::clone);
         let who = who.unwrap_or_else(|| room(metadata.target()).into());
@@ -143,10 +163,20 @@ fn room(target: &str) -> &str {
     target.split("::").next().unwrap_or(target)
 }
 
-/// The text of an event: its message, then its fields.
-struct Told(String);
+/// A move of traffic, with ids as logs have them.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) at: Duration,
+    pub(super) who: Arc<str>,
+    pub(super) peer: String,
+    /// None if it goes directly from then on.
+    pub(super) relay: Option<String>,
+}
 
-impl Visit for Told {
+/// The text of an event: its message, then its fields.
+struct Text(String);
+
+impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string cannot fail.
         let _ = match field.name() {
@@ -182,6 +212,11 @@ impl<F: Future> Future for Speaking<F> {
         polled
     }
 }
+
+/// How an agent tells that its traffic goes elsewhere now.
+const MOVES: [&str; 2] = ["traffic moved to a standby", "traffic follows a decision"];
+/// That it went nowhere before.
+const FIRST: &str = "from=None";
 
 thread_local! {
     static SPEAKING: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
