@@ -117,6 +117,7 @@ impl Agent {
             writes,
             greeting,
             supervisor: Arc::clone(&parts.supervisor),
+            testimony: Arc::clone(&parts.testimony),
             boot,
             mesh_seed: derived(&parts, "mesh"),
             sealed_to: None,

@@ -164,7 +164,7 @@ impl Drive {
             mesh.send_synthetic(peer, &empty[..bytes], now.boot).is_ok()
         });
         if mesh.wants_report(now.boot) {
-            let report = mesh.take_report(now.boot);
+            let report = self.world.testimony.give(mesh.take_report(now.boot));
             self.control.handle_report(report, now);
             self.pump_control(now);
         }

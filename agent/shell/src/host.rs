@@ -13,7 +13,7 @@ use crate::agent::AgentFailed;
 use crate::clock::SystemClock;
 use crate::disk::DirectoryDisk;
 use crate::interfaces::KernelInterfaces;
-use crate::parts::{Parts, Supervisor, SystemListen};
+use crate::parts::{Parts, Supervisor, SystemListen, Truth};
 use crate::quic::{self, Bound};
 use crate::resolve::SystemResolver;
 
@@ -40,6 +40,7 @@ pub fn parts(
         resolver: Arc::new(SystemResolver),
         interfaces: Arc::new(KernelInterfaces),
         supervisor,
+        testimony: Arc::new(Truth),
         metrics_text,
         seed,
     })

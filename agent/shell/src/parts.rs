@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use protocol::wire::Report;
 use quinn::{AsyncUdpSocket, Runtime};
 use zeroize::Zeroizing;
 
@@ -31,6 +32,8 @@ pub struct Parts {
     pub resolver: Arc<dyn Resolve>,
     pub interfaces: Arc<dyn Interfaces>,
     pub supervisor: Arc<dyn Supervisor>,
+    /// What controllers hear of what was measured here.
+    pub testimony: Arc<dyn Testimony>,
     /// Writes what `GET /metrics` answers.
     pub metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
     /// All chance of the agent but that inside TLS is drawn from here: the system's entropy in production, the
@@ -83,6 +86,22 @@ impl Supervisor for Unsupervised {
     fn status(&self, _: &str) {}
 
     fn worked(&self) {}
+}
+
+/// What a node says of what it measured. Any node can lie: a simulation shows what a liar moves. Called from the agent's loop:
+/// must not block.
+pub trait Testimony: Send + Sync + 'static {
+    fn give(&self, measured: Report) -> Report;
+}
+
+/// The truth, as far as it was measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Truth;
+
+impl Testimony for Truth {
+    fn give(&self, measured: Report) -> Report {
+        measured
+    }
 }
 
 /// What a part answers later.

@@ -22,7 +22,7 @@ use crate::disk::MemoryDisk;
 use crate::input::{Established, Input};
 use crate::interfaces::KernelInterfaces;
 use crate::links::{self, Links};
-use crate::parts::{Parts, SystemListen, Unsupervised};
+use crate::parts::{Parts, SystemListen, Truth, Unsupervised};
 use crate::quic;
 use crate::resolve::SystemResolver;
 use crate::station::{Greeting, Station, Tasks};
@@ -174,6 +174,7 @@ pub(crate) fn parts() -> Parts {
         resolver: Arc::new(SystemResolver),
         interfaces: Arc::new(KernelInterfaces),
         supervisor: Arc::new(Unsupervised),
+        testimony: Arc::new(Truth),
         metrics_text: Arc::new(|| "gabion_agent_links 0\n".to_owned()),
         seed: Zeroizing::new([7; 32]),
     }

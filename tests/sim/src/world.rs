@@ -14,6 +14,7 @@ mod ask;
 mod controller;
 mod host;
 mod ledger;
+mod lips;
 mod moves;
 mod node;
 pub mod weather;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::document::config::Transport;
+use protocol::wire::Report;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -219,6 +221,17 @@ impl World {
     pub fn put_behind_nat(&mut self, host: Host) {
         self.note(host, "is behind a router from now on");
         self.net.guard(ip(host));
+    }
+
+    /// Lets a node tell controllers something else than what it measured, from now on.
+    pub fn lie(&mut self, host: Host, lie: impl Fn(Report) -> Report + Send + 'static) {
+        self.note(host, "lies");
+        self.node(host).lips.lie(lie);
+    }
+
+    /// How many of a node's reports were no truth.
+    pub fn lies(&self, host: Host) -> u64 {
+        self.node(host).lips.lies()
     }
 
     /// Cuts or heals the way from one host to another, and leaves the way back as it is.

@@ -10,7 +10,7 @@ use agent_shell::agent::{Agent, AgentConfig, AgentFailed, Ended};
 use agent_shell::clock::SystemClock;
 use agent_shell::disk::{DirectoryDisk, DiskRefused, StateDisk};
 use agent_shell::interfaces::KernelInterfaces;
-use agent_shell::parts::{Parts, Pending, Supervisor, SystemListen};
+use agent_shell::parts::{Parts, Pending, Supervisor, SystemListen, Truth};
 use agent_shell::quic;
 use agent_shell::resolve::SystemResolver;
 use protocol::error::Code;
@@ -49,6 +49,7 @@ pub(crate) fn prepare(start: Start) -> Result<Agent, Failure> {
         resolver: Arc::new(SystemResolver),
         interfaces: Arc::new(KernelInterfaces),
         supervisor: start.supervisor,
+        testimony: Arc::new(Truth),
         metrics_text: start.metrics.text(),
         seed: super::seed(),
     };

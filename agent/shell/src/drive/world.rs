@@ -19,7 +19,7 @@ use crate::controllers::Controllers;
 use crate::flows::Flows;
 use crate::in_force::InForce;
 use crate::links::Links;
-use crate::parts::Supervisor;
+use crate::parts::{Supervisor, Testimony};
 use crate::station::{Greeting, Station, Tasks};
 
 /// One write to the state directory.
@@ -37,6 +37,7 @@ pub(crate) struct World {
     pub(crate) writes: mpsc::Sender<Write>,
     pub(crate) greeting: watch::Sender<Option<Greeting>>,
     pub(crate) supervisor: Arc<dyn Supervisor>,
+    pub(crate) testimony: Arc<dyn Testimony>,
     pub(crate) boot: BootId,
     /// What the mesh draws its chance from.
     pub(crate) mesh_seed: [u8; 32],

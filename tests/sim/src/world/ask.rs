@@ -1,5 +1,6 @@
 //! Questions to a world. They take no virtual time, and a process that is down or stopped answers nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_shell::local::{FlowRow, FlowStart, FlowStop, LocalClient, RelayRow, RouteRow, StatusRow};
@@ -158,18 +159,31 @@ impl World {
         self.ask(from, async |client| client.stop_flow(stop).await.ok());
     }
 
-    /// What arrived at `to` from `from` since it was asked last.
+    /// What arrived at `to` from `from` since it was asked last, about whomever.
     pub fn take_received(&self, from: Host, to: Host) -> Received {
-        let flows = self.ask(to, async |client| client.take_flows().await.ok());
-        let name = self.name(from);
-        let of_sender = |flow: &FlowRow| flow.peer_name.as_deref() == Some(&*name);
-        let found = flows.into_iter().flat_map(|flows| flows.received).find(of_sender);
+        self.take_all_received(to).remove(&from).unwrap_or_default()
+    }
 
-        found.map_or_else(Received::default, |flow| Received {
-            frames: flow.received,
-            missing: flow.missing,
-            largest_gap: Duration::from_millis(flow.largest_gap_ms),
-        })
+    /// What arrived at `to` since it was asked last, by sender.
+    pub fn take_all_received(&self, to: Host) -> BTreeMap<Host, Received> {
+        let flows = self.ask(to, async |client| client.take_flows().await.ok());
+        let sender = |flow: &FlowRow| {
+            let mut nodes = self.nodes().into_iter();
+
+            nodes.find(|host| flow.peer_name.as_deref() == Some(&*self.name(*host)))
+        };
+        let received = flows.into_iter().flat_map(|flows| flows.received);
+        let received = received.filter_map(|flow| {
+            let known = Received {
+                frames: flow.received,
+                missing: flow.missing,
+                largest_gap: Duration::from_millis(flow.largest_gap_ms),
+            };
+
+            Some((sender(&flow)?, known))
+        });
+
+        received.collect()
     }
 
     fn ask<T>(&self, host: Host, question: impl AsyncFnOnce(LocalClient) -> Option<T>) -> Option<T> {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::controller::derived;
 use super::host::{Gate, HostClock, NoNames, OneAddress};
+use super::lips::Lips;
 use super::witness::{Speaking, Witness};
 use crate::net::Net;
 
@@ -26,6 +27,7 @@ pub(super) struct NodeHost {
     /// Whether it serves others and ends no routes.
     pub(super) is_relay: bool,
     pub(super) disk: MemoryDisk,
+    pub(super) lips: Lips,
     clock: HostClock,
     seed: u64,
     token: String,
@@ -46,6 +48,7 @@ impl NodeHost {
             address,
             is_relay: ["relay", "rendezvous"].iter().any(|kind| name.starts_with(kind)),
             disk: MemoryDisk::new(FSYNC),
+            lips: Lips::default(),
             clock,
             seed,
             token,
@@ -70,6 +73,7 @@ impl NodeHost {
             resolver: Arc::new(NoNames),
             interfaces: Arc::new(OneAddress(self.address.ip())),
             supervisor: Arc::new(Unsupervised),
+            testimony: Arc::new(self.lips.clone()),
             metrics_text: Arc::new(String::new),
             seed: derived(self.seed, &self.name, self.runs).into(),
         };
