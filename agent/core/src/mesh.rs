@@ -281,6 +281,7 @@ impl Mesh {
             .into_iter()
             .map(|view| LinkView {
                 boot: proven(view.peer),
+                met: self.meetings.met(view.peer),
                 ..view
             })
             .collect()

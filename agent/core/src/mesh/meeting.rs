@@ -98,6 +98,8 @@ struct Pair {
     /// Whether it has one, for the meeting that it is to open next.
     is_called: bool,
     open: Option<Open>,
+    /// Connections that meetings led to.
+    met: u32,
     /// When the other end was last agreed with, at most [`AGREED`] times.
     agreed: VecDeque<Boot>,
 }
@@ -180,6 +182,7 @@ impl Meetings {
         if self.pairs.contains_key(&peer) {
             self.with(peer, |pair, _| {
                 met = pair.open.as_ref().is_some_and(|open| open.claimed.is_some());
+                pair.met = pair.met.saturating_add(u32::from(met));
                 pair.failures = 0;
                 pair.rest();
             });
@@ -187,6 +190,11 @@ impl Meetings {
         self.fill(now);
 
         met
+    }
+
+    /// How many connections meetings with `peer` led to, since this node has a route to it.
+    pub(super) fn met(&self, peer: NodeId) -> u32 {
+        self.pairs.get(&peer).map_or(0, |pair| pair.met)
     }
 
     /// The far end of `ground` asks to meet, or agrees to. Its message has no addresses that may not be dialled at all.

@@ -88,6 +88,8 @@ pub struct LinkView {
     pub next_dial: Option<Boot>,
     /// Whether a handshake has confirmed one of the addresses we know.
     pub confirmed: bool,
+    /// Connections that came up when both ends had agreed to dial at the same moment, since there is a route.
+    pub met: u32,
 }
 
 /// The relay that this node is.

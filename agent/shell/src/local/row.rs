@@ -245,6 +245,9 @@ pub struct LinkRow {
     pub failures: u32,
     pub next_dial_in_ms: Option<u64>,
     pub confirmed: bool,
+    /// Connections to it that came up at a moment that both had agreed on, since this agent has a route to it.
+    #[serde(default)]
+    pub met: u32,
 }
 
 impl LeftOutRow {

@@ -222,6 +222,7 @@ impl Viewer<'_> {
             failures: view.failures,
             next_dial_in_ms: view.next_dial.map(|at| millis(at.since(self.now.boot))),
             confirmed: view.confirmed,
+            met: view.met,
         }
     }
 

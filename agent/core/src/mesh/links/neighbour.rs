@@ -397,6 +397,7 @@ impl Neighbour {
             failures: self.dial.failures(),
             next_dial: self.dial.next(),
             confirmed: self.dial.is_confirmed(),
+            met: 0,
         }
     }
 

@@ -19,8 +19,16 @@ fn two_ends_behind_nats_get_a_connection_of_their_own_over_their_relay() {
         world.run_for(10_000);
 
         assert_eq!(world.connections_between(A, B), 1, "seed {seed}");
-        let met = |event: &Event| matches!(event, Event::Met { .. });
-        assert!(world.count(A, met) + world.count(B, met) > 0, "seed {seed}");
+        let met = |peer: u8| move |event: &Event| *event == Event::Met { peer: node(peer) };
+        let told = [world.count(A, met(B)), world.count(B, met(A))];
+        assert!(told.iter().sum::<usize>() > 0, "seed {seed}");
+        let shown = [(A, B), (B, A)].map(|(one, other)| {
+            let links = world.mesh(one).links();
+            let link = links.into_iter().find(|link| link.peer == node(other));
+
+            link.map(|link| link.met as usize)
+        });
+        assert_eq!(shown, told.map(Some), "seed {seed}");
         let links = world.with(A, |mesh, now| mesh.take_report(now)).links;
         let direct = links.iter().find(|link| link.peer == node(B));
         assert!(
