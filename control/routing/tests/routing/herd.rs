@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use control_routing::decide::decide_some;
-use control_routing::lease::RelayLease;
+use control_routing::lease::Lease;
 use control_routing::suspicion::Suspicion;
 use control_routing::via::Via;
 use protocol::id::{LeaseId, NodeId, RouteId};
@@ -106,7 +106,7 @@ fn fill(world: &mut World, relay: NodeId, rows: usize) {
         let mut id = [0xEE; 16];
         id[..8].copy_from_slice(&relay.as_bytes()[..8]);
         id[8..].copy_from_slice(&number.to_be_bytes());
-        world.leases.put(RelayLease {
+        world.leases.put(Lease {
             lease: LeaseId::from_bytes(id),
             route: RouteId::from_bytes(id),
             ..granted

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use control_routing::decide::{Change, Outcome, Snapshot, decide};
-use control_routing::lease::{LeaseBook, LeaseState, Lease, TableVersion};
+use control_routing::lease::{Lease, LeaseBook, LeaseState, TableVersion};
 use control_routing::member::{Member, MemberState};
 use control_routing::observations::{News, Observations};
 use control_routing::policy::{PolicyRow, Wanted};
