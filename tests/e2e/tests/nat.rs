@@ -165,7 +165,8 @@ fn every_cell(lab: &mut Lab) {
             false => pairs.push((first, other.hosts()[1], way)),
         }
     }
-    // Nobody can dial these two first, so a direct path between them is a meeting's; the third meets in vain.
+    // These agree on moments. That the two get through is not always a meeting's doing: with holes that stay for 30 s, dials of
+    // both sides find them too. The simulation has shorter holes, and shows the meeting alone. The third meets in vain.
     let [masq_1, masq_2] = Masquerade.hosts();
     let must_meet = [masq_1, masq_2, PortVarying.hosts()[0]];
     lab.until("every pair goes as the table says", PATIENCE, |lab| {
