@@ -198,8 +198,8 @@ impl Books {
         self.fleet.leases.put(lease);
     }
 
-    /// Selects the wanted routes for what has changed, if nodes or policies have. Returns those that came, those that changed, as
-    /// they are now, and those that went.
+    /// Selects the wanted routes for what has changed, if nodes or policies have. Returns those that came, those that changed and
+    /// those that went, some of them perhaps twice.
     pub fn reselect(&mut self) -> Vec<WantedRoute> {
         let stirred = std::mem::take(&mut self.stirred);
         if std::mem::take(&mut self.reselects) {
@@ -209,33 +209,42 @@ impl Books {
         if stirred.is_empty() {
             return Vec::new();
         }
-        self.select_for(&stirred).unwrap_or_else(|| self.select())
+        let mut turned = self.select_for(&stirred);
+        if self.selection.is_none() {
+            // A route that turned before that, and turns back, is told all the same.
+            turned.extend(self.select());
+        }
+
+        turned
     }
 
-    /// Selects for a few; none if everything is to be selected.
-    fn select_for(&mut self, stirred: &BTreeMap<NodeId, Option<Labels>>) -> Option<Vec<WantedRoute>> {
-        let mut selection = self.selection.take()?;
-        let mut turned = BTreeMap::new();
-        for (node, before) in stirred {
+    /// Selects for a few, as far as that goes: without a selection after that, everything is to be selected.
+    fn select_for(&mut self, stirred: &BTreeMap<NodeId, Option<Labels>>) -> Vec<WantedRoute> {
+        let mut turned = Vec::new();
+        let Some(mut selection) = self.selection.take() else {
+            return turned;
+        };
+        let is_done = stirred.iter().all(|(node, before)| {
             let selected = Selected {
                 node: *node,
                 before: before.as_ref(),
                 after: self.fleet.members.get(node).and_then(Member::selected_by),
             };
-            let routes = selection.put(&mut self.fleet.wanted, selected)?;
-            turned.extend(routes.into_iter().map(|route| (route.route, route)));
-        }
-        self.selection = Some(selection);
 
-        Some(turned.into_values().collect())
+            selection.put(&mut self.fleet.wanted, selected, &mut turned)
+        });
+        self.selection = is_done.then_some(selection);
+
+        turned
     }
 
-    /// Selects everything.
+    /// Selects everything. While a node has no room for all its pairs, so it stays.
     fn select(&mut self) -> Vec<WantedRoute> {
         let policies: Vec<PolicyRow> = self.policies.values().cloned().collect();
         let (cluster, members) = (self.fleet.cluster, &self.fleet.members);
         let wanted = Wanted::select(cluster, &policies, members);
-        self.selection = Some(Selection::of(cluster, &policies, members));
+        let is_bound = wanted.left_out() > 0;
+        self.selection = (!is_bound).then(|| Selection::of(cluster, &policies, members));
         let before = std::mem::replace(&mut self.fleet.wanted, wanted);
         let wanted = &self.fleet.wanted;
         let news = wanted

@@ -19,6 +19,8 @@ use crate::policy::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     cluster: ClusterId,
+    /// One for each selector, whoever uses it.
+    sides: Vec<Side>,
     /// The most important first; the default alone if there is no policy.
     terms: Vec<Joined>,
 }
@@ -36,9 +38,9 @@ pub struct Selected<'a> {
 struct Joined {
     /// None for the default.
     policy: Option<PolicyRow>,
-    sources: Side,
-    /// None if the sources are the targets too.
-    targets: Option<Side>,
+    /// Among the sides.
+    source: usize,
+    target: usize,
     /// Whether it joins neighbours on rings, and not every pair.
     is_sparse: bool,
 }
@@ -57,117 +59,134 @@ impl Selection {
             true => vec![None],
             false => ranked(policies).into_iter().cloned().map(Some).collect(),
         };
-        let mut selection = Self {
-            cluster,
-            terms: policies.into_iter().map(Joined::by).collect(),
-        };
+        let mut sides = Vec::new();
+        let mut terms: Vec<Joined> = policies
+            .into_iter()
+            .map(|policy| Joined::by(policy, &mut sides))
+            .collect();
         for member in members.values() {
             if let Some(labels) = member.selected_by() {
-                let terms = selection.terms.iter_mut();
-                terms.for_each(|joined| joined.insert(member.node, labels));
+                sides.iter_mut().for_each(|side| side.insert(member.node, labels));
             }
         }
-
-        for joined in &mut selection.terms {
-            joined.is_sparse = joined.has_many();
+        for joined in &mut terms {
+            joined.is_sparse = joined.has_many(&sides);
         }
 
-        selection
+        Self {
+            cluster,
+            sides,
+            terms,
+        }
     }
 
-    /// Takes over a node as it is now, and brings `wanted` up to that. Returns the routes that came, that changed, as they are
-    /// now, and that went. None if everything is to be selected anew: then neither this nor `wanted` is of any more use.
-    pub fn put(&mut self, wanted: &mut Wanted, selected: Selected<'_>) -> Option<Vec<WantedRoute>> {
-        let node = selected.node;
-        let own = wanted.of_node(node).map(|route| (route.low, route.high));
-        let mut pairs: BTreeSet<(NodeId, NodeId)> = own.collect();
-        for joined in &mut self.terms {
-            if let Some(labels) = selected.before {
-                joined.remove(node, labels);
-                joined.stirred(node, labels, &mut pairs);
-            }
-            if let Some(labels) = selected.after {
-                // Those right before it lose whom they had.
-                joined.stirred(node, labels, &mut pairs);
-                joined.insert(node, labels);
-                joined.stirred(node, labels, &mut pairs);
-            }
+    /// Takes over a node as it is now, and brings `wanted` up to that. Adds to `turned` the routes that came, that changed, as
+    /// they are now, and that went. False if everything is to be selected anew: then this is of no more use, and `wanted` is
+    /// somewhere between, with all that differs from before in `turned`.
+    #[must_use]
+    pub fn put(
+        &mut self,
+        wanted: &mut Wanted,
+        selected: Selected<'_>,
+        turned: &mut Vec<WantedRoute>,
+    ) -> bool {
+        let pairs = self.stir(wanted, selected);
+        let turns = |joined: &Joined| joined.is_sparse != joined.has_many(&self.sides);
+        if self.terms.iter().any(turns) || wanted.left_out() > 0 {
+            return false;
         }
-        let turns = self
-            .terms
-            .iter()
-            .any(|joined| joined.is_sparse != joined.has_many());
-        if turns || wanted.left_out() > 0 {
-            return None;
-        }
-        let mut turned = Vec::new();
         for (low, high) in pairs {
             let route = RouteId::between(self.cluster, low, high);
-            let now = self.terms.iter().find(|joined| joined.joins(low, high));
+            let mut joining = self.terms.iter();
+            let now = joining.find(|joined| joined.joins(&self.sides, low, high));
             let now = now.map(|joined| joined.route(route, (low, high)));
             if wanted.find(route) == now.as_ref() {
                 continue;
             }
             let before = wanted.remove(route);
-            if let Some(now) = now.clone()
-                && !wanted.insert(now)
-            {
-                return None;
+            turned.extend(now.clone().or(before));
+            if now.is_some_and(|now| !wanted.insert(now)) {
+                return false;
             }
-            turned.extend(now.or(before));
         }
 
-        Some(turned)
+        true
+    }
+
+    /// Puts a node where it stands on the rings now. Returns the pairs that may be others for it.
+    fn stir(&mut self, wanted: &Wanted, selected: Selected<'_>) -> BTreeSet<(NodeId, NodeId)> {
+        let node = selected.node;
+        let own = wanted.of_node(node).map(|route| (route.low, route.high));
+        let mut pairs: BTreeSet<(NodeId, NodeId)> = own.collect();
+        let mut look = |selection: &Self, labels: &Labels| {
+            for joined in &selection.terms {
+                joined.stirred(&selection.sides, (node, labels), &mut pairs);
+            }
+        };
+        if let Some(labels) = selected.before {
+            self.sides.iter_mut().for_each(|side| side.remove(node, labels));
+            look(self, labels);
+        }
+        if let Some(labels) = selected.after {
+            // Those right before it lose whom they had.
+            look(self, labels);
+            self.sides.iter_mut().for_each(|side| side.insert(node, labels));
+            look(self, labels);
+        }
+
+        pairs
     }
 }
 
 impl Joined {
-    fn by(policy: Option<PolicyRow>) -> Self {
-        let selectors = policy
-            .as_ref()
-            .map(|policy| (policy.source.clone(), policy.target.clone()));
-        let (source, target) = selectors.unwrap_or((Selector::Every, Selector::Every));
+    fn by(policy: Option<PolicyRow>, sides: &mut Vec<Side>) -> Self {
+        let selectors = policy.as_ref().map(|policy| (&policy.source, &policy.target));
+        let (source, target) = selectors.unwrap_or((&Selector::Every, &Selector::Every));
+        let mut place = |selector: &Selector| {
+            let known = sides.iter().position(|side| side.selector == *selector);
+
+            known.unwrap_or_else(|| {
+                sides.push(Side::of(selector.clone()));
+                sides.len() - 1
+            })
+        };
 
         Self {
+            source: place(source),
+            target: place(target),
             policy,
-            targets: (source != target).then(|| Side::of(target)),
-            sources: Side::of(source),
             is_sparse: false,
         }
     }
 
-    fn targets(&self) -> &Side {
-        self.targets.as_ref().unwrap_or(&self.sources)
-    }
+    /// From whom to whom: both ways, unless they are the same.
+    fn ways<'a>(&self, sides: &'a [Side]) -> impl Iterator<Item = (&'a Side, &'a Side)> {
+        let (sources, targets) = (&sides[self.source], &sides[self.target]);
+        let back = (self.source != self.target).then_some((targets, sources));
 
-    fn insert(&mut self, node: NodeId, labels: &Labels) {
-        self.sources.insert(node, labels);
-        self.targets.iter_mut().for_each(|side| side.insert(node, labels));
-    }
-
-    fn remove(&mut self, node: NodeId, labels: &Labels) {
-        self.sources.remove(node, labels);
-        self.targets.iter_mut().for_each(|side| side.remove(node, labels));
+        [(sources, targets)].into_iter().chain(back)
     }
 
     /// Whether it has too many to join every pair.
-    fn has_many(&self) -> bool {
-        let (sources, targets) = (&self.sources.rings[0], self.targets().rings[0].len());
-        if sources.len().max(targets) > FULL_MESH {
-            return true;
-        }
+    fn has_many(&self, sides: &[Side]) -> bool {
+        let (sources, targets) = (&sides[self.source].rings[0], &sides[self.target].rings[0]);
 
-        sources.union(&self.targets().rings[0]).count() > FULL_MESH
+        sources.len().max(targets.len()) > FULL_MESH || sources.union(targets).count() > FULL_MESH
     }
 
     /// The pairs that change when a node with such labels comes or goes, as far as it stands on the rings now: its own, and
     /// those of the nodes right before it.
-    fn stirred(&self, node: NodeId, labels: &Labels, pairs: &mut BTreeSet<(NodeId, NodeId)>) {
-        let mut one_way = |from: &Side, to: &Side| {
+    fn stirred(
+        &self,
+        sides: &[Side],
+        (node, labels): (NodeId, &Labels),
+        pairs: &mut BTreeSet<(NodeId, NodeId)>,
+    ) {
+        for (from, to) in self.ways(sides) {
             if !self.is_sparse {
                 let all = to.rings[0].iter().chain(&from.rings[0]);
                 pairs.extend(all.filter_map(|(_, other)| ordered((node, *other))));
-                return;
+                continue;
             }
             for ring in 0..RINGS {
                 let own = (place(ring, node), node);
@@ -181,15 +200,11 @@ impl Joined {
                     pairs.extend(next.and_then(|next| ordered((before, next))));
                 }
             }
-        };
-        one_way(&self.sources, self.targets());
-        if let Some(targets) = &self.targets {
-            one_way(targets, &self.sources);
         }
     }
 
     /// Whether it joins these two.
-    fn joins(&self, low: NodeId, high: NodeId) -> bool {
+    fn joins(&self, sides: &[Side], low: NodeId, high: NodeId) -> bool {
         let follows = |from: &Side, to: &Side, one: NodeId, other: NodeId| {
             if !self.is_sparse {
                 return from.has(0, (place(0, one), one)) && to.has(0, (place(0, other), other));
@@ -200,13 +215,9 @@ impl Joined {
                 from.has(ring, own) && to.next(ring, own) == Some(other)
             })
         };
-        let either = |from: &Side, to: &Side| follows(from, to, low, high) || follows(from, to, high, low);
 
-        either(&self.sources, self.targets())
-            || self
-                .targets
-                .as_ref()
-                .is_some_and(|targets| either(targets, &self.sources))
+        self.ways(sides)
+            .any(|(from, to)| follows(from, to, low, high) || follows(from, to, high, low))
     }
 
     fn route(&self, route: RouteId, (low, high): (NodeId, NodeId)) -> WantedRoute {

@@ -257,7 +257,8 @@ fn an_acknowledgement_of_settings_that_this_store_never_published_counts_when_it
         let config: SyntheticConfig = desk.document(a, Kind::SyntheticConfig);
         let expected = match is_acknowledged {
             true => (vec![DEAD], Some(0)),
-            false => (vec![DEAD], None),
+            // It is kept from them from their first publication on.
+            false => (vec![ALIVE], None),
         };
         assert_eq!((addresses(&config), config.offered_again), expected);
     }

@@ -6,6 +6,7 @@ use control_core::store::{Row, Rows, RowsMut, Table, Tx};
 use control_core::testing::MemoryTx;
 use control_routing::compile;
 use control_routing::lease::LeaseState;
+use control_routing::policy::{PolicyRow, Selector};
 use control_routing::route::RouteRow;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -73,15 +74,19 @@ struct NodeIs {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_kept_up_row_by_row_is_what_is_read_anew_and_whoever_is_concerned_is_named(
         nodes in prop_oneof![58_usize..70, 66_usize..72],
         relays in prop_oneof![0_usize..4, 17_usize..20],
+        policies in vec((selector(), selector()), 0..3),
         batches in vec(vec(step(), 1..4), 1..8),
     ) {
         let mut tx = MemoryTx::default();
+        for (number, (source, target)) in policies.into_iter().enumerate() {
+            tx.put(&policy(number, source, target)).expect("memory");
+        }
         for number in 0..nodes {
             let as_it_is = NodeIs { is_relay: number < relays, is_confirmed: number % 5 != 0, ..PLAIN };
             tx.put(&node_row(id(number), as_it_is)).expect("memory");
@@ -91,8 +96,8 @@ proptest! {
             tx.put(&lease(pair, id(number % relays), Some(LeaseState::Active), 1)).expect("memory");
         }
         let mut records = read(&tx, &LastGood::default());
+        let mut before = documents(&records);
         for batch in batches {
-            let before = documents(&read(&tx, &records.books.clone().into_last_good()));
             let written: Written = batch.iter().flat_map(|step| take(&mut tx, step, nodes, relays)).collect();
             let last = records.books.clone().into_last_good();
             let concerned = records.catch_up(&tx, &written).expect("reads");
@@ -102,12 +107,13 @@ proptest! {
             prop_assert_eq!(&records.learners, &anew.learners);
             let after = documents(&anew);
             for node in before.keys().chain(after.keys()).filter(|node| anew.fleet().members.contains_key(node)) {
-                let (before, after) = (of(&before, *node), of(&after, *node));
-                let differ = |kind: usize| after[kind].is_some() && before[kind] != after[kind];
+                let (old, new) = (of(&before, *node), of(&after, *node));
+                let differ = |kind: usize| new[kind].is_some() && old[kind] != new[kind];
                 prop_assert!(!differ(0) || concerned.everybody || concerned.configs.contains(node), "config of {:?}", node);
                 prop_assert!(!differ(1) || concerned.routes.contains(node), "routes of {:?}", node);
                 prop_assert!(!differ(2) || concerned.tables.contains(node), "table of {:?}", node);
             }
+            before = after;
         }
     }
 }
@@ -146,6 +152,54 @@ fn what_one_node_changes_in_a_large_cluster_concerns_its_neighbours_alone() {
         concerned.configs.len()
     );
     assert!(concerned.routes.contains(&id(300)), "it has no documents yet");
+}
+
+/// One policy gives up what it had for a node, and then another begins to join rings, in one batch of rows.
+#[test]
+fn what_turned_before_everything_is_selected_anew_is_told_too() {
+    let site = |site: u8| Selector::Labelled(labels(site));
+    let at = |site: u8| NodeIs { site, ..PLAIN };
+    let mut tx = MemoryTx::default();
+    tx.put(&policy(1, site(0), site(1))).expect("memory");
+    tx.put(&policy(2, site(2), site(2))).expect("memory");
+    for number in 0..80 {
+        tx.put(&node_row(id(number), at(0))).expect("memory");
+        tx.put(&node_row(id(100 + number), at(1))).expect("memory");
+    }
+    for number in 200..264 {
+        tx.put(&node_row(id(number), at(2))).expect("memory");
+    }
+    let mut records = read(&tx, &LastGood::default());
+    // The first change has nothing to go on from.
+    for (number, site) in [(300, 1), (100, 3), (264, 2)] {
+        tx.put(&node_row(id(number), at(site))).expect("memory");
+        if number == 300 {
+            let written = Written::from([(Book::Nodes, key(id(number)))]);
+            records.catch_up(&tx, &written).expect("reads");
+        }
+    }
+    let before = records.fleet().wanted.clone();
+    let written = Written::from([(Book::Nodes, key(id(100))), (Book::Nodes, key(id(264)))]);
+    let old = documents(&records);
+    let concerned = records.catch_up(&tx, &written).expect("reads");
+    let now = documents(&records);
+    let differ: Vec<&NodeId> = now
+        .keys()
+        .filter(|node| of(&old, **node)[0] != of(&now, **node)[0])
+        .collect();
+
+    assert!(before.of_node(id(100)).count() > 0 && records.fleet().wanted.of_node(id(100)).count() == 0);
+    let new = |node: &&&NodeId| before.find(RouteId::between(CLUSTER, id(100), ***node)).is_none();
+    assert!(
+        differ.iter().filter(new).count() > 0,
+        "somebody else got a neighbour"
+    );
+    for node in differ {
+        assert!(
+            concerned.everybody || concerned.configs.contains(node),
+            "{node:?}"
+        );
+    }
 }
 
 type Documents = BTreeMap<NodeId, [Option<Vec<u8>>; 3]>;
@@ -399,7 +453,7 @@ fn node_row(node: NodeId, as_it_is: NodeIs) -> NodeRow {
             .parse()
             .expect("a name"),
         roles,
-        labels: Labels::parse([("site".to_owned(), as_it_is.site.to_string())]).expect("labels"),
+        labels: labels(as_it_is.site),
         generation: 1,
         key: SigningKey::from_seed(&[1; 32]).verify_key(),
         seal_key: SealSecret::from_bytes([1; 32]).seal_key(),
@@ -423,6 +477,28 @@ fn node_row(node: NodeId, as_it_is: NodeIs) -> NodeRow {
         ending: None,
         reverted: None,
     }
+}
+
+fn policy(number: usize, source: Selector, target: Selector) -> PolicyRow {
+    PolicyRow {
+        cluster: CLUSTER,
+        name: format!("p{number}").parse().expect("a name"),
+        priority: 1,
+        source,
+        target,
+        cadence: Cadence::Auto,
+    }
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    prop_oneof![
+        Just(Selector::Every),
+        (0_u8..2).prop_map(|site| Selector::Labelled(labels(site))),
+    ]
+}
+
+fn labels(site: u8) -> Labels {
+    Labels::parse([("site".to_owned(), site.to_string())]).expect("labels")
 }
 
 fn id(number: usize) -> NodeId {
