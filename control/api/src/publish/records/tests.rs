@@ -74,7 +74,7 @@ struct NodeIs {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_kept_up_row_by_row_is_what_is_read_anew_and_whoever_is_concerned_is_named(
