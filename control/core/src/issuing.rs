@@ -16,7 +16,7 @@ use crate::cluster;
 use crate::desk::Desk;
 use crate::failure::{Failure, fails};
 use crate::signer::{KeptKey, KeyPurpose, Sealed};
-use crate::store::{Row, Rows, RowsMut, StoreError, Table, View};
+use crate::store::{Row, Rows, RowsMut, Scanned, StoreError, Table, UnreadableRow, View};
 
 /// [`CertificateRole`] as a row keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -296,13 +296,27 @@ pub fn trust_bundle(view: &dyn View, cluster: ClusterId) -> Result<TrustBundle, 
     })
 }
 
-/// Every certificate that is on record for `holder`.
+/// Every certificate that is on record for `holder` and can be read.
 pub fn certificates(
     view: &dyn View,
     cluster: ClusterId,
     holder: CertificateHolder,
 ) -> Result<Vec<CertificateRow>, StoreError> {
-    view.scan(&prefix(cluster, holder))
+    Ok(scan_certificates(view, cluster, holder)?.rows)
+}
+
+/// Every certificate that is on record for `holder`, and those that cannot be read.
+pub(crate) fn scan_certificates(
+    view: &dyn View,
+    cluster: ClusterId,
+    holder: CertificateHolder,
+) -> Result<Scanned<CertificateRow>, StoreError> {
+    view.scan_readable(&prefix(cluster, holder))
+}
+
+/// The serial of the certificate whose row has this key.
+pub(crate) fn serial_of(row: &UnreadableRow) -> Option<Serial> {
+    row.key.last_chunk().map(|serial| Serial::from_bytes(*serial))
 }
 
 /// The CAs of a new cluster, made if they are not there.
@@ -381,7 +395,7 @@ pub(crate) fn issue(
 }
 
 /// Notes that the certificates of `holder` have a successor, and forgets those that have expired. Returns how many are
-/// still valid.
+/// still valid. One that cannot be read stays as it is, and is not counted.
 pub(crate) fn supersede(
     desk: &mut Desk<'_>,
     cluster: ClusterId,

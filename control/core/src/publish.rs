@@ -2,7 +2,8 @@
 //!
 //! Compiling and signing are pure, so only this much is stored: whoever has the row and the cluster's authority makes
 //! the same bytes again. Documents are content-addressed: the same body keeps its version; another one gets the next,
-//! chained to the one before by its hash.
+//! chained to the one before by its hash. A document whose row cannot be read gets a version above any that it was ever
+//! shown under.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::failure::{Failure, fails};
 use crate::finding::{self, Finding, FindingKind, Severity};
 use crate::issuing;
 use crate::node;
-use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, View};
+use crate::store::{Row, Rows, RowsMut, StoreError, Table, Tx, UnreadableRow, View};
 
 /// The newest version of one document. The signed bytes are never stored.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -163,21 +164,25 @@ pub fn publish<D: Document>(
 ) -> Result<Published, PublishError> {
     let epoch = authority::current(desk.tx, cluster)?.epoch;
     let content = Digest::of(&cbor::encode(body));
-    let known = published(desk.tx, cluster, subject, D::KIND)?;
-    let unchanged = |row: &PublishedDocument| row.content == content && row.epoch == epoch;
-    if let Some(row) = known.clone().filter(unchanged) {
-        return Ok(Published { row, changed: false });
-    }
+    let last = match published(desk.tx, cluster, subject, D::KIND) {
+        Ok(Some(row)) if row.content == content && row.epoch == epoch => {
+            return Ok(Published { row, changed: false });
+        }
+        Ok(known) => known.map(|row| (row.version, Some(row.hash))),
+        Err(StoreError::Corrupt { .. }) => surpassed(desk.tx, cluster, D::KIND)?,
+        Err(error) => return Err(error.into()),
+    };
+    let (version, previous) = last.unwrap_or_default();
     let mut row = PublishedDocument {
         cluster,
         subject,
         kind: D::KIND,
         epoch,
-        version: known.as_ref().map_or(1, |row| row.version + 1),
+        version: version + 1,
         hash: Digest::default(),
         content,
         issued_at: desk.now.wall,
-        previous: known.map(|row| row.hash),
+        previous,
     };
     row.hash = payload_hash(&row.stamp(), body);
     desk.tx.put(&row)?;
@@ -205,11 +210,27 @@ pub fn published(
     view.get(&key(cluster, subject, kind))
 }
 
-/// Takes back every document of a node that has ended.
+/// The rows of a cluster's documents that cannot be read.
+pub fn unreadable(view: &dyn View, cluster: ClusterId) -> Result<Vec<UnreadableRow>, StoreError> {
+    let scanned = view.scan_readable::<PublishedDocument>(cluster.as_bytes())?;
+
+    Ok(scanned.unreadable)
+}
+
+/// Node and kind of the document whose row has this key; none for what is published to everyone.
+pub(crate) fn of_key(key: &[u8]) -> Option<(NodeId, Kind)> {
+    let (to, rest) = key.get(CLUSTER..)?.split_first()?;
+    let (node, kind) = rest.split_first_chunk::<16>()?;
+    let kind = cbor::decode(kind).ok()?;
+
+    (*to == TO_NODE).then_some((NodeId::from_bytes(*node), kind))
+}
+
+/// Takes back every document of a node that has ended, those whose rows cannot be read too.
 pub(crate) fn withdraw(tx: &mut dyn Tx, cluster: ClusterId, node: NodeId) -> Result<(), StoreError> {
     let prefix = subject_prefix(cluster, Subject::Node(node));
-    for row in tx.scan::<PublishedDocument>(&prefix)? {
-        tx.delete::<PublishedDocument>(&row.key())?;
+    for (key, _) in tx.scan_bytes(Table::Published, &prefix, None, usize::MAX)? {
+        tx.delete::<PublishedDocument>(&key)?;
     }
 
     Ok(())
@@ -276,6 +297,33 @@ pub fn watch_clock(desk: &mut Desk<'_>, cluster: ClusterId) -> Result<bool, Stor
     };
 
     finding::raise(desk, found)
+}
+
+/// A version of one document that is no lower than any that was ever shown, and its hash if that is known. None if
+/// nothing was shown.
+///
+/// Nothing is shown but under a beacon. The newest one pins bundle and revocations. Of the documents of nodes it has no
+/// more than the root of their tree, but it names the revision of the store, which rises with every commit, and one
+/// commit numbers a document [`NUMBERED_AT_ONCE`] times at most. A version that was made here once lies below what is made
+/// here under a later beacon for the same reason.
+fn surpassed(
+    view: &dyn View,
+    cluster: ClusterId,
+    kind: Kind,
+) -> Result<Option<(u64, Option<Digest>)>, StoreError> {
+    let Some(BeaconRow { body, .. }) = beacon(view, cluster)? else {
+        return Ok(None);
+    };
+    let pins = [
+        (Kind::TrustBundle, body.bundle),
+        (RevocationList::KIND, body.revocations),
+    ];
+    let pinned = pins.into_iter().find(|(pinned, _)| *pinned == kind);
+
+    Ok(Some(match pinned {
+        Some((_, pin)) => (pin.version, Some(pin.hash)),
+        None => ((body.revision + 1).saturating_mul(NUMBERED_AT_ONCE), None),
+    }))
 }
 
 fn pin(view: &dyn View, cluster: ClusterId, kind: Kind) -> Result<Pin, StoreError> {
@@ -348,6 +396,10 @@ fails!(PublishError, BeaconError);
 
 /// A clock that is set back by less than this is nobody's concern: leaves are backdated, leases count on no wall clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(60 * 60);
+/// Far above the two times that a publication may: once when it is tried, and once more when it fails.
+const NUMBERED_AT_ONCE: u64 = 1_024;
+/// Bytes of the cluster at the beginning of a key.
+const CLUSTER: usize = 16;
 /// Subjects in keys: nodes behind all, so that a scan of one kind of subject is one range.
 const TO_ALL: u8 = 1;
 const TO_NODE: u8 = 2;

@@ -1,6 +1,7 @@
 //! The end of a node, and the list that tells everybody. The list grows, and never shrinks above its floor.
 
 use minicbor::{Decode, Encode};
+use protocol::certificate::LEAF_LIFE;
 use protocol::document::authority::{RevocationList, RevokedCertificate, RevokedNode};
 use protocol::id::{ClusterId, NodeId};
 use protocol::key::Digest;
@@ -9,10 +10,10 @@ use protocol::time::Wall;
 use crate::audit::{Action, Target};
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::issuing::{self, CertificateHolder, CertificateState};
+use crate::issuing::{self, CaRole, CertificateHolder, CertificateRow, CertificateState};
 use crate::names::{self, NameHolder};
 use crate::publish;
-use crate::store::{Row, Rows, RowsMut, StoreError, Table, View};
+use crate::store::{Row, Rows, RowsMut, Scanned, StoreError, Table, View};
 
 use super::{EXPIRED_RENEWAL, Ending, NodeCaller, NodeError, NodeRow, Presence, Tenure, floor, get, living};
 
@@ -62,7 +63,7 @@ impl Row for RevocationRow {
 }
 
 /// Revokes a node for ever: its certificates are listed, its name is free, its documents are withdrawn. Repeating it
-/// changes nothing.
+/// changes nothing. Rows of its documents and certificates that cannot be read go without being read.
 pub fn revoke(
     desk: &mut Desk<'_>,
     cluster: ClusterId,
@@ -109,12 +110,13 @@ pub fn revocation_list(view: &dyn View, cluster: ClusterId) -> Result<Revocation
 }
 
 fn end(desk: &mut Desk<'_>, mut row: NodeRow, ending: Ending, reason: &str) -> Result<NodeRow, Failure> {
+    let ends_at = last_end(desk, &row)?;
     let mut entries = vec![RevocationEntry::Node(RevokedNode {
         node: row.id,
         generation: row.generation,
-        ends_at: last_end(desk.tx, &row)?,
+        ends_at,
     })];
-    entries.extend(revoke_certificates(desk, &row)?);
+    entries.extend(revoke_certificates(desk, &row, ends_at)?);
     append(desk, row.cluster, entries)?;
     floor::watch_length(desk, row.cluster)?;
 
@@ -139,20 +141,50 @@ fn end(desk: &mut Desk<'_>, mut row: NodeRow, ending: Ending, reason: &str) -> R
 }
 
 /// When nothing of this node can be valid or be renewed any more.
-fn last_end(view: &dyn View, node: &NodeRow) -> Result<Wall, StoreError> {
-    let certificates = issuing::certificates(view, node.cluster, CertificateHolder::Node(node.id))?;
-    let latest = certificates.iter().map(|row| row.not_after).max();
+fn last_end(desk: &Desk<'_>, node: &NodeRow) -> Result<Wall, StoreError> {
+    let holder = CertificateHolder::Node(node.id);
+    let certificates = issuing::scan_certificates(desk.tx, node.cluster, holder)?;
+    // One that cannot be read may be as young as can be.
+    let unread = certificates
+        .unreadable
+        .first()
+        .map(|_| desk.now.wall.after(LEAF_LIFE));
+    let latest = certificates
+        .rows
+        .iter()
+        .map(|row| row.not_after)
+        .chain(unread)
+        .max();
 
     Ok(latest
         .map_or(node.not_after, |latest| latest.max(node.not_after))
         .after(EXPIRED_RENEWAL))
 }
 
-/// Marks every certificate of the node that has not expired, and returns their entries.
-fn revoke_certificates(desk: &mut Desk<'_>, node: &NodeRow) -> Result<Vec<RevocationEntry>, StoreError> {
+/// Marks every certificate of the node that has not expired, and returns their entries. Of one that cannot be read only
+/// the serial is known: it is listed below every issuer that it may have, up to `latest`.
+fn revoke_certificates(
+    desk: &mut Desk<'_>,
+    node: &NodeRow,
+    latest: Wall,
+) -> Result<Vec<RevocationEntry>, StoreError> {
     let mut entries = Vec::new();
     let holder = CertificateHolder::Node(node.id);
-    for mut row in issuing::certificates(desk.tx, node.cluster, holder)? {
+    let Scanned { rows, unreadable } = issuing::scan_certificates(desk.tx, node.cluster, holder)?;
+    for row in unreadable {
+        let cas = issuing::cas(desk.tx, node.cluster)?;
+        let issuers = cas.iter().filter(|ca| ca.role == CaRole::Node);
+        let listed = issuers.zip(issuing::serial_of(&row).into_iter().cycle());
+        entries.extend(listed.map(|(ca, serial)| {
+            RevocationEntry::Certificate(RevokedCertificate {
+                issuer: ca.id(),
+                serial,
+                ends_at: latest,
+            })
+        }));
+        desk.tx.delete::<CertificateRow>(&row.key)?;
+    }
+    for mut row in rows {
         if row.not_after < desk.now.wall || row.state == CertificateState::Revoked {
             continue;
         }

@@ -432,6 +432,41 @@ fn documents_of_a_node_end_with_it() {
 }
 
 #[test]
+fn revoking_a_node_lists_the_certificates_whose_rows_cannot_be_read() {
+    let mut fleet = Fleet::new();
+    let (cluster, id) = (fleet.cluster, fleet.id);
+    let first = fleet.row().serial;
+    fleet.renew(first, 1, 11).unwrap();
+    let row = fleet
+        .certificates()
+        .into_iter()
+        .find(|row| row.serial == first)
+        .unwrap();
+    let spoilt = vec![0xff];
+    fleet
+        .world
+        .tx
+        .put_bytes(Table::Certificates, &row.key(), spoilt)
+        .unwrap();
+    let second = fleet.row().serial;
+    fleet.renew(second, 2, 12).expect("it holds up no renewal");
+    let third = fleet.row().serial;
+    fleet.revoke();
+
+    let list = revocation_list(&fleet.world.tx, cluster).unwrap();
+    let mut listed: Vec<Serial> = list.certificates.iter().map(|entry| entry.serial).collect();
+    let mut held = vec![first, second, third];
+    listed.sort();
+    held.sort();
+    assert_eq!(listed, held);
+    assert!(list.certificates.iter().all(|entry| entry.issuer == row.issuer));
+    let latest = fleet.world.now.wall.after(LEAF_LIFE).after(EXPIRED_RENEWAL);
+    let node = list.nodes.iter().find(|entry| entry.node == id).unwrap();
+    assert!(node.ends_at >= latest, "it may be as young as can be");
+    assert_eq!(fleet.certificates().len(), 2, "the damaged row is gone");
+}
+
+#[test]
 fn labels_are_set_and_taken_away() {
     let mut fleet = Fleet::new();
     let (cluster, id) = (fleet.cluster, fleet.id);

@@ -35,6 +35,29 @@ fn other_content_is_the_next_version_chained_to_the_last() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_is_numbered_above_all_that_was_shown() {
+    let (mut world, cluster) = World::with_cluster(1);
+    put(&mut world, cluster, 1, 1);
+    let mut shown = put(&mut world, cluster, 1, 2).row;
+    for revision in [7, 8, 9] {
+        beat_at(&mut world, cluster, revision);
+        let spoilt = vec![0xff];
+        world
+            .tx
+            .put_bytes(Table::Published, &shown.key(), spoilt)
+            .unwrap();
+        let found = put(&mut world, cluster, 1, 2);
+        let next = put(&mut world, cluster, 1, 3).row;
+
+        assert!(found.changed);
+        assert!(found.row.version > shown.version, "{found:?} after {shown:?}");
+        assert_eq!(found.row.previous, None);
+        assert_eq!(next.version, found.row.version + 1);
+        shown = next;
+    }
+}
+
+#[test]
 fn whoever_has_the_row_signs_the_same_bytes() {
     let (mut world, cluster) = World::with_cluster(1);
     let row = put(&mut world, cluster, 1, 1).row;
@@ -158,6 +181,19 @@ fn put(world: &mut World, cluster: ClusterId, node: u8, content: u8) -> Publishe
             publish(desk, cluster, subject, &table(content))
         })
         .unwrap()
+}
+
+/// The store is at `revision` when the beacon is made.
+fn beat_at(world: &mut World, cluster: ClusterId, revision: u64) {
+    let input = BeaconInput {
+        term: 1,
+        revision,
+        root: Digest::of(b"root"),
+        leaves: 4,
+    };
+    world
+        .desk(Actor::Controller, |desk| next_beacon(desk, cluster, input))
+        .unwrap();
 }
 
 fn beat(world: &mut World, cluster: ClusterId, term: u64) -> Result<BeaconRow, BeaconError> {
