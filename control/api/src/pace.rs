@@ -21,6 +21,12 @@ impl Pace {
         next.since(now)
     }
 
+    /// Whether a publication is made now. On a full disk it would be compiled for nothing, so that none is tried there but
+    /// with a `beacon`, whose commit finds out whether there is room again.
+    pub fn is_due(&self, now: Boot, is_full: bool, beacon: bool) -> bool {
+        self.wait(now).is_zero() && (beacon || !is_full)
+    }
+
     pub fn note(&mut self, now: Boot) {
         self.last = Some(now);
     }
@@ -124,6 +130,22 @@ mod tests {
         assert_eq!(pace.wait(Boot(5_099)), Duration::from_millis(1));
         assert_eq!(pace.wait(Boot(5_100)), Duration::ZERO);
         assert_eq!(pace.wait(Boot(99_000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn on_a_full_disk_nothing_is_compiled_but_for_a_beacon() {
+        let mut pace = Pace::default();
+        for (is_full, beacon, is_due) in [
+            (false, false, true),
+            (false, true, true),
+            (true, false, false),
+            (true, true, true),
+        ] {
+            assert_eq!(pace.is_due(Boot(5_000), is_full, beacon), is_due);
+        }
+        pace.note(Boot(5_000));
+
+        assert!(!pace.is_due(Boot(5_099), false, true), "a beacon waits its turn");
     }
 
     #[test]

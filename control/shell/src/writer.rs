@@ -102,6 +102,8 @@ struct Group {
     touched: Touched,
     /// None if it is not time yet.
     published: Option<Result<Published, Failure>>,
+    /// Whether the disk was full when it was decided.
+    was_full: bool,
 }
 
 impl<E: Engine> Writer<E> {
@@ -157,9 +159,15 @@ impl<E: Engine> Writer<E> {
 
     /// When the next publication is to be made without waiting for a request; none if nothing waits for one.
     fn due_in(&self) -> Option<Duration> {
-        let waits = !self.backlog.touched.is_empty() && !self.backlog.failed && self.board.behind().is_none();
+        let is_stuck = self.backlog.failed || self.is_full() || self.board.behind().is_some();
+        let waits = !self.backlog.touched.is_empty() && !is_stuck;
 
         waits.then(|| self.backlog.pace.wait(self.clock.now().boot))
+    }
+
+    /// Whether the last commit found no room.
+    fn is_full(&self) -> bool {
+        self.store.reader().is_full()
     }
 
     fn take(&mut self, first: Option<Job>, waiting: &mut Waiting) -> Result<(), Spent> {
@@ -178,7 +186,7 @@ impl<E: Engine> Writer<E> {
     /// Decides `jobs` as one group, and publishes if it is time. `opening` publishes whatever stands against it.
     fn process(&mut self, jobs: Vec<Job>, opening: bool) -> Result<(), Failure> {
         let (now, told) = (self.clock.now(), self.told());
-        let behind = self.board.behind();
+        let (behind, was_full) = (self.board.behind(), self.is_full());
         let place = Place {
             term: self.store.term().get(),
             revision: self.store.snapshot().revision().get(),
@@ -199,7 +207,9 @@ impl<E: Engine> Writer<E> {
             };
             answered.push(decide(&mut open.0, &mut pen, standing, job, &mut touched));
         }
-        let is_due = !touched.is_empty() && self.backlog.pace.wait(now.boot).is_zero();
+        // What is touched keeps the beacon of a group that failed.
+        let beacon = opening || answered.iter().any(|answer| answer.publishes.beacon);
+        let is_due = !touched.is_empty() && self.backlog.pace.is_due(now.boot, was_full, beacon);
         let published = (is_due && (opening || behind.is_none())).then(|| {
             self.backlog.pace.note(now.boot);
             let press = &mut self.press;
@@ -218,6 +228,7 @@ impl<E: Engine> Writer<E> {
             answered,
             touched,
             published,
+            was_full,
         };
 
         self.conclude(committed, group)
@@ -233,6 +244,7 @@ impl<E: Engine> Writer<E> {
             answered,
             touched,
             published,
+            was_full,
         } = group;
         if let Err(failed) = committed {
             figures::commit_failed(&failed.reason);
@@ -240,7 +252,9 @@ impl<E: Engine> Writer<E> {
             // A part may be durable all the same: what it touched is still to be published.
             self.backlog.touched = touched;
             self.backlog.failed = true;
-            self.press.forget();
+            if published.is_some() {
+                self.press.forget();
+            }
             let failure = commit_failure(&failed);
             for answer in answered {
                 // A refusal too may rest on what was not kept.
@@ -253,6 +267,8 @@ impl<E: Engine> Writer<E> {
         let outcome = match published {
             None => {
                 self.backlog.touched = touched;
+                // There is room again, and what waited for it is due.
+                self.backlog.failed &= !was_full || self.is_full();
                 self.hold(answered);
                 return Ok(());
             }
