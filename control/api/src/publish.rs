@@ -66,10 +66,12 @@ pub struct Published {
 /// Makes the publications that follow those of the press, given what was touched since. The caller gives them to the press
 /// once the transactions are committed; if these come to nothing, the press must [forget](Press::forget).
 ///
-/// A cluster that fails keeps the documents that it shows, raises a finding, and holds up no other; it is tried again
-/// when a beacon is due. Until then the documents stand under new beacons, so that relays stay fresh, unless what its
-/// trust rests on cannot be published either: a revocation must not wait under a beacon that calls it complete. A store that is behind its fleet makes no beacon: what is compiled stands under the one that it has, for a
-/// controller that has to know whom it may let in, and none of it leaves.
+/// A cluster that fails keeps the documents that it shows, raises a finding, and holds up no other; it is
+/// [tried again](Touched::retries) when a beacon is due. Until then the documents stand under new beacons, so that relays
+/// stay fresh, unless what its trust rests on cannot be published either: a revocation must not wait under a beacon that
+/// calls it complete. One that fails at the start, when it shows nothing yet, shows what no policy has a say in. A store
+/// that is behind its fleet makes no beacon: what is compiled stands under the one that it has, for a controller that has
+/// to know whom it may let in, and none of it leaves.
 pub fn publish(
     pen: &mut Pen<'_>,
     transactions: &mut dyn Transactions,
@@ -89,7 +91,11 @@ pub fn publish(
     for id in clusters {
         let standing = before.get(&id);
         let has_failed = touched.overdue.contains(&id);
-        if touched.leaves_alone(id) && (standing.is_some() || has_failed) {
+        let is_due = match has_failed {
+            true => touched.retries(id),
+            false => standing.is_none() || !touched.leaves_alone(id),
+        };
+        if !is_due {
             publications.extend(standing.map(|standing| (id, standing.clone())));
             owed.overdue.extend(has_failed.then_some(id));
             // Whoever publishes next catches up with them.
@@ -129,20 +135,20 @@ struct Task<'a> {
     touched: &'a Touched,
     /// None if no beacon may be made.
     place: Option<Place>,
-    /// Whether nothing but what is withdrawn goes out.
+    /// Whether nothing but what is withdrawn goes out, and what no policy has a say in where nothing stands.
     withdraws: bool,
 }
 
 impl Task<'_> {
     /// Pins what stands with a new beacon, beside bundle and revocations as they are now, and without what was withdrawn:
-    /// a beacon makes whatever it pins fresh.
+    /// a beacon makes whatever it pins fresh. Agents keep a document of which it says nothing.
     fn prolong(
         &self,
         pen: &mut Pen<'_>,
         transactions: &mut dyn Transactions,
         kept: &mut Kept,
     ) -> Option<Arc<Publication>> {
-        self.standing.and(self.place)?;
+        self.place?;
         let trust = Touched::trust_of(self.cluster);
         let task = Task {
             touched: &trust,
@@ -150,6 +156,8 @@ impl Task<'_> {
             ..*self
         };
         let prolonged = task.carry_out(pen, transactions, kept);
+        // They lack the policies, and whoever reads them next must know what these were.
+        kept.records = None;
         if let Err(failure) = &prolonged {
             tracing::warn!(cluster = ?self.cluster, code = failure.code.text(), "no new beacon either");
         }
@@ -166,14 +174,7 @@ impl Task<'_> {
         let bench = pen.bench;
         let mut work = None;
         at_desk(pen, transactions, &mut |desk| {
-            let mut new = Work::of(desk, bench, self, kept)?;
-            if self.touched.is_whole(self.cluster) {
-                finding::clear(desk, &trouble(self.cluster, ""))?;
-            }
-            if self.withdraws {
-                new.withdraw(desk, bench, &kept.last_good)?;
-            }
-            work = Some(new);
+            work = Some(Work::of(desk, bench, self, kept)?);
 
             Ok(())
         })?;
@@ -183,6 +184,10 @@ impl Task<'_> {
         }
         let mut publication = None;
         at_desk(pen, transactions, &mut |desk| {
+            // Taken back with all of this step if that fails.
+            if self.touched.is_whole(self.cluster) {
+                finding::clear(desk, &trouble(self.cluster, ""))?;
+            }
             publication = Some(work.seal(desk, self.place)?);
 
             Ok(())

@@ -22,7 +22,7 @@ pub struct Touched {
     pub rows: BTreeMap<ClusterId, Written>,
     /// Clusters whose bundle or revocations changed.
     pub trust: BTreeSet<ClusterId>,
-    /// Clusters whose last publication failed: all of them is due, the next time that anything is.
+    /// Clusters whose last publication failed: all of them is due, the next time that they are [tried](Self::retries).
     pub overdue: BTreeSet<ClusterId>,
     /// Whether a new beacon is due although nothing changed.
     pub beacon: bool,
@@ -63,6 +63,12 @@ impl Touched {
         let touched = self.members.contains(&cluster) || self.trust.contains(&cluster);
 
         !(self.all || self.beacon || touched || self.has_news(cluster))
+    }
+
+    /// Whether a `cluster` whose last publication failed is tried again: with a beacon, and at once for what may have
+    /// mended it or must not wait. A change of single records does neither, and each try reads and compiles all of it.
+    pub fn retries(&self, cluster: ClusterId) -> bool {
+        self.all || self.beacon || self.members.contains(&cluster) || self.trust.contains(&cluster)
     }
 
     /// Whether documents of single nodes of `cluster` may differ.

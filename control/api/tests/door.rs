@@ -2,6 +2,8 @@
 
 #[path = "door/books.rs"]
 mod books;
+#[path = "door/damaged.rs"]
+mod damaged;
 #[path = "door/drain.rs"]
 mod drain;
 #[path = "door/health.rs"]
@@ -323,6 +325,8 @@ struct Controller {
     press: Press,
     cluster: Option<ClusterId>,
     term: u64,
+    /// Of the store: it rises with each commit.
+    revision: u64,
     origins: Origins,
     owed: Touched,
     /// What the last request touched.
@@ -369,6 +373,7 @@ impl Controller {
             press: Press::default(),
             cluster: None,
             term: 1,
+            revision: 1,
             origins: Origins::default(),
             owed: Touched::default(),
             touched: Touched::default(),
@@ -430,8 +435,9 @@ impl Controller {
         };
         let place = Place {
             term: self.term,
-            revision: 1,
+            revision: self.revision,
         };
+        self.revision += 1;
         touched.absorb(std::mem::take(&mut self.owed));
         let mut layers = Layers(&mut self.tx);
         self.press.publications.clone_from(&self.publications);

@@ -21,7 +21,7 @@ use super::records::Records;
 use crate::answer::Bench;
 use crate::books::Books;
 use crate::failure::Failure;
-use crate::fleet::{Fleet, LastGood};
+use crate::fleet::Fleet;
 use crate::publication::{Publication, SignedDocument};
 use crate::publish::{Place, Task};
 use crate::touched::Touched;
@@ -54,6 +54,15 @@ impl Due {
         routes: true,
         table: true,
     };
+    /// What was decided, whatever policies say now.
+    const DECIDED: Self = Self {
+        config: false,
+        ..Self::ALL
+    };
+    const TABLE: Self = Self {
+        routes: false,
+        ..Self::DECIDED
+    };
 }
 
 impl<'a> Work<'a> {
@@ -83,7 +92,10 @@ impl<'a> Work<'a> {
             written: 0,
         };
         let is_known = before.is_some() && kept.records.is_some();
-        if touched.is_whole(cluster) || before.is_none() || (touched.has_news(cluster) && !is_known) {
+        if task.withdraws {
+            work.shared = true;
+            work.withdraw(desk, bench, kept)?;
+        } else if touched.is_whole(cluster) || before.is_none() || (touched.has_news(cluster) && !is_known) {
             work.shared = true;
             work.read(desk, bench, kept)?;
         } else if let Some(records) = &mut kept.records {
@@ -99,7 +111,7 @@ impl<'a> Work<'a> {
         let Records { books, settings, .. } =
             kept.records
                 .insert(Records::read(desk, bench, self.cluster, &kept.last_good)?);
-        damage::watch(desk, self.cluster, books.unreadable())?;
+        watch_damage(desk, self.cluster, books)?;
         let members = books.fleet().members.values();
         let reversals = members.filter_map(|member| member.reverted.as_ref());
         // For nodes that will go back to them.
@@ -124,7 +136,7 @@ impl<'a> Work<'a> {
         let damaged = records.books.unreadable().clone();
         let concerned = records.catch_up(desk.tx, written)?;
         if *records.books.unreadable() != damaged {
-            damage::watch(desk, self.cluster, records.books.unreadable())?;
+            watch_damage(desk, self.cluster, &records.books)?;
         }
         let members = &records.fleet().members;
         let mut nodes: BTreeSet<NodeId> = concerned.configs.union(&concerned.routes).copied().collect();
@@ -161,42 +173,40 @@ impl<'a> Work<'a> {
     }
 
     /// Takes back what is withdrawn although nothing else can be published: the documents of nodes that are not in force
-    /// any more, and the rows for them in the lease tables of relays.
-    pub(super) fn withdraw(
-        &mut self,
-        desk: &mut Desk<'_>,
-        bench: &Bench,
-        last_good: &LastGood,
-    ) -> Result<(), Failure> {
+    /// any more, and the rows for them in the lease tables of relays. Where nothing stands, begins with the documents in
+    /// which no policy has a say: routes and lease tables, as they were decided. A config made without the policies would
+    /// take a node's neighbours from it.
+    fn withdraw(&mut self, desk: &Desk<'_>, bench: &Bench, kept: &mut Kept) -> Result<(), Failure> {
         let no_settings = SettingsBook::of_nobody(Settings {
             controllers: Vec::new(),
             transport: bench.transport,
         });
-        let fleet = Fleet::without_policies(desk.tx, self.cluster, last_good)?;
-        let mut records = Records::of(Books::of(fleet, BTreeMap::new()), no_settings);
-        let fleet = records.fleet();
+        let fleet = Fleet::without_policies(desk.tx, self.cluster, &kept.last_good)?;
+        let records = Records::of(Books::of(fleet, BTreeMap::new()), no_settings);
+        let fleet = kept.records.insert(records).fleet();
         let is_over = |id: &NodeId| {
             let member = fleet.members.get(id);
 
             member.is_some_and(|member| !member.state.is_in_force())
         };
         let over: Vec<NodeId> = fleet.members.keys().copied().filter(is_over).collect();
+        if self.before.is_none() {
+            for id in fleet.members.keys() {
+                self.plan(fleet, *id, Due::DECIDED);
+            }
+            return Ok(());
+        }
         let carries_for = |relay: &NodeId| {
             let mut carried = fleet.leases.carried_by(*relay);
 
             carried.any(|lease| is_over(&lease.low) || is_over(&lease.high))
         };
         let standing = self.documents.keys().copied();
-        let relays: Vec<NodeId> = standing
-            .filter(|id| !is_over(id) && fleet.relays.has_table(*id) && carries_for(id))
-            .collect();
+        let relays = standing.filter(|id| !is_over(id) && fleet.relays.has_table(*id) && carries_for(id));
+        self.due.extend(relays.map(|relay| (relay, Due::TABLE)));
         for id in over {
             self.documents.remove(&id);
             self.tree.remove(id);
-        }
-        for relay in relays {
-            self.lease_table(desk, &mut records, relay)?;
-            self.plant(relay);
         }
 
         Ok(())
@@ -370,6 +380,14 @@ impl<'a> Work<'a> {
 
         Ok(at_hand.unwrap_or_else(|| Arc::new(sign(&self.authority, known, &row, body))))
     }
+}
+
+/// Tells of rows that cannot be read.
+fn watch_damage(desk: &mut Desk<'_>, cluster: ClusterId, books: &Books) -> Result<(), Failure> {
+    let mut unreadable = books.unreadable().clone();
+    unreadable.extend(kernel::unreadable(desk.tx, cluster)?);
+
+    Ok(damage::watch(desk, cluster, &unreadable)?)
 }
 
 fn sign<D: Document>(

@@ -378,9 +378,8 @@ fn what_a_revoked_node_said_is_forgotten() {
 }
 
 impl Controller {
-    /// Puts what is no row under a key.
     /// Damages a row that nobody has in memory any more.
-    fn spoil(&mut self, table: Table, key: &[&[u8]]) {
+    pub(crate) fn spoil(&mut self, table: Table, key: &[&[u8]]) {
         self.press.forget();
         self.tx
             .put_bytes(table, &key.concat(), vec![0xff])
