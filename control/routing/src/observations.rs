@@ -304,7 +304,8 @@ impl Source {
             down_since: None,
         };
         let before = self.paths.get(&key);
-        let since = before.and_then(|before| before.down_since).unwrap_or(now);
+        let unbroken = before.filter(|before| now.since(before.at) <= FRESH);
+        let since = unbroken.and_then(|before| before.down_since).unwrap_or(now);
         seen.down_since = seen.is_down().then_some(since);
         news.compare(row.route, before, &seen);
         self.paths.insert(key, seen);

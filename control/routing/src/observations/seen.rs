@@ -26,7 +26,7 @@ pub struct PathSeen {
     pub at: Boot,
     /// When the newest answer came, as far as the reporter tells; none if there was none, or from one that tells no age.
     pub answered_at: Option<Boot>,
-    /// Since when it is called down without a break; none if it is not.
+    /// Since when it is called down without a break, be it a silence longer than [`FRESH`]; none if it is not.
     pub down_since: Option<Boot>,
 }
 
@@ -36,9 +36,11 @@ impl PathSeen {
         self.is_silent() || self.is_at_fault()
     }
 
-    /// Whether that has been said for so long without a break.
+    /// Whether that has been said for so long without a break, from the first report of it to the newest, which is fresh.
     pub fn is_down_for(&self, least: Duration, now: Boot) -> bool {
-        self.down_since.is_some_and(|since| now.since(since) >= least)
+        let lasts = self.down_since.is_some_and(|since| self.at.since(since) >= least);
+
+        lasts && now.since(self.at) <= FRESH
     }
 
     /// Whether the reporter's probes go unanswered, be it for the path or for a peer that is heard on none.

@@ -130,6 +130,39 @@ fn a_pause_starts_a_new_series_of_reports() {
 }
 
 #[test]
+fn what_was_said_before_a_silence_has_not_been_said_ever_since() {
+    let mut seen = Observations::default();
+    let tell = |seen: &mut Observations, second: u64| {
+        let failing = PathObservation {
+            misses: 5,
+            rtt_us: None,
+            ..row(1, 2, Path::Direct, 10)
+        };
+        take(seen, 1, vec![failing], second * 1_000);
+    };
+    let lasts = |seen: &Observations, now: u64| {
+        let said = seen.path(node(1), route(1, 2), Via::Direct).expect("said");
+
+        said.is_down_for(Duration::from_secs(30), Boot(now))
+    };
+    tell(&mut seen, 0);
+    assert!(!lasts(&seen, 30_000), "said once");
+    for second in [5, 10, 25] {
+        tell(&mut seen, second);
+    }
+    assert!(
+        !lasts(&seen, 30_000),
+        "said for 25 s, and for how long more nobody knows"
+    );
+    tell(&mut seen, 30);
+    assert!(lasts(&seen, 30_000) && lasts(&seen, 45_000));
+    assert!(!lasts(&seen, 45_001), "silent since");
+    tell(&mut seen, 46);
+
+    assert!(!lasts(&seen, 46_000), "said anew");
+}
+
+#[test]
 fn one_reporter_cannot_fill_the_memory() {
     let mut seen = Observations::default();
     let links = (0..u32::try_from(LINK_ROWS).expect("small") + 10).map(|number| LinkObservation {
