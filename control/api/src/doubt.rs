@@ -62,11 +62,32 @@ fn told(desk: &Desk<'_>, cluster: ClusterId, suspect: &Suspect) -> String {
     let count = &suspect.count;
 
     format!(
-        "{who}: {} of {} paths are called down, and of {} of these the far ends say that they are well; until that ends such \
-         word alone moves no route and improves none, while paths that both ends call down move as ever (look at the \
+        "{who}: {} of {} paths are called down, and of {} of these the far ends say that they are well; {} (look at the \
          load and the clock of these hosts, and of this one)",
-        count.bad, count.paths, count.disputed
+        count.bad,
+        count.paths,
+        count.disputed,
+        promise(&suspect.circle)
     )
+}
+
+/// What such reports still move, and when.
+const fn promise(circle: &Circle) -> &'static str {
+    match circle {
+        Circle::Observer(_) => {
+            "until that ends its word alone moves no route and its routes are not improved; a path that its far end calls down \
+             as well moves at once, or, if that end is suspect too, once both have said so for 30 s without a break"
+        }
+        Circle::Site(_) => {
+            "until that ends the word of one of them alone moves no route and their routes are not improved; a path that both \
+             ends call down moves at once, unless both are suspect for what they say themselves"
+        }
+        Circle::Cluster => {
+            "while that lasts no route is improved, and until ten minutes later a path counts as down only once that has \
+             been said for 30 s without a break and is not contradicted by its other end; links that are lost count at once, \
+             and agents go on to fail over by themselves"
+        }
+    }
 }
 
 fn name(desk: &Desk<'_>, cluster: ClusterId, id: NodeId) -> String {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use control_core::store::{StoreError, View};
 use control_routing::decide::{self, Outcome};
 use control_routing::member::Member;
-use control_routing::suspicion::{Circle, Suspect, Suspicion};
+use control_routing::suspicion::{Circle, QUIET, Suspect, Suspicion};
 use control_routing::tally::Tallies;
 use control_routing::trend::{Trend, Trends};
 use protocol::id::{ClusterId, NodeId, RouteId};
@@ -36,7 +36,7 @@ pub struct Router {
     /// What was counted of the reports, for the routes that are wanted.
     tallies: Tallies,
     /// Whom the last pass did not believe.
-    doubted: BTreeSet<NodeId>,
+    suspicion: Suspicion,
     /// Who was suspect within [`QUIET`], and when last: what comes and goes is told once.
     suspects: BTreeMap<Circle, (Suspect, Boot)>,
     sweep: Sweep,
@@ -80,7 +80,7 @@ impl Router {
             trends,
             due: BTreeSet::new(),
             tallies: Tallies::default(),
-            doubted: BTreeSet::new(),
+            suspicion: Suspicion::default(),
             suspects: BTreeMap::new(),
             sweep: Sweep::default(),
         }
@@ -129,10 +129,11 @@ impl Router {
         let observations = &evidence.observations;
         self.tallies
             .update(observations, &self.books.fleet().wanted, now.boot);
-        let suspicion = Suspicion::among(&self.tallies, &self.books.fleet().members);
-        let doubted = std::mem::replace(&mut self.doubted, suspicion.observers().clone());
-        let turned: Vec<NodeId> = doubted.symmetric_difference(&self.doubted).copied().collect();
-        turned.into_iter().for_each(|node| self.due_of(node));
+        let suspicion =
+            Suspicion::among(&self.tallies, &self.books.fleet().members).following(&self.suspicion, now.boot);
+        let before = std::mem::replace(&mut self.suspicion, suspicion.clone());
+        let turned = before.observers().symmetric_difference(suspicion.observers());
+        turned.for_each(|node| self.due_of(*node));
         let suspects = suspicion.suspects().iter();
         self.suspects
             .extend(suspects.map(|suspect| (suspect.circle.clone(), (suspect.clone(), now.boot))));
@@ -245,8 +246,6 @@ impl Router {
     }
 }
 
-/// So long after the last sign of it a suspicion is over, as far as findings go.
-pub const QUIET: Duration = Duration::from_mins(10);
 /// Within so long every route is looked at, whatever happens: a window of the trends (DESIGN 5).
 pub const SWEEP: Duration = Duration::from_secs(10);
 /// Up to so many routes each pass looks at all of them; that takes some milliseconds.

@@ -29,7 +29,7 @@ use crate::policy::{Wanted, WantedRoute};
 use crate::pool::{Introducer, Relay, RelayPool, RelayStanding};
 use crate::reservation::{Reservations, Room};
 use crate::route::{RouteBook, RouteRow};
-use crate::suspicion::Suspicion;
+use crate::suspicion::{Known, Suspicion};
 use crate::trend::{Memory, Trend, Trends};
 use crate::via::Via;
 
@@ -74,6 +74,10 @@ pub struct Case {
     #[cbor(skip_if = "Vec::is_empty")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub introducers: Vec<IntroducerCase>,
+    /// When all that was heard was suspect last, if that still held up what was called down for no more than a moment.
+    #[n(13)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarmed: Option<Boot>,
 }
 
 /// One end of the route.
@@ -91,6 +95,11 @@ pub struct End {
     /// Whether its word alone counted for nothing.
     #[n(3)]
     pub doubted: bool,
+    /// Whether that was for what others of its site said, and for nothing else.
+    #[n(4)]
+    #[cbor(skip_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_its_site: bool,
 }
 
 /// What the policy asks for.
@@ -179,6 +188,7 @@ impl Case {
             memory: input.trends.of(ends.route).memory(),
             frozen: input.suspicion.freezes(),
             introducers: introducers.collect(),
+            alarmed: input.suspicion.alarmed(),
         }
     }
 
@@ -197,8 +207,7 @@ impl Case {
         for end in ends {
             observations.take_excerpt((end.node, self.route), &end.said);
         }
-        let doubted = ends.into_iter().filter(|end| end.doubted).map(|end| end.node);
-        let suspicion = Suspicion::as_known(self.frozen, doubted.collect());
+        let suspicion = self.suspicion();
         let mut trends = Trends::default();
         trends.set(self.route, Arc::new(Trend::from(&self.memory)));
         let input = Snapshot {
@@ -237,6 +246,18 @@ impl Case {
         let is_route = RouteId::between(self.cluster, ends.0, ends.1) == self.route;
 
         ends.0 < ends.1 && is_route && standing.chain(leases).all(is_own)
+    }
+
+    fn suspicion(&self) -> Suspicion {
+        let doubted = || [&self.low, &self.high].into_iter().filter(|end| end.doubted);
+        let ill = doubted().filter(|end| !end.for_its_site);
+
+        Suspicion::as_known(Known {
+            freezes: self.frozen,
+            observers: doubted().map(|end| end.node).collect(),
+            ill: ill.map(|end| end.node).collect(),
+            alarmed: self.alarmed,
+        })
     }
 
     fn wanted(&self) -> Wanted {
@@ -284,6 +305,7 @@ impl End {
             stands: input.members.get(&node).is_some_and(Member::can_end_routes),
             said: input.observations.excerpt((node, ends.route), is_relay, peers),
             doubted: input.suspicion.doubts(node),
+            for_its_site: input.suspicion.doubts(node) && !input.suspicion.is_ill(node),
         }
     }
 

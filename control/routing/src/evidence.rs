@@ -7,6 +7,7 @@ use protocol::time::Boot;
 
 use crate::decide::Snapshot;
 use crate::observations::{FRESH, LinkSeen, LinksOf, PathSeen, Sight};
+use crate::suspicion::Suspicion;
 use crate::via::Via;
 
 /// The ends of a route: the only ones whose word on it counts.
@@ -36,9 +37,9 @@ impl Ends {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// An end blames it, or did within [`MARK`], neither has been heard of since nor contradicted; or neither end hears the
-    /// other. One
-    /// end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path. One that
-    /// is under suspicion blames in vain what the other end finds well, and two of them are heard after [`STEADY`].
+    /// other. One end alone whose probes go unanswered on every path says of its peer that it stands still, and of no path.
+    /// One that is under suspicion blames in vain what the other end finds well; two that are ill are heard after
+    /// [`STEADY`], and so is everybody while all that is heard is suspect.
     pub down: bool,
     /// Answers came within [`FRESH`], to an end that still gets some, and no end calls it down.
     pub probed: bool,
@@ -66,31 +67,15 @@ impl Evidence {
         self.down || (!self.probed && self.link == LinkState::Down)
     }
 
-    /// Sums up what each end said, the lower one first. A word of a doubted end alone is no blame.
+    /// Sums up what each end said, the lower one first.
     fn sum(
-        (via, doubted): (Via, [bool; 2]),
+        (via, trust): (Via, Trust),
         probes: [Option<&PathSeen>; 2],
         links: [Option<&LinkSeen>; 2],
         now: Boot,
     ) -> Self {
         let links = links.map(|seen| seen.filter(|seen| now.since(seen.at) <= FRESH));
-        let is_contradicted = |end: usize| {
-            let pair = probes[end].zip(probes[1 - end]);
-
-            pair.is_some_and(|(seen, other)| other.contradicts(seen, now))
-        };
-        // What was said long ago does not stand against what the other end says now.
-        let is_old = |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) > FRESH);
-        let is_doubted = |end: usize| is_contradicted(end) && (is_old(end) || doubted[end]);
-        // Two that are doubted bear each other out only by saying the same for a while.
-        let is_new = |seen: &PathSeen| !seen.is_down_for(STEADY, now);
-        let are_down = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_down));
-        let is_chance = doubted == [true; 2] && are_down && probes.into_iter().flatten().any(is_new);
-        let blamed = [0, 1]
-            .into_iter()
-            .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));
-        let silent = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_silent));
-        let down = (blamed || silent) && !is_chance;
+        let down = trust.finds_down(probes, now);
         let fresh = |seen: &&PathSeen| now.since(seen.at) <= FRESH;
         let answered = |seen: &PathSeen| seen.rtt_us.is_some() && seen.window > 0;
         let probed = probes
@@ -123,13 +108,71 @@ impl Evidence {
     }
 }
 
+/// How far the ends of a route are believed, the lower one first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trust {
+    /// Whose word alone counts for nothing.
+    doubted: [bool; 2],
+    /// Whether both are doubted, and not for their sites alone.
+    are_ill: bool,
+    /// Whether all that is heard is suspect, or was lately.
+    is_wary: bool,
+}
+
+impl Trust {
+    pub(crate) fn of(suspicion: &Suspicion, ends: Ends) -> Self {
+        Self {
+            doubted: ends.both().map(|end| suspicion.doubts(end)),
+            are_ill: ends.both().into_iter().all(|end| suspicion.is_ill(end)),
+            is_wary: suspicion.is_wary(),
+        }
+    }
+
+    /// For how long both ends must call a path down without a break before that counts.
+    pub(crate) const fn patience(self) -> Duration {
+        match self.are_ill || self.is_wary {
+            true => STEADY,
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Whether a path is called down, so that it counts. A word of a doubted end alone is no blame.
+    fn finds_down(self, probes: [Option<&PathSeen>; 2], now: Boot) -> bool {
+        let is_contradicted = |end: usize| {
+            let pair = probes[end].zip(probes[1 - end]);
+
+            pair.is_some_and(|(seen, other)| other.contradicts(seen, now))
+        };
+        // What was said long ago does not stand against what the other end says now.
+        let is_old = |end: usize| probes[end].is_some_and(|seen| now.since(seen.at) > FRESH);
+        let is_doubted =
+            |end: usize| is_contradicted(end) && (is_old(end) || self.is_wary || self.doubted[end]);
+        let blamed = [0, 1]
+            .into_iter()
+            .any(|end| probes[end].is_some_and(PathSeen::is_at_fault) && !is_doubted(end));
+        let silent = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_silent));
+
+        (blamed || silent) && !self.may_be_chance(probes, now)
+    }
+
+    /// Whether what is said of a path counts only once it has been said for a while, and has not been. Two that are ill
+    /// bear each other out only so; while all is suspect that holds for whoever says anything.
+    fn may_be_chance(self, probes: [Option<&PathSeen>; 2], now: Boot) -> bool {
+        let are_down = probes.iter().all(|seen| seen.is_some_and(PathSeen::is_down));
+        let must_last = self.is_wary || (self.are_ill && are_down);
+        let mut callers = probes.into_iter().flatten().filter(|seen| seen.is_down());
+
+        must_last && callers.any(|seen| !seen.is_down_for(STEADY, now))
+    }
+}
+
 /// What both ends said of one route and of their links, read along the relays of the pool.
 pub(crate) struct Hearing<'a> {
     ends: Ends,
     /// Older generations than this one are no evidence.
     from: u64,
     now: Boot,
-    doubted: [bool; 2],
+    trust: Trust,
     columns: [Column<'a>; 2],
 }
 
@@ -139,7 +182,7 @@ impl<'a> Hearing<'a> {
             ends,
             from,
             now,
-            doubted: ends.both().map(|end| input.suspicion.doubts(end)),
+            trust: Trust::of(input.suspicion, ends),
             columns: ends
                 .both()
                 .map(|end| Column::of(input.observations.sight(end), ends.route)),
@@ -167,7 +210,7 @@ impl<'a> Hearing<'a> {
             .each_ref()
             .map(|column| column.path(via).filter(counts));
 
-        Evidence::sum((via, self.doubted), probes, links, self.now)
+        Evidence::sum((via, self.trust), probes, links, self.now)
     }
 }
 
@@ -230,8 +273,8 @@ fn links_of(via: Via, links: [Option<&LinkSeen>; 2]) -> (LinkState, Option<u32>)
     }
 }
 
-/// How long two ends that are both doubted must call a path down without a break before they are believed: what spoils three
-/// reports of ten spoils seven in a row of both ends once in twenty million times.
+/// How long a path must be called down without a break where chance may have a hand in it: what spoils three reports of ten
+/// spoils seven in a row of both ends once in twenty million times.
 pub const STEADY: Duration = Duration::from_secs(30);
 /// How long bad news outlives the report that brought it: a path that is not probed any more cannot clear itself.
 pub const MARK: Duration = Duration::from_secs(60);

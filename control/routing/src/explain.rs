@@ -11,7 +11,7 @@ use crate::assign;
 use crate::candidate::{Candidate, appraise};
 use crate::damping::{self, Damping};
 use crate::decide::Snapshot;
-use crate::evidence::{Ends, LinkState};
+use crate::evidence::{Ends, LinkState, Trust};
 use crate::observations::{PathSeen, RefreshSeen, SwitchSeen};
 use crate::reservation::Reservations;
 use crate::route::{Considered, RouteRow, Verdict};
@@ -34,6 +34,8 @@ pub struct Explanation {
     pub improvement_frozen: bool,
     /// Ends of the route whose word alone counts for nothing now.
     pub doubted: Vec<String>,
+    /// For how long both ends must call a path of it down without a break before that counts; 0 if it does at once.
+    pub steady_ms: u64,
     /// As they stand now, best first.
     pub candidates: Vec<CandidateView>,
     pub leases: Vec<LeaseView>,
@@ -255,6 +257,7 @@ pub fn explain(
             .filter(|end| input.suspicion.doubts(*end))
             .map(words.name)
             .collect(),
+        steady_ms: age(Trust::of(input.suspicion, desk.ends()).patience()),
         candidates: desk.candidates(row),
         leases: desk.leases(),
         rendezvous: desk.rendezvous(row),

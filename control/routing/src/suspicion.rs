@@ -2,13 +2,19 @@
 //!
 //! A probe goes out and comes back over the same path, so whatever stops one end's probes stops the other's. An end that
 //! calls many paths down while their far ends find them well is itself what is ill: its host, its clock, or the way its
-//! reports take. Then its word moves a route only together with the far end's, and its routes are not improved; a path that
-//! both ends report down moves as ever, and what agents do by themselves is never held back.
+//! reports take. Then its word moves a route only together with the far end's, and its routes are not improved; what agents do by
+//! themselves is never held back.
+//!
+//! A path that both ends report down moves at once, with two exceptions, where it moves once they have said so for
+//! [`STEADY`](crate::evidence::STEADY): both ends are themselves ill, or all that is heard is suspect. The latter stands for
+//! [`QUIET`] after its last sign, since what spoils reports by chance now and then spoils so many that nobody is left to
+//! contradict.
 //!
 //! What the far end said before the trouble began is no contradiction: hosts that died said that all was well. But so much
 //! bad news at once is believed only when the far ends have been heard, or are not heard any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use protocol::id::NodeId;
 use protocol::time::Boot;
@@ -76,6 +82,20 @@ impl Count {
 pub struct Suspicion {
     suspects: Vec<Suspect>,
     observers: BTreeSet<NodeId>,
+    /// Of these, those that are doubted for what they say themselves, or since everybody is; not for their site alone.
+    ill: BTreeSet<NodeId>,
+    /// When all that is heard was suspect last, as long as that is not longer ago than [`QUIET`].
+    alarmed: Option<Boot>,
+}
+
+/// What a case has of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) freezes: bool,
+    pub(crate) observers: BTreeSet<NodeId>,
+    pub(crate) ill: BTreeSet<NodeId>,
+    /// When it was, if all that was heard was suspect within [`QUIET`].
+    pub(crate) alarmed: Option<Boot>,
 }
 
 impl Suspicion {
@@ -120,22 +140,48 @@ impl Suspicion {
         doubts.suspicion
     }
 
+    /// Goes on from what was before: that all was suspect is not forgotten at once.
+    #[must_use]
+    pub fn following(mut self, before: &Self, now: Boot) -> Self {
+        let lasting = before.alarmed.filter(|at| now.since(*at) <= QUIET);
+        self.alarmed = self.freezes().then_some(now).or(lasting);
+
+        self
+    }
+
     /// As a case has it: whether all improvement is frozen, and which of its ends are doubted.
-    pub(crate) fn as_known(freezes: bool, observers: BTreeSet<NodeId>) -> Self {
+    pub(crate) fn as_known(known: Known) -> Self {
         let somebody = Suspect {
             circle: Circle::Cluster,
             count: Count::default(),
         };
 
         Self {
-            suspects: freezes.then_some(somebody).into_iter().collect(),
-            observers,
+            suspects: known.freezes.then_some(somebody).into_iter().collect(),
+            observers: known.observers,
+            ill: known.ill,
+            alarmed: known.alarmed,
         }
     }
 
     /// Whether this end's word alone counts for nothing.
     pub fn doubts(&self, observer: NodeId) -> bool {
         self.observers.contains(&observer)
+    }
+
+    /// Whether this end is doubted for what it says itself, or since everybody is; not for what others of its site say.
+    pub fn is_ill(&self, observer: NodeId) -> bool {
+        self.ill.contains(&observer)
+    }
+
+    /// Whether all that is heard is suspect, or was within [`QUIET`]: chance may have a hand in anything.
+    pub const fn is_wary(&self) -> bool {
+        self.alarmed.is_some()
+    }
+
+    /// When all that is heard was suspect last; none if that is over.
+    pub(crate) const fn alarmed(&self) -> Option<Boot> {
+        self.alarmed
     }
 
     /// Whether nothing is improved for now, wherever it is: all that is heard is suspect. One observer, or one site, has that
@@ -184,6 +230,10 @@ impl Doubts<'_> {
             return;
         }
         self.suspicion.observers.extend(observers);
+        match circle {
+            Circle::Observer(_) | Circle::Cluster => self.suspicion.ill.extend(observers),
+            Circle::Site(_) => {}
+        }
         if count.is_suspect() {
             self.suspicion.suspects.push(Suspect { circle, count });
         }
@@ -209,3 +259,5 @@ fn label(members: &BTreeMap<NodeId, Member>, node: NodeId) -> Option<&str> {
 const PATHS: u32 = 20;
 const SITES: u32 = 3;
 const PERCENT: u32 = 30;
+/// So long after the last sign of it a suspicion is over, as far as findings go and what waits for [`Suspicion::is_wary`].
+pub const QUIET: Duration = Duration::from_mins(10);

@@ -90,8 +90,13 @@ fn story(explained: &Value, session: &Session) -> String {
         );
     }
     if explained["improvement_frozen"] == true {
-        text.push_str(
-            "not improved for now, since reports are in doubt (gabion finding list); what both ends call down moves\n",
+        text.push_str("not improved for now, since reports are in doubt (gabion finding list)\n");
+    }
+    if let Some(steady) = explained["steady_ms"].as_u64().filter(|steady| *steady > 0) {
+        let _ = writeln!(
+            text,
+            "a path of it counts as down once that has been said for {} s without a break, since reports are in doubt",
+            steady / 1_000
         );
     }
     match explained["decision"].is_null() {
@@ -395,12 +400,14 @@ mod tests {
     #[test]
     fn whom_routing_does_not_believe_is_named() {
         let text = story(
-            &json!({"source": "a", "target": "b", "wanted": true, "doubted": ["a"], "improvement_frozen": true}),
+            &json!({"source": "a", "target": "b", "wanted": true, "doubted": ["a"], "improvement_frozen": true,
+                "steady_ms": 30_000}),
             &session(),
         );
 
         assert!(text.contains("not believed alone for now: a,"), "{text}");
         assert!(text.contains("not improved for now"), "{text}");
+        assert!(text.contains("said for 30 s without a break"), "{text}");
     }
 
     #[test]

@@ -3,10 +3,12 @@ use control_routing::lease::{Lease, LeaseRequest};
 use control_routing::member::MemberState;
 use control_routing::policy::{PolicyRow, Wanted, WantedRoute};
 use protocol::cbor;
+use protocol::document::routes::Path;
 use protocol::id::LeaseId;
 use protocol::key::SealKey;
 use protocol::node::{Labels, NodeRole};
 use protocol::time::Wall;
+use protocol::wire::{Drift, PathObservation, Report};
 
 use super::*;
 use crate::live::{ClusterLife, Due};
@@ -255,6 +257,60 @@ fn what_could_not_be_stored_is_decided_again_as_if_for_the_first_time() {
         (1, 1),
         "nobody has to say it again"
     );
+}
+
+#[test]
+fn that_all_was_suspect_is_remembered_for_ten_minutes() {
+    let mut router = router(30);
+    let nodes: Vec<NodeId> = (1..=30_u128)
+        .map(|number| machine(number, NodeRole::Member).0)
+        .collect();
+    let mut evidence = Evidence::default();
+    for (place, node) in nodes.iter().enumerate() {
+        let peers = nodes.iter().filter(|peer| *peer != node);
+        let report = Report {
+            paths: peers.map(|peer| told(*node, *peer, place < 10)).collect(),
+            ..Report::default()
+        };
+        evidence
+            .observations
+            .handle_report(CLUSTER, *node, &report, at(0).boot);
+    }
+    let passed = router.pass(evidence, at(0));
+    assert!(passed.suspicion.freezes() && passed.suspicion.is_wary());
+    let mut later = |second: u64| {
+        let passed = router.pass(Evidence::default(), at(second));
+        assert!(!passed.suspicion.freezes(), "nobody says anything any more");
+
+        (passed.suspicion.is_wary(), !passed.suspects.is_empty())
+    };
+
+    assert_eq!(later(60), (true, true));
+    assert_eq!(later(600), (true, true));
+    assert_eq!(later(601), (false, false), "as long as the finding stands");
+}
+
+/// What a node says of its direct path to another.
+fn told(node: NodeId, peer: NodeId, is_down: bool) -> PathObservation {
+    PathObservation {
+        route: RouteId::between(CLUSTER, node, peer),
+        peer,
+        path: Path::Direct,
+        generation: 1,
+        active: true,
+        drift: match is_down {
+            true => Drift::Failure,
+            false => Drift::None,
+        },
+        expected_hops: Vec::new(),
+        observed_hops: Vec::new(),
+        rtt_us: (!is_down).then_some(1_000),
+        lost_out: 0,
+        lost_in: 0,
+        window: 20,
+        misses: 0,
+        answered_ms: None,
+    }
 }
 
 /// A large fleet after its first pass.

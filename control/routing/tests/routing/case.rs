@@ -160,8 +160,10 @@ fn whom_the_pass_did_not_believe_is_in_the_case() {
     assert!(cases.len() >= 2, "both ends report both paths down: {outcomes:?}");
     for case in cases {
         assert!(case.frozen, "{case:?}");
+        assert_eq!(case.alarmed, Some(world.now.boot));
         for end in [&case.low, &case.high] {
             assert_eq!(end.doubted, world.suspicion.doubts(end.node));
+            assert!(!end.for_its_site, "{end:?}: everybody is doubted");
         }
     }
     let is_doubted = |case: &Case| case.low.doubted || case.high.doubted;

@@ -9,7 +9,7 @@ use protocol::key::Digest;
 use protocol::wire::{PathObservation, Report};
 
 use crate::suspicion::settled;
-use crate::world::{World, fail};
+use crate::world::{Network, World, fail, node, route};
 
 #[test]
 fn reports_that_a_sick_controller_host_makes_lossy_move_nothing() {
@@ -31,24 +31,107 @@ fn reports_that_a_sick_controller_host_spoils_in_every_way_move_nothing() {
     nothing_moves(Harm::Any);
 }
 
+/// Before the first sign that all is suspect a burst is what a failure as wide as that looks like, too.
+#[test]
+fn reports_that_a_sick_controller_host_makes_dead_move_nothing_from_the_first_sign_on() {
+    let mut early = Vec::new();
+    let (mut spoilt, mut all) = (0, 0);
+    for seed in 0..SEEDS {
+        let mut world = settled();
+        let mut sick = Sick::new(Harm::Dead, seed);
+        let start = paths(&world);
+        while !world.suspicion.is_wary() {
+            assert!(sick.round < 2, "seed {seed}: no sign for {} s", 5 * sick.round);
+            sick.round(&mut world);
+        }
+        early.push(moved(&start, &paths(&world)).len());
+        stays(&mut world, &mut sick, &start);
+        spoilt += sick.spoilt;
+        all += sick.all;
+    }
+    let percent = 100 * spoilt / all;
+    assert!((29..=31).contains(&percent), "{percent} %");
+    assert_eq!(early, [0, 0, 53, 0], "of 66, each seed");
+}
+
+#[test]
+fn a_relay_that_dies_under_a_sick_controller_host_is_left_by_the_next_report() {
+    let left_after = left_after(|network, relay| network.dead.insert(relay));
+
+    assert_eq!(left_after, 5, "both ends have lost their links to it");
+}
+
+#[test]
+fn a_relay_that_carries_nothing_any_more_under_a_sick_controller_host_is_left_within_forty_seconds() {
+    let left_after = left_after(|network, relay| network.idle.insert(relay));
+
+    assert_eq!(left_after, 35, "half a minute after the first report of it");
+}
+
 /// Five minutes in which three reports of ten are spoilt.
 fn nothing_moves(harm: Harm) {
     let mut world = settled();
-    let mut sick = Sick::new(harm);
-    let before = paths(&world);
+    let mut sick = Sick::new(harm, 0);
+    let start = paths(&world);
+    stays(&mut world, &mut sick, &start);
+    let percent = 100 * sick.spoilt / sick.all;
+    assert!((27..=33).contains(&percent), "{percent} %");
+}
+
+/// Has five minutes pass in which no path moves, but back to where it was at the start.
+fn stays(world: &mut World, sick: &mut Sick, start: &Paths) {
+    let mut before = paths(world);
     for _ in 0..60 {
-        sick.round(&mut world);
-        assert_eq!(
-            paths(&world),
-            before,
-            "after {} of {} reports",
+        sick.round(world);
+        let after = paths(world);
+        let mut moved = moved(&before, &after);
+        moved.retain(|route| after.get(route) != start.get(route));
+        assert!(
+            moved.is_empty(),
+            "{moved:?} after {} of {} reports",
             sick.spoilt,
             sick.all
         );
+        before = after;
     }
-    let percent = 100 * sick.spoilt / sick.all;
-    assert!((27..=33).contains(&percent), "{percent} %");
     assert!(sick.both > 100, "both ends of a pair: {} times", sick.both);
+}
+
+fn moved(before: &Paths, after: &Paths) -> Vec<RouteId> {
+    let moved = after
+        .iter()
+        .filter(|(route, via)| before.get(*route) != Some(*via));
+
+    moved.map(|(route, _)| *route).collect()
+}
+
+/// How many seconds after its relay has failed a route is decided anew, by the controller alone, while three reports of ten
+/// are made dead. No other path moves.
+fn left_after(fail: impl Fn(&mut Network, NodeId) -> bool) -> u32 {
+    let mut world = settled();
+    let (one, other) = (node(5), node(9));
+    world.network.hollow.insert((one.min(other), one.max(other)));
+    world.run(60);
+    let mut sick = Sick::new(Harm::Dead, 0);
+    for _ in 0..12 {
+        sick.round(&mut world);
+    }
+    let relay = world.via(one, other).relay().expect("there is no direct path");
+    let before = paths(&world);
+    assert!(world.suspicion.is_wary());
+    world.stubborn = true;
+    assert!(fail(&mut world.network, relay), "it worked");
+    for round in 1..=12 {
+        sick.round(&mut world);
+        let moved = moved(&before, &paths(&world));
+        if !moved.is_empty() {
+            assert_eq!(moved, [route(one, other)]);
+            assert_ne!(world.via(one, other), Via::Direct, "which is down as ever");
+            return 5 * round;
+        }
+    }
+
+    panic!("it stayed for a minute");
 }
 
 /// What a sick host makes of a report.
@@ -79,9 +162,9 @@ struct Sick {
 }
 
 impl Sick {
-    fn new(harm: Harm) -> Self {
+    fn new(harm: Harm, seed: u32) -> Self {
         Self {
-            chance: Chance(0),
+            chance: Chance(u64::from(seed) << 32),
             harm,
             held: Vec::new(),
             round: 0,
@@ -96,7 +179,8 @@ impl Sick {
         self.round += 1;
         world.advance(Duration::from_secs(5));
         let mut spoilt = 0;
-        let members: Vec<NodeId> = world.members.keys().copied().collect();
+        let alive = |node: &&NodeId| !world.network.dead.contains(*node);
+        let members: Vec<NodeId> = world.members.keys().filter(alive).copied().collect();
         for (place, node) in members.into_iter().enumerate() {
             let report = world.truth(node);
             if self.chance.between(0, 10) < 3 {
@@ -168,9 +252,15 @@ impl Chance {
     }
 }
 
-fn paths(world: &World) -> BTreeMap<RouteId, Option<Via>> {
+fn paths(world: &World) -> Paths {
     let rows = world.routes.iter();
 
     rows.map(|row| (row.route, row.path.as_ref().map(Via::from)))
         .collect()
 }
+
+/// Where each route goes.
+type Paths = BTreeMap<RouteId, Option<Via>>;
+
+/// Runs of five minutes each.
+const SEEDS: u32 = 4;

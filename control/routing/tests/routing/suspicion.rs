@@ -75,6 +75,24 @@ fn what_both_ends_call_down_moves_whoever_is_ill() {
 }
 
 #[test]
+fn one_that_is_ill_holds_up_nothing_that_others_of_its_site_both_call_down() {
+    let mut world = settled();
+    world.ill.insert(node(1));
+    world.run(10);
+    let (one, other) = (node(2), node(3));
+    assert!(
+        world.suspicion.doubts(one) && world.suspicion.doubts(other),
+        "a third"
+    );
+    assert_eq!(world.via(one, other), Via::Direct);
+    world.stubborn = true;
+    world.network.hollow.insert((one.min(other), one.max(other)));
+    world.run(5);
+
+    assert_ne!(world.via(one, other), Via::Direct, "by its first report");
+}
+
+#[test]
 fn two_that_are_both_ill_are_heard_once_they_have_said_the_same_for_half_a_minute() {
     let mut world = settled();
     let (one, other) = (node(1), node(2));

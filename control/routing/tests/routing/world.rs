@@ -52,6 +52,10 @@ pub(crate) struct Network {
     pub(crate) dead: BTreeSet<NodeId>,
     /// Links that carry nothing, lower id first.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// Links that stand and over which no probe is answered, lower id first.
+    pub(crate) hollow: BTreeSet<(NodeId, NodeId)>,
+    /// Relays that hold their links and carry nothing.
+    pub(crate) idle: BTreeSet<NodeId>,
     /// Round trips in microseconds, lower id first; 20 ms where nothing else is said.
     pub(crate) rtt: BTreeMap<(NodeId, NodeId), u32>,
 }
@@ -66,7 +70,9 @@ impl Network {
 
     pub(crate) fn rtt_via(&self, low: NodeId, high: NodeId, via: Via) -> Option<u32> {
         match via.relay() {
+            None if self.hollow.contains(&(low.min(high), low.max(high))) => None,
             None => self.rtt_of(low, high),
+            Some(relay) if self.idle.contains(&relay) => None,
             Some(relay) => Some(self.rtt_of(low, relay)? + self.rtt_of(relay, high)?),
         }
     }
@@ -181,7 +187,8 @@ impl World {
 
     /// One pass over every route, and what the controller does with it.
     pub(crate) fn decide(&mut self) -> Vec<Outcome> {
-        self.suspicion = Suspicion::of(&self.observations, &self.members, &self.wanted, self.now.boot);
+        let suspicion = Suspicion::of(&self.observations, &self.members, &self.wanted, self.now.boot);
+        self.suspicion = suspicion.following(&self.suspicion, self.now.boot);
         let outcomes = decide(&self.snapshot(), self.now);
         for outcome in outcomes.iter().filter(|outcome| outcome.is_decision()) {
             let derived = outcome.case.as_ref().map(|case| case.decide());
