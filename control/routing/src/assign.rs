@@ -14,7 +14,7 @@ use crate::choose::{self, Primary, Standbys, WARM_UP};
 use crate::decide::{Assigned, Change, Snapshot};
 use crate::evidence::Ends;
 use crate::lease::LeaseRequest;
-use crate::meeting::{Meeting, Why};
+use crate::meeting::{Held, Meeting, Why};
 use crate::observations::FRESH;
 use crate::policy::WantedRoute;
 use crate::reasons::Reasons;
@@ -168,15 +168,12 @@ impl<'a> Desk<'a> {
         if !is_down && !is_held {
             return Meeting::none(Why::DirectNotDown);
         }
-        if held.is_none()
-            && !self
-                .ends
-                .both()
-                .into_iter()
-                .all(|end| self.calls_direct_down(end))
-        {
+        let mut both = self.ends.both().into_iter();
+        let are_apart = both.all(|end| self.calls_direct_down(end));
+        if held.is_none() && !are_apart {
             return Meeting::none(Why::OneEndAlone);
         }
+        let held = held.map(|place| Held { place, are_apart });
 
         Meeting::find(self.input, self.ends, held, reserved, self.now)
     }

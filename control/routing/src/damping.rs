@@ -88,6 +88,11 @@ impl Damping {
         self.is_down && now.since(self.changed_at) <= MARK
     }
 
+    /// Whether it has been down for so long without a break.
+    pub(crate) fn is_down_for(&self, least: Duration, now: Boot) -> bool {
+        self.is_down && now.since(self.changed_at) >= least
+    }
+
     /// What is left of the penalty.
     pub fn penalty(&self, now: Boot) -> u32 {
         let (halvings, rest) = split(now.since(self.at));

@@ -23,6 +23,30 @@ use crate::observations::{FRESH, LinkSeen};
 use crate::pool::RelayStanding;
 use crate::rendezvous;
 use crate::reservation::Reservations;
+use crate::via::Via;
+
+/// The place that the decision in force names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) place: Rendezvous,
+    /// Whether both ends call the direct path down.
+    pub(crate) are_apart: bool,
+}
+
+impl Held {
+    /// Whether it has had its turn: the ends have been apart for all of it, so that another node may do better. A node that
+    /// takes its lease and lets nothing pass looks like one that works, and nobody reports of it. Every grant on the same
+    /// node doubles its turn, so that ends that cannot meet anywhere make few decisions.
+    fn is_over(self, input: &Snapshot<'_>, ends: Ends, now: Now) -> bool {
+        let direct = input.trends.of(ends.route).damping(Via::Direct);
+        let lease = input.leases.on(ends.route, self.place.node);
+        let turn = TURN * (1 << self.place.generation.saturating_sub(1).min(DOUBLINGS));
+        let is_down = direct.is_some_and(|direct| direct.is_down_for(turn, now.boot));
+        let is_granted = lease.is_some_and(|lease| now.wall.since(lease.granted_at) >= turn);
+
+        self.are_apart && is_down && is_granted
+    }
+}
 
 /// What a route has by way of a rendezvous, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,19 +110,19 @@ impl Meeting {
         }
     }
 
-    /// For a route without a path. The node that is named now stays unless an end cannot reach it or it is leaving, and
-    /// another one can take its place; that happens once the other has shown that it knows. Of those that are alike a hash
-    /// decides, so that not all pairs come to the same one.
+    /// For a route without a path. The node that is named now stays unless an end cannot reach it, it is leaving, or the ends
+    /// have not met in its turn, and another one can take its place; that happens once the other has shown that it knows. Of
+    /// those that are alike a hash decides, so that not all pairs come to the same one.
     pub(crate) fn find(
         input: &Snapshot<'_>,
         ends: Ends,
-        held: Option<Rendezvous>,
+        held: Option<Held>,
         reserved: &Reservations,
         now: Now,
     ) -> Self {
         let prospects = prospects(input, ends, held, reserved, now);
         let best = prospects.iter().filter(|found| found.is_obtainable()).min();
-        let kept = held.filter(|held| {
+        let kept = held.map(|held| held.place).filter(|held| {
             let mut known = prospects.iter();
 
             known.any(|found| found.node == held.node && found.named == Some(*held))
@@ -139,16 +163,24 @@ impl Meeting {
 struct Prospect {
     /// An end cannot reach it, or it is going or gone.
     is_bad: bool,
-    /// It is not the one that the decision names.
-    is_other: bool,
+    order: Order,
     lease: Standing,
     link: LinkState,
-    /// Spreads what is equal otherwise.
+    /// Spreads what is equal otherwise; counted from the node whose turn is over.
     rank: u64,
     node: NodeId,
     is_full: bool,
     /// What a decision can name, once the node has acknowledged the lease.
     named: Option<Rendezvous>,
+}
+
+/// How the decision in force bears on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    /// The turn of the one that is named is over, and both ends have a connection to this one.
+    Next,
+    Named,
+    Other,
 }
 
 impl Prospect {
@@ -167,10 +199,15 @@ impl Prospect {
 fn prospects(
     input: &Snapshot<'_>,
     ends: Ends,
-    held: Option<Rendezvous>,
+    held: Option<Held>,
     reserved: &Reservations,
     now: Now,
 ) -> Vec<Prospect> {
+    let rank = |node: NodeId| rendezvous::rank(ends.route.as_bytes(), node.as_bytes());
+    let named = held.map(|held| held.place.node);
+    let over = held
+        .filter(|held| held.is_over(input, ends, now))
+        .map(|held| held.place.node);
     let introducers = input.relays.introducers().zip(reserved.introduced());
     let others = introducers.filter(|(introducer, _)| !ends.both().contains(&introducer.node));
 
@@ -190,10 +227,14 @@ fn prospects(
 
             Prospect {
                 is_bad: link == LinkState::Down || introducer.standing != RelayStanding::Ready,
-                is_other: held.is_none_or(|held| held.node != node),
+                order: match link {
+                    _ if named == Some(node) => Order::Named,
+                    LinkState::Up if over.is_some() => Order::Next,
+                    LinkState::Up | LinkState::Unknown | LinkState::Down => Order::Other,
+                },
                 lease,
                 link,
-                rank: rendezvous::rank(ends.route.as_bytes(), node.as_bytes()),
+                rank: rank(node).wrapping_sub(over.map_or(0, rank)),
                 node,
                 is_full,
                 named: active.and_then(|lease| lease.rendezvous()),
@@ -230,3 +271,8 @@ fn why_none(prospects: &[Prospect]) -> Why {
 /// How long an end's word that it cannot reach a node outlives its trying: once nothing is wanted of the node there, nobody
 /// tries, and nobody could say better.
 pub(crate) const SHUNNED: Duration = Duration::from_secs(300);
+/// How long a node is named, while the ends do not meet, before it is the turn of another one that both reach: in that time an
+/// end asks four times, after 3, 10, 30 and 90 s (ADR 10).
+pub(crate) const TURN: Duration = Duration::from_mins(3);
+/// Turns become no longer than 24 min: in that time an end asks twice, however often it has asked before.
+const DOUBLINGS: u32 = 3;

@@ -177,6 +177,81 @@ fn a_node_that_an_end_cannot_reach_is_left_for_another_and_kept_if_there_is_none
 }
 
 #[test]
+fn ends_that_do_not_meet_where_they_are_told_to_are_sent_to_each_node_in_turn_and_ever_more_rarely() {
+    let mut world = apart([introducer(11), introducer(12), introducer(13)]);
+    world.run(60);
+    let first = rendezvous(&world).expect("named");
+    let generation = world.row(node(1), node(2)).generation;
+    world.run(110);
+    assert_eq!(
+        (rendezvous(&world), world.row(node(1), node(2)).generation),
+        (Some(first), generation),
+        "its turn is not over"
+    );
+    let places = places(&mut world, 3 * (3 + 6 + 12 + 24 + 24) * 60);
+
+    let (nodes, turns): (Vec<NodeId>, Vec<u64>) = places.into_iter().unzip();
+    let round: BTreeSet<NodeId> = nodes[..3].iter().copied().collect();
+    assert_eq!(round.len(), 3, "each of them: {nodes:?}");
+    assert!(
+        nodes.iter().zip(&nodes[3..]).all(|(one, other)| one == other),
+        "{nodes:?}"
+    );
+    let expected = [3, 3, 3, 6, 6, 6, 12, 12, 12, 24, 24, 24, 24].map(|minutes| 60 * minutes);
+    assert!(turns.len() >= expected.len(), "{turns:?}");
+    // The first turn is counted from the middle of it; a lease takes a few passes.
+    for (turn, expected) in turns.iter().zip(expected).skip(1) {
+        assert!((expected..expected + 30).contains(turn), "{turns:?}");
+    }
+    for lease in world.leases.iter().filter(|lease| lease.is_live()) {
+        assert_eq!(Some(lease.relay), rendezvous(&world), "all others are given back");
+    }
+}
+
+#[test]
+fn a_place_to_meet_stays_where_no_other_is_reached_or_an_end_does_not_say_that_they_are_apart() {
+    let mut alone = apart([introducer(11)]);
+    let mut unreached = apart([introducer(11), introducer(12)]);
+    let mut silent = apart([introducer(11), introducer(12)]);
+    for world in [&mut alone, &mut unreached, &mut silent] {
+        world.run(60);
+    }
+    let named = rendezvous(&unreached).expect("named");
+    let other = if named == node(11) { node(12) } else { node(11) };
+    unreached
+        .network
+        .cut
+        .insert((node(2).min(other), node(2).max(other)));
+    silent.mute.insert(node(2));
+    for world in [&mut alone, &mut unreached, &mut silent] {
+        let (place, generation) = (rendezvous(world), world.row(node(1), node(2)).generation);
+        world.run(600);
+
+        assert_eq!(
+            (rendezvous(world), world.row(node(1), node(2)).generation),
+            (place, generation)
+        );
+    }
+    silent.mute.clear();
+    silent.run(60);
+    assert_ne!(rendezvous(&silent), Some(named), "once both say it again");
+}
+
+#[test]
+fn a_direct_path_that_comes_and_goes_takes_no_turn_away() {
+    let mut world = apart([introducer(11), introducer(12)]);
+    world.run(60);
+    let named = rendezvous(&world);
+    for _ in 0..6 {
+        world.network.cut.remove(&link(1, 2));
+        world.run(10);
+        world.network.cut.insert(link(1, 2));
+        world.run(120);
+        assert_eq!(rendezvous(&world), named);
+    }
+}
+
+#[test]
 fn a_host_that_dies_asks_for_no_place_to_meet() {
     let mut world = World::of((1..=8).map(member).chain([introducer(11)]));
     world.run(60);
@@ -280,6 +355,26 @@ fn link(one: u8, other: u8) -> (NodeId, NodeId) {
 
 fn rendezvous(world: &World) -> Option<NodeId> {
     world.row(node(1), node(2)).rendezvous.map(|place| place.node)
+}
+
+/// Where the pair 1 and 2 is told to meet, one after the other, and for how many seconds; every move proven to be the only
+/// thing that its decision changes.
+fn places(world: &mut World, seconds: u64) -> Vec<(NodeId, u64)> {
+    let mut places: Vec<(NodeId, u64)> = Vec::new();
+    for _ in 0..seconds / 5 {
+        let before = world.row(node(1), node(2)).clone();
+        world.run(5);
+        let row = world.row(node(1), node(2));
+        let moved = u64::from(row.rendezvous != before.rendezvous);
+        assert_eq!(row.generation, before.generation + moved);
+        let named = row.rendezvous.expect("never without one").node;
+        match places.last_mut().filter(|(node, _)| *node == named) {
+            Some((_, lasted)) => *lasted += 5,
+            None => places.push((named, 5)),
+        }
+    }
+
+    places
 }
 
 /// What an operator is told of the pair 1 and 2: why, the node, and whether the ends know of it.
