@@ -201,7 +201,7 @@ pub struct RelayView {
     pub leases: usize,
     pub active_leases: usize,
     pub routes: usize,
-    /// Rows that its table can hold; a full relay is no candidate.
+    /// Rows that its table can hold, those of a node that only introduces included; a full relay is no candidate.
     pub room: usize,
     /// Frames that it says it has carried and refused under its present leases, since its process started.
     pub forwarded: u64,

@@ -347,8 +347,9 @@ pub fn disable(
     )
 }
 
-/// Takes a relay out of use before it goes: what it carries moves to other relays first, and then its leases end. A
-/// route that has no other path stays. Repeating it changes nothing. `reason` is for the audit.
+/// Takes a relay, or a node that introduces others, out of use before it goes: what it serves moves to others first, and then
+/// its leases end. A route that has no other path stays, and so does a pair that can meet nowhere else. Repeating it changes
+/// nothing. `reason` is for the audit.
 pub fn drain(
     desk: &mut Desk<'_>,
     cluster: ClusterId,
@@ -356,8 +357,9 @@ pub fn drain(
     reason: &str,
 ) -> Result<NodeRow, NodeError> {
     let row = living(desk.tx, cluster, id)?;
-    if !row.roles.contains(&NodeRole::Relay) {
-        return Err(NodeError::NotARelay);
+    let serves = |role: &NodeRole| matches!(role, NodeRole::Relay | NodeRole::Rendezvous);
+    if !row.roles.iter().any(serves) {
+        return Err(NodeError::ServesNobody);
     }
     if row.tenure == Tenure::Disabled {
         return Err(NodeError::Disabled);
@@ -514,12 +516,12 @@ pub enum NodeError {
     /// A key or value is no name, or there would be too many.
     #[error("not valid labels: at most 16, of a-z, 0-9, '-', '_' and '.'")]
     InvalidLabels,
-    /// It carries nothing for others, so that there is nothing to drain.
-    #[error("the node is no relay: there is nothing to drain")]
-    NotARelay,
     /// It was revoked, or has left.
     #[error("the node was revoked")]
     Revoked,
+    /// It carries nothing for others and introduces nobody, so that there is nothing to drain.
+    #[error("the node has neither role relay nor role rendezvous: there is nothing to drain")]
+    ServesNobody,
     /// The caller shows an earlier certificate of a node that has renewed since.
     #[error("the certificate was superseded by a newer one of this node")]
     Superseded,
@@ -533,7 +535,7 @@ impl NodeError {
         match self {
             Self::Disabled => Code::NodeDisabled,
             Self::Failure(failure) => failure.code(),
-            Self::InvalidLabels | Self::NotARelay => Code::ValidationFailed,
+            Self::InvalidLabels | Self::ServesNobody => Code::ValidationFailed,
             Self::Revoked => Code::NodeRevoked,
             Self::Superseded => Code::GenerationStale,
             Self::Unknown => Code::NotFound,

@@ -37,7 +37,7 @@ pub(crate) enum Command {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
-    /// Drain a relay: the same as `gabion relay drain`
+    /// Drain a relay, or a node over which others meet: the same as `gabion relay drain`
     Drain(relay::Drain),
     /// Enable disabled or draining nodes
     Enable {

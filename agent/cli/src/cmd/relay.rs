@@ -17,23 +17,24 @@ use crate::session::{Outcome, Session, nothing};
 pub(crate) enum Command {
     /// List the relays with their loads
     List,
-    /// Show one relay
+    /// Show one relay, or a node over which others meet
     Show {
         /// A node, by name or id
         node: String,
     },
-    /// Move what a relay carries to others, and give it nothing new; `gabion node enable` takes it back
+    /// Move what a relay carries, or the pairs that meet over a node, to others, and give it nothing new; `gabion node enable`
+    /// takes it back
     Drain(Drain),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
-    /// The relay: a node, by name or id
+    /// A node with role `relay` or `rendezvous`, by name or id
     node: String,
     /// Why, for the audit
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Wait until it carries nothing
+    /// Wait until it has no leases
     #[arg(long)]
     wait: bool,
     /// How long to wait

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control_routing::decide::Snapshot;
 use control_routing::explain;
-use control_routing::lease::{Lease, LeaseState};
+use control_routing::lease::{Lease, LeaseState, MEETING_PAIRS};
 use control_routing::observations::{FRESH, PathSeen};
 use control_routing::pool::RelayStanding;
 use control_routing::route::RouteRow;
@@ -274,7 +274,7 @@ pub(super) fn relays(reading: &Reading<'_>, input: OfCluster) -> Result<Value, F
 pub(super) fn relay(reading: &Reading<'_>, input: Item) -> Result<Value, Failure> {
     let scene = Scene::of(reading, input.cluster.as_deref())?;
     let node = scene.node(&input.id)?;
-    if scene.fleet.relays.find(node).is_none() {
+    if !scene.fleet.relays.has_table(node) {
         return Err(Failure::not_found("relay", &input.id));
     }
 
@@ -282,7 +282,9 @@ pub(super) fn relay(reading: &Reading<'_>, input: Item) -> Result<Value, Failure
 }
 
 fn relay_view(scene: &Scene<'_>, node: NodeId) -> RelayView {
-    let standing = scene.fleet.relays.find(node).map(|relay| relay.standing);
+    let relay = scene.fleet.relays.find(node).map(|relay| relay.standing);
+    let introducer = scene.fleet.relays.introducer(node);
+    let standing = relay.or_else(|| Some(introducer?.standing));
     let labels = scene
         .fleet
         .members
@@ -309,7 +311,10 @@ fn relay_view(scene: &Scene<'_>, node: NodeId) -> RelayView {
         leases: leases.len(),
         active_leases: active,
         routes: usize::try_from(scene.fleet.routes.carried_by(node)).unwrap_or(usize::MAX),
-        room: LEASE_ROWS,
+        room: match introducer {
+            None => LEASE_ROWS,
+            Some(_) => MEETING_PAIRS,
+        },
         forwarded: sum(|row| row.forwarded),
         forwarded_bytes: sum(|row| row.forwarded_bytes),
         refused: sum(|row| row.refused),

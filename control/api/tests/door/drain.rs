@@ -1,5 +1,6 @@
 //! Taking a relay out of use.
 
+use control_routing::lease::MEETING_PAIRS;
 use protocol::wire::{Carried, PathObservation};
 
 use super::health::answered;
@@ -39,6 +40,31 @@ fn a_draining_relay_ends_without_a_lease_and_comes_back_when_it_is_enabled() {
         (&relay["state"], &relay["leases"]),
         (&json!("ready"), &json!(1)),
         "{relay}"
+    );
+}
+
+#[test]
+fn a_node_over_which_others_meet_drains_like_a_relay_and_is_shown_like_one() {
+    let (mut desk, cluster, nodes) = site(53);
+    let introducer = desk.join("i", &["rendezvous"]);
+    desk.heartbeat(cluster, introducer, 9);
+    desk.go_on(cluster, &nodes, 10);
+    assert_eq!(desk.relay("i")["state"], "ready", "{}", desk.relay("i"));
+    let drained = desk.act(Action::RelayDrain, json!({ "id": "i" }));
+    assert_eq!(drained["state"], "draining");
+    desk.go_on(cluster, &nodes, 10);
+
+    let shown = desk.relay("i");
+    assert_eq!(
+        (&shown["state"], &shown["leases"], &shown["room"]),
+        (&json!("draining"), &json!(0), &json!(MEETING_PAIRS)),
+        "{shown}"
+    );
+    let relays = desk.read(Action::RelayList, json!({}));
+    assert_eq!(
+        relays.as_array().expect("a list").len(),
+        2,
+        "it is none: {relays}"
     );
 }
 

@@ -110,7 +110,7 @@ fn wrong_renewals_have_their_codes() {
 }
 
 #[test]
-fn only_a_relay_drains_and_a_draining_one_may_ask_everything() {
+fn only_what_serves_others_drains_and_may_ask_everything_meanwhile() {
     let mut fleet = Fleet::new();
     let (cluster, id) = (fleet.cluster, fleet.id);
     let serial = fleet.row().serial;
@@ -122,11 +122,16 @@ fn only_a_relay_drains_and_a_draining_one_may_ask_everything() {
         drained.map(|row| row.state()).map_err(|refused| refused.code())
     };
     assert_eq!(drained(&mut fleet), Err(Code::ValidationFailed), "a member");
-    let mut row = fleet.row();
-    row.roles = vec![NodeRole::Relay];
-    fleet.world.desk(Actor::Local, |desk| desk.tx.put(&row)).unwrap();
-    for _ in 0..2 {
-        assert_eq!(drained(&mut fleet), Ok(NodeState::Draining));
+    for role in [NodeRole::Rendezvous, NodeRole::Relay] {
+        let row = NodeRow {
+            roles: vec![role],
+            tenure: Tenure::Enabled,
+            ..fleet.row()
+        };
+        fleet.world.desk(Actor::Local, |desk| desk.tx.put(&row)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(drained(&mut fleet), Ok(NodeState::Draining), "{role:?}");
+        }
     }
     assert_eq!(fleet.may_ask(serial, &NodeRequest::Leave), Ok(()));
     assert_eq!(fleet.may_ask(serial, &renewal()), Ok(()));
