@@ -2,7 +2,8 @@
 //!
 //! Only what a source must prove counts against it, and no source may fill the place of another: addresses are asked to
 //! show that they are their own before they fill a share, each has a share, and sources from which a neighbour has come
-//! keep half of the room for themselves. Outbound dials need none of this: a node under attack still reaches others.
+//! keep half of the room for themselves. All those from which one neighbour alone has come have one share together, so that
+//! none fills that half. Outbound dials need none of this: a node under attack still reaches others.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ pub enum Arrival {
     Prove,
     /// There is no place for anybody, or for one of whom nothing is known.
     Full,
-    /// This source has its share.
+    /// This source has its share, or the neighbour that comes from there has it elsewhere.
     Share,
 }
 
@@ -50,7 +51,7 @@ impl Porch {
         if self.total >= HANDSHAKES || (!is_known && self.unknown >= HANDSHAKES / 2) {
             return Arrival::Full;
         }
-        if of_source >= OF_SOURCE && source != Source::Here {
+        if self.is_share_taken(source) {
             return Arrival::Share;
         }
         self.total += 1;
@@ -75,8 +76,37 @@ impl Porch {
         if !self.known.contains(source) {
             self.unknown = self.unknown.saturating_sub(1);
         }
-        if let Some(node) = admitted {
+        if let Some(node) = admitted.filter(|node| self.has_share(*node, source)) {
             self.remember(node, source);
+        }
+    }
+
+    /// Whether nothing more may come in from there. Of a source from which several neighbours came, as from behind one router,
+    /// any of them may: none takes the share of another one by what it has elsewhere.
+    fn is_share_taken(&self, source: Source) -> bool {
+        let mut visitors = self.known.visitors(source).peekable();
+        let is_known = visitors.peek().is_some();
+
+        self.of(source) >= OF_SOURCE || (is_known && visitors.all(|node| self.of_node(node) >= OF_SOURCE))
+    }
+
+    /// Whether what is under way from there has room in the node's share, or is in it already.
+    fn has_share(&self, node: NodeId, source: Source) -> bool {
+        let is_its_own = self.known.sources(node).any(|known| known == source);
+
+        is_its_own || self.of_node(node) + self.of(source) <= OF_SOURCE
+    }
+
+    /// From all sources of a node together.
+    fn of_node(&self, node: NodeId) -> usize {
+        self.known.sources(node).map(|source| self.of(source)).sum()
+    }
+
+    /// What counts in the share of a source: of this very host, nothing.
+    fn of(&self, source: Source) -> usize {
+        match source {
+            Source::Here => 0,
+            Source::At(_) => self.under_way.get(&source).copied().unwrap_or(0),
         }
     }
 
@@ -93,7 +123,8 @@ impl Porch {
 
 /// Handshakes under way at once: a post-quantum one takes a third of a millisecond of a core and up to 64 KiB.
 pub const HANDSHAKES: usize = 256;
-/// More than a node has neighbours behind one address; this very host, where a whole fleet is tried, has no share.
+/// More than a node has neighbours behind one address, and the share of all addresses of one neighbour; this very host, where
+/// a whole fleet is tried, has no share.
 pub const OF_SOURCE: usize = 32;
 /// Handshakes of one source from which on its address must be proven: nobody can fill another's share.
 const RETRY_OF_SOURCE: usize = 4;
@@ -185,6 +216,67 @@ mod tests {
         );
     }
 
+    #[test]
+    fn one_neighbour_has_one_share_from_all_sources_that_it_is_known_by() {
+        let mut porch = Porch::default();
+        for from in 1..=4 {
+            comes(&mut porch, at(from), node(1));
+        }
+        comes(&mut porch, at(9), node(2));
+        let flood: Vec<Arrival> = (0..1_000_u32)
+            .map(|number| porch.handle_arrival(at(1 + number % 4), true))
+            .collect();
+        assert_eq!(count(&flood, Arrival::Enter), OF_SOURCE);
+        assert_eq!(flood.last(), Some(&Arrival::Share));
+        for from in 1_000..9_000 {
+            porch.handle_arrival(at(from), true);
+        }
+
+        assert_eq!(porch.total, OF_SOURCE + HANDSHAKES / 2);
+        assert_eq!(
+            porch.handle_arrival(at(9), true),
+            Arrival::Enter,
+            "the other neighbour"
+        );
+    }
+
+    #[test]
+    fn what_a_neighbour_has_under_way_from_elsewhere_gets_no_room_among_the_known_beyond_its_share() {
+        let mut porch = Porch::default();
+        comes(&mut porch, at(9), node(2));
+        for from in 1..=4 {
+            for _ in 0..OF_SOURCE {
+                assert_eq!(porch.handle_arrival(at(from), true), Arrival::Enter);
+            }
+        }
+        for from in 1..=4 {
+            porch.handle_end(at(from), Some(node(1)));
+        }
+        for from in 1_000..9_000 {
+            porch.handle_arrival(at(from), true);
+        }
+
+        assert!(porch.total <= OF_SOURCE + HANDSHAKES / 2, "{}", porch.total);
+        assert_eq!(
+            porch.handle_arrival(at(9), true),
+            Arrival::Enter,
+            "the other neighbour"
+        );
+    }
+
+    #[test]
+    fn a_neighbour_behind_the_same_router_as_another_keeps_what_that_router_has() {
+        let mut porch = Porch::default();
+        comes(&mut porch, at(1), node(1));
+        comes(&mut porch, at(2), node(1));
+        comes(&mut porch, at(1), node(2));
+        let elsewhere: Vec<Arrival> = (0..100).map(|_| porch.handle_arrival(at(2), true)).collect();
+        assert_eq!(count(&elsewhere, Arrival::Enter), OF_SOURCE);
+        let behind: Vec<Arrival> = (0..100).map(|_| porch.handle_arrival(at(1), true)).collect();
+
+        assert_eq!(count(&behind, Arrival::Enter), OF_SOURCE);
+    }
+
     proptest! {
         /// Whatever order handshakes come and end in, the books are empty when all have ended, and known ones are never
         /// kept out by unknown ones.
@@ -206,6 +298,11 @@ mod tests {
                 prop_assert_eq!(porch.unknown, unknown);
             }
         }
+    }
+
+    fn comes(porch: &mut Porch, source: IpAddr, admitted: NodeId) {
+        assert_eq!(porch.handle_arrival(source, true), Arrival::Enter);
+        porch.handle_end(source, Some(admitted));
     }
 
     fn count(all: &[Arrival], wanted: Arrival) -> usize {

@@ -1,6 +1,6 @@
 //! From where neighbours have come. Each has room of its own: whoever comes from everywhere forgets only itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::id::NodeId;
 use protocol::net::Source;
@@ -9,8 +9,8 @@ use protocol::net::Source;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     nodes: BTreeMap<NodeId, Visits>,
-    /// How many neighbours have come from each.
-    sources: BTreeMap<Source, usize>,
+    /// Which neighbours have come from each; never nobody.
+    sources: BTreeMap<Source, BTreeSet<NodeId>>,
     /// Counts visits: it tells who has not come for longest.
     clock: u64,
 }
@@ -27,41 +27,60 @@ impl Known {
         self.sources.contains_key(&source)
     }
 
+    /// Who has come from there.
+    pub(super) fn visitors(&self, source: Source) -> impl Iterator<Item = NodeId> {
+        self.sources.get(&source).into_iter().flatten().copied()
+    }
+
+    /// From where the node has come.
+    pub(super) fn sources(&self, node: NodeId) -> impl Iterator<Item = Source> {
+        let visits = self.nodes.get(&node);
+
+        visits.into_iter().flat_map(|visits| &visits.sources).copied()
+    }
+
     /// `node` has come from `source`. Returns the sources that are known no more: of this node, or of the one that has not
     /// come for longest when there are too many.
     pub(super) fn remember(&mut self, node: NodeId, source: Source) -> Vec<Source> {
         self.clock += 1;
         let visits = self.nodes.entry(node).or_default();
         visits.last = self.clock;
-        let mut over = Vec::new();
+        let mut over: Vec<(NodeId, Source)> = Vec::new();
         match visits.sources.iter().position(|known| *known == source) {
             Some(place) => {
                 visits.sources.remove(place);
             }
-            None => *self.sources.entry(source).or_default() += 1,
+            None => {
+                self.sources.entry(source).or_default().insert(node);
+            }
         }
         visits.sources.push_back(source);
         if visits.sources.len() > OF_NODE {
-            over.extend(visits.sources.pop_front());
+            over.extend(visits.sources.pop_front().map(|source| (node, source)));
         }
         if self.nodes.len() > NODES {
             let longest = self.nodes.iter().min_by_key(|(_, visits)| visits.last);
             let longest = longest.map(|(node, _)| *node);
-            let gone = longest.and_then(|node| self.nodes.remove(&node));
-            over.extend(gone.into_iter().flat_map(|visits| visits.sources));
+            let gone = longest.and_then(|node| Some((node, self.nodes.remove(&node)?)));
+            over.extend(
+                gone.into_iter()
+                    .flat_map(|(node, visits)| visits.sources.into_iter().map(move |source| (node, source))),
+            );
         }
-        over.retain(|source| self.forget(*source));
+        let forgotten = over
+            .into_iter()
+            .filter(|(node, source)| self.forget(*node, *source));
 
-        over
+        forgotten.map(|(_, source)| source).collect()
     }
 
     /// One neighbour less that has come from there. Whether that was the last.
-    fn forget(&mut self, source: Source) -> bool {
-        let Some(count) = self.sources.get_mut(&source) else {
+    fn forget(&mut self, node: NodeId, source: Source) -> bool {
+        let Some(visitors) = self.sources.get_mut(&source) else {
             return false;
         };
-        *count -= 1;
-        let is_last = *count == 0;
+        visitors.remove(&node);
+        let is_last = visitors.is_empty();
         if is_last {
             self.sources.remove(&source);
         }
