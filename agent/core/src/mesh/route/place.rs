@@ -52,8 +52,9 @@ impl Route {
             return Judged::default();
         };
         let interval = match place.probe.health() {
-            Health::Doubtful | Health::Recovering | Health::Unproven => SEEKING,
-            Health::Up | Health::Down => KNOWN,
+            Health::Down if place.probe.answered_at().is_some() => KNOWN,
+            Health::Doubtful | Health::Recovering | Health::Unproven | Health::Down => SEEKING,
+            Health::Up => KNOWN,
         };
         place.probe.set_interval(interval, now);
         let judged = place.probe.handle_timeout(late, now);
@@ -88,8 +89,8 @@ impl Route {
     }
 }
 
-/// How often the far end is asked for whether it is there, as long as that is not known: with answers, and as many questions of
-/// its own, two frames a second, where seven may pass.
+/// How often the far end is asked for whether it is there, until it has answered and while an answer is overdue: with answers,
+/// and as many questions of its own, two frames a second, where seven may pass.
 const SEEKING: Duration = Duration::from_secs(2);
-/// And as soon as it is.
+/// And as soon as that is known, also of one that has answered and is away.
 const KNOWN: Duration = Duration::from_secs(10);

@@ -196,6 +196,24 @@ fn a_node_to_meet_over_is_kept_as_long_as_the_decision_names_it_and_left_afterwa
 }
 
 #[test]
+fn an_end_that_was_never_heard_is_asked_for_every_two_seconds() {
+    let mut world = behind_nats_without_a_relay(1, Some(place(1)));
+    world.set_cut(B, R, true);
+    world.run_for(20_000);
+    let asked = |world: &World| {
+        let sent = &world.mesh(A).stats().sent;
+        sent.get(&Class::FabricControl).copied().unwrap_or(0)
+    };
+    let place = world.route(A, B).meets_over.expect("it knows where to meet");
+    assert_eq!((place.linked, place.health), (true, Health::Down));
+    let before = asked(&world);
+    world.run_for(60_000);
+
+    let asked = asked(&world) - before;
+    assert!((28..=32).contains(&asked), "{asked} times in a minute");
+}
+
+#[test]
 fn traffic_never_goes_over_a_node_that_ends_meet_over() {
     let mut world = behind_nats_without_a_relay(1, Some(place(1)));
     world.set_cut(A, B, true);
