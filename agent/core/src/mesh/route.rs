@@ -133,9 +133,10 @@ impl Route {
         }
         let place = decision::meeting(self.standing.us, decision, &legs)?;
         if decision.generation == self.standing.generation {
-            let in_force = self.paths.iter().chain(&self.place).map(|track| track.tag);
-            let same = legs.iter().chain(&place).map(|leg| leg.tag).eq(in_force);
-            return if same {
+            let paths = self.paths.iter().map(|track| track.tag);
+            let are_paths = legs.iter().map(|leg| leg.tag).eq(paths);
+            let is_place = place.map(|leg| leg.tag) == self.place.as_ref().map(|track| track.tag);
+            return if are_paths && is_place {
                 Ok(())
             } else {
                 Err(DecisionRefusal::Conflict)

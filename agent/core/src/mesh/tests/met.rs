@@ -196,6 +196,21 @@ fn a_node_to_meet_over_is_kept_as_long_as_the_decision_names_it_and_left_afterwa
 }
 
 #[test]
+fn a_place_to_meet_and_a_standby_of_the_same_lease_are_two_decisions() {
+    let mut world = behind_nats_without_a_relay(1, Some(place(1)));
+    let as_standby = routes(decision(B, 1, Path::Direct, &[via(R, 1)]));
+    world.with(A, |mesh, now| mesh.handle_routes(&as_standby, now));
+
+    let refused = Event::DecisionRefused {
+        route: RouteId::from_bytes([9; 16]),
+        why: DecisionRefusal::Conflict,
+    };
+    assert_eq!(world.count(A, |event| *event == refused), 1);
+    let route = world.route(A, B);
+    assert!(route.meets_over.is_some() && route.paths.len() == 1, "{route:?}");
+}
+
+#[test]
 fn an_end_that_was_never_heard_is_asked_for_every_two_seconds() {
     let mut world = behind_nats_without_a_relay(1, Some(place(1)));
     world.set_cut(B, R, true);
