@@ -90,11 +90,14 @@ impl Porch {
         self.of(source) >= OF_SOURCE || (is_known && visitors.all(|node| self.of_node(node) >= OF_SOURCE))
     }
 
-    /// Whether what is under way from there has room in the node's share, or is in it already.
+    /// Whether what is under way from there has room in the node's share, or is in it already. What is under way from the
+    /// source that it would push out would be nobody's, and a node could have one share after the other.
     fn has_share(&self, node: NodeId, source: Source) -> bool {
         let is_its_own = self.known.sources(node).any(|known| known == source);
+        let pushed_out = self.known.oldest_but_for(node, source);
+        let has_room = pushed_out.is_none_or(|oldest| !self.under_way.contains_key(&oldest));
 
-        is_its_own || self.of_node(node) + self.of(source) <= OF_SOURCE
+        is_its_own || (has_room && self.of_node(node) + self.of(source) <= OF_SOURCE)
     }
 
     /// From all sources of a node together.
@@ -235,6 +238,33 @@ mod tests {
         assert_eq!(porch.total, OF_SOURCE + HANDSHAKES / 2);
         assert_eq!(
             porch.handle_arrival(at(9), true),
+            Arrival::Enter,
+            "the other neighbour"
+        );
+    }
+
+    #[test]
+    fn a_neighbour_that_comes_from_ever_new_places_has_no_second_share_for_what_it_left_under_way() {
+        let mut porch = Porch::default();
+        comes(&mut porch, at(99), node(2));
+        for from in 1..=4 {
+            comes(&mut porch, at(from), node(1));
+        }
+        let next: Vec<IpAddr> = (5..=20).map(at).collect();
+        for source in &next {
+            porch.handle_arrival(*source, true);
+        }
+        for (from, fresh) in (1..).map(at).zip(next) {
+            for _ in 0..OF_SOURCE {
+                porch.handle_arrival(from, true);
+            }
+            porch.handle_end(fresh, Some(node(1)));
+        }
+
+        assert!(porch.unknown <= HANDSHAKES / 2, "{}", porch.unknown);
+        assert!(porch.total <= OF_SOURCE + HANDSHAKES / 2, "{}", porch.total);
+        assert_eq!(
+            porch.handle_arrival(at(99), true),
             Arrival::Enter,
             "the other neighbour"
         );

@@ -114,7 +114,7 @@ impl Suspicion {
 
     /// Looks at what is counted already.
     pub fn among(tallies: &Tallies, members: &BTreeMap<NodeId, Member>) -> Self {
-        let mut all = Sum::default();
+        let (mut all, mut worst) = (Sum::default(), 0);
         let mut everybody = Vec::new();
         let mut by_site: BTreeMap<&str, (Sum, Vec<NodeId>)> = BTreeMap::new();
         let mut doubts = Doubts {
@@ -125,6 +125,7 @@ impl Suspicion {
         for (observer, tally) in tallies.iter() {
             doubts.look(Circle::Observer(observer), tally.sum, &[observer]);
             all.add(tally.sum);
+            worst = worst.max(tally.sum.bad);
             everybody.push(observer);
             if let Some(site) = label(members, observer) {
                 let (sum, observers) = by_site.entry(site).or_default();
@@ -135,7 +136,10 @@ impl Suspicion {
         for (site, (sum, observers)) in by_site {
             doubts.look(Circle::Site(site.to_owned()), sum, &observers);
         }
-        doubts.look(Circle::Cluster, all, &everybody);
+        // One that lies or is ill, be it the hub of all, makes nobody else suspect.
+        if OBSERVERS * worst <= all.bad {
+            doubts.look(Circle::Cluster, all, &everybody);
+        }
 
         doubts.suspicion
     }
@@ -259,5 +263,7 @@ fn label(members: &BTreeMap<NodeId, Member>, node: NodeId) -> Option<&str> {
 const PATHS: u32 = 20;
 const SITES: u32 = 3;
 const PERCENT: u32 = 30;
+/// Nobody has a larger part in what makes everybody suspect than one of so many.
+const OBSERVERS: u32 = 3;
 /// So long after the last sign of it a suspicion is over, as far as findings go and what waits for [`Suspicion::is_wary`].
 pub const QUIET: Duration = Duration::from_mins(10);

@@ -39,6 +39,14 @@ impl Known {
         visits.into_iter().flat_map(|visits| &visits.sources).copied()
     }
 
+    /// The source that a node would be known by no more if it came from this one too.
+    pub(super) fn oldest_but_for(&self, node: NodeId, source: Source) -> Option<Source> {
+        let sources = &self.nodes.get(&node)?.sources;
+        let has_room = sources.len() < OF_NODE || sources.contains(&source);
+
+        sources.front().filter(|_| !has_room).copied()
+    }
+
     /// `node` has come from `source`. Returns the sources that are known no more: of this node, or of the one that has not
     /// come for longest when there are too many.
     pub(super) fn remember(&mut self, node: NodeId, source: Source) -> Vec<Source> {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use control_routing::policy::{PolicyRow, Selector};
 use control_routing::suspicion::Circle;
 use control_routing::via::Via;
+use protocol::document::routes::Cadence;
 use protocol::id::RouteId;
-use protocol::node::NodeRole;
+use protocol::node::{Labels, NodeRole};
 
-use crate::world::{World, machine, node, relay};
+use crate::world::{CLUSTER, World, machine, node, relay};
 
 #[test]
 fn an_observer_that_is_ill_moves_nothing() {
@@ -57,6 +59,40 @@ fn reports_that_a_sick_host_spoils_for_thirty_percent_of_the_fleet_move_nothing(
         .collect();
     assert!(circles.contains(&&Circle::Site("a".to_owned())), "{circles:?}");
     assert!(circles.contains(&&Circle::Cluster), "{circles:?}");
+}
+
+/// A hub ends most of the paths there are.
+#[test]
+fn a_hub_that_is_ill_makes_nobody_else_suspect() {
+    let hub = node(1);
+    let mut world = World::of((1..=24).map(|number| {
+        let site = match number {
+            1 => "hub".to_owned(),
+            _ => format!("s{}", number % 4),
+        };
+
+        machine(number, NodeRole::Member, &[("site", site.as_str())])
+    }));
+    let site = |name: &str| Labels::parse([("site".to_owned(), name.to_owned())]).expect("a label");
+    world.policies = (0..4)
+        .map(|number| PolicyRow {
+            cluster: CLUSTER,
+            name: format!("p{number}").parse().expect("a name"),
+            priority: 1,
+            source: Selector::Labelled(site("hub")),
+            target: Selector::Labelled(site(&format!("s{number}"))),
+            cadence: Cadence::Auto,
+        })
+        .collect();
+    world.refresh();
+    world.run(60);
+    world.ill.insert(hub);
+    for _ in 0..24 {
+        world.run(5);
+        assert!(!world.suspicion.freezes() && !world.suspicion.is_wary());
+    }
+
+    assert!(world.suspicion.doubts(hub), "it is doubted itself");
 }
 
 #[test]
