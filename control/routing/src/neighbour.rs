@@ -19,7 +19,7 @@ pub fn neighbours(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<NodeId> {
     let Some(member) = in_force(input.members, node) else {
         return BTreeSet::new();
     };
-    let mut neighbours: BTreeSet<NodeId> = ends_of(input, node).collect();
+    let mut neighbours: BTreeSet<NodeId> = input.wanted.far_ends(node).collect();
     neighbours.extend(relays_of(input, member));
     if input.relays.has_table(node) && is_small(input) {
         neighbours.extend(input.members.keys());
@@ -73,7 +73,7 @@ impl Learners {
     /// Takes over that the nodes of `moved` came, went or changed, or who their neighbours are, where none of them is a relay
     /// that has changed itself. Returns who learns other addresses than before.
     pub fn update(&mut self, input: &Snapshot<'_>, moved: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-        let ends = moved.iter().flat_map(|node| ends_of(input, *node));
+        let ends = moved.iter().flat_map(|node| input.wanted.far_ends(*node));
         let concerned: BTreeSet<NodeId> = ends.chain(moved.iter().copied()).collect();
         let relays = input.relays.iter().map(|relay| relay.node);
         let introducers = input.relays.introducers().map(|introducer| introducer.node);
@@ -141,14 +141,6 @@ fn learners_of(input: &Snapshot<'_>, node: NodeId) -> BTreeSet<Rank> {
         .filter(|rank| neighbours(input, rank.node).contains(&node))
         .take(LEARNERS)
         .collect()
-}
-
-/// The far ends of a node's routes.
-fn ends_of(input: &Snapshot<'_>, node: NodeId) -> impl Iterator<Item = NodeId> {
-    input
-        .wanted
-        .of_node(node)
-        .map(move |route| if route.low == node { route.high } else { route.low })
 }
 
 /// Whether `other` speaks the version of IP of an unconfirmed address of `node`, and of no confirmed one.

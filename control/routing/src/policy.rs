@@ -197,6 +197,12 @@ impl Wanted {
         routes.filter_map(|route| self.routes.get(route))
     }
 
+    /// The far ends of a node's routes.
+    pub fn far_ends(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        self.of_node(node)
+            .filter_map(move |route| route.ends().peer_of(node))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &WantedRoute> {
         self.routes.values()
     }

@@ -89,7 +89,7 @@ impl Records {
             }
         }
         let ends = changes.nodes.iter().filter(|changed| self.shows(changed));
-        let ends_before = ends.flat_map(|changed| ends_of(self.fleet(), changed.node));
+        let ends_before = ends.flat_map(|changed| self.fleet().wanted.far_ends(changed.node));
         let mut concerned = Concerned {
             configs: ends_before.collect(),
             ..changes.concerned
@@ -133,13 +133,13 @@ impl Records {
         // What it went back from is for its own config to say.
         concerned.configs.insert(node);
         if changed.was_unknown || self.books.unknown().any(|unknown| unknown == node) {
-            concerned.tables.extend(relays_for(fleet, node, true));
+            concerned.tables.extend(relays_for(fleet, node));
         }
         if !self.shows(changed) {
             return;
         }
         moved.insert(node);
-        concerned.configs.extend(ends_of(fleet, node));
+        concerned.configs.extend(fleet.wanted.far_ends(node));
         let carries = |member: &Member| member.has(NodeRole::Relay) || member.has(NodeRole::Rendezvous);
         let carries = before.into_iter().chain(after).any(carries);
         // Nearly everybody knows those who carry, and in a small cluster all know all.
@@ -148,7 +148,7 @@ impl Records {
         concerned.tables.insert(node);
         let ends_routes = |member: Option<&Member>| member.is_some_and(Member::can_end_routes);
         if ends_routes(before) != ends_routes(after) {
-            concerned.tables.extend(relays_for(fleet, node, before.is_some()));
+            concerned.tables.extend(relays_for(fleet, node));
         }
     }
 }
@@ -199,29 +199,10 @@ fn is_small(fleet: &Fleet) -> bool {
     fleet.members.len() <= FULL_MESH
 }
 
-/// The far ends of a node's routes.
-fn ends_of(fleet: &Fleet, node: NodeId) -> impl Iterator<Item = NodeId> {
-    let routes = fleet.wanted.of_node(node);
-
-    routes.map(move |route| if route.low == node { route.high } else { route.low })
-}
-
-/// The relays in whose tables leases of a node may stand. Of one that has just come that is found by its routes.
-fn relays_for(fleet: &Fleet, node: NodeId, was_known: bool) -> BTreeSet<NodeId> {
+/// The relays in whose tables leases of a node may stand, be it one whose row was gone for a while.
+fn relays_for(fleet: &Fleet, node: NodeId) -> BTreeSet<NodeId> {
     let ends_there = |lease: &&Lease| lease.low == node || lease.high == node;
-    if was_known {
-        return fleet
-            .leases
-            .iter()
-            .filter(ends_there)
-            .map(|lease| lease.relay)
-            .collect();
-    }
-    let decided = fleet.routes.of_node(node).map(|row| row.route);
-    let wanted = fleet.wanted.of_node(node).map(|wanted| wanted.route);
-    let leases = decided
-        .chain(wanted)
-        .flat_map(|route| fleet.leases.of_route(route));
+    let leases = fleet.leases.iter().filter(ends_there);
 
     leases.map(|lease| lease.relay).collect()
 }
